@@ -1,0 +1,2 @@
+//! Latency profiler of handfast.
+fn main() {}

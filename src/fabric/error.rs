@@ -1,0 +1,107 @@
+//! What can go wrong with a fabric outside of posting.
+
+use crate::error::Recovery;
+use crate::fabric::{Address, AddressError};
+use crate::memory::{Errno, MemoryError};
+
+/// A fabric refused, failed or lost something.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FabricError {
+    /// The text is no address.
+    #[error(transparent)]
+    Syntax(#[from] AddressError),
+    /// The address is of another fabric.
+    #[error("{address} is not an address of the fabric `{fabric}`: it begins with `{fabric}://`")]
+    Scheme {
+        /// The address.
+        address: Address,
+        /// The fabric that was asked.
+        fabric: &'static str,
+    },
+    /// A live process listens there already.
+    #[error("{address} is in use by process {process}: end it, or choose another port")]
+    AddressInUse {
+        /// The address.
+        address: Address,
+        /// Its process.
+        process: u32,
+    },
+    /// Nobody listens there: the normal state before the partner's boot.
+    #[error("nobody listens at {address}{detail}")]
+    NotListening {
+        /// The address.
+        address: Address,
+        /// What was found instead, if anything (begins with `: `).
+        detail: String,
+    },
+    /// The other side is of a version that cannot be talked to, or its bytes make no sense.
+    #[error("{address} answered with something that is no handfast endpoint of this version: {detail}")]
+    Protocol {
+        /// The address.
+        address: Address,
+        /// What was wrong.
+        detail: String,
+    },
+    /// The link or its process ended.
+    #[error("the link to {address} ended: {detail}")]
+    LinkLost {
+        /// The other side.
+        address: String,
+        /// What was seen.
+        detail: String,
+    },
+    /// No answer in time.
+    #[error("no answer from {address} within {waited_ms} ms")]
+    Timeout {
+        /// The other side.
+        address: String,
+        /// How long was waited, milliseconds.
+        waited_ms: u64,
+    },
+    /// An option is out of its range.
+    #[error("{option} is {value}: allowed are {min} to {max}")]
+    Option {
+        /// Which.
+        option: &'static str,
+        /// Its value.
+        value: u64,
+        /// The least allowed.
+        min: u64,
+        /// The most allowed.
+        max: u64,
+    },
+    /// Too many of something.
+    #[error("no more than {max} {what} in one {whole}")]
+    Exhausted {
+        /// What there are too many of.
+        what: &'static str,
+        /// The limit.
+        max: u64,
+        /// What has the limit.
+        whole: &'static str,
+    },
+    /// Memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// A system call failed.
+    #[error("{tried}: {errno}")]
+    System {
+        /// What was tried, on what.
+        tried: String,
+        /// What the system answered.
+        errno: Errno,
+    },
+}
+
+impl FabricError {
+    /// What the caller can do about it.
+    pub fn recovery(&self) -> Recovery {
+        match self {
+            Self::NotListening { .. } | Self::Timeout { .. } => Recovery::RetryAfter,
+            Self::LinkLost { .. } => Recovery::Reconnect,
+            Self::Memory(error) => error.recovery(),
+            _ => Recovery::Fatal,
+        }
+    }
+}

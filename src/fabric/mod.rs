@@ -1,0 +1,205 @@
+//! A transport with one-sided operations, as one trait: what `shm` (this machine), `verbs` (RDMA) and `sim` (tests) all offer.
+//!
+//! Imports `memory` and `sys`. Posting and polling never allocate, block, lock or enter the kernel; everything else may.
+//!
+//! ```text
+//! listen ──► Endpoint: the status block it publishes, a mailbox for each accepted link
+//! dial   ──► Dial ──► Link: a port to the partner's status block (READ) and to our mailbox there (WRITE)
+//! domain ──► Domain ──► buffers (local), exposed memory (remote), ports wired from exchanged addresses
+//! ```
+
+mod address;
+mod completion;
+pub mod descriptor;
+mod error;
+mod exposed;
+mod port;
+pub mod shm;
+pub mod sim;
+
+use std::fmt;
+
+pub use address::{Address, AddressError};
+pub use completion::{Completion, Operation, WorkCompletionStatus};
+pub use descriptor::{AccessFlags, PortAddress, RemoteDescriptor};
+pub use error::FabricError;
+pub use exposed::Exposed;
+pub use port::{PendingPort, Port, PortLimits, PortOptions, PortState, PostError, Refused, Remote, WorkRequest};
+
+use crate::memory::{Buffer, Region};
+
+/// How many links of its partner a node serves at once. Small and fixed: one that counts, one that replaces it, two for strangers and observers.
+pub const LINK_SLOTS: usize = 4;
+
+/// Which of a node's accepted links; comes with the accept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkSlot(u8);
+
+impl LinkSlot {
+    /// The slot of this number, if there is one.
+    pub const fn new(number: u8) -> Option<Self> {
+        if (number as usize) < LINK_SLOTS { Some(Self(number)) } else { None }
+    }
+    /// All slots in order.
+    pub fn all() -> impl Iterator<Item = LinkSlot> {
+        (0..LINK_SLOTS as u8).map(LinkSlot)
+    }
+    /// Its number, 0 to `LINK_SLOTS - 1`.
+    pub const fn number(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl fmt::Display for LinkSlot {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.0)
+    }
+}
+
+/// Nanoseconds on a fabric's own monotonic clock. Never compared between machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(pub u64);
+
+impl Timestamp {
+    /// This moment plus a duration, saturating.
+    #[must_use]
+    pub fn after(self, delay: std::time::Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX)))
+    }
+    /// Time since `earlier`; zero if that lies in the future.
+    pub fn since(self, earlier: Timestamp) -> std::time::Duration {
+        std::time::Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// Sizes of the two halves of a node's session page, bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageSizes {
+    /// The status block: the partner may only READ it.
+    pub status: usize,
+    /// One mailbox; each accepted link gets one of its own, which that partner may only WRITE.
+    pub mailbox: usize,
+}
+
+/// Why a link is dialled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DialPurpose {
+    /// To open a session: the other side gives it a slot and a mailbox.
+    Session,
+    /// To read the status block and nothing else. On shm this needs nothing of the other process, which may even be stopped.
+    Observe,
+}
+
+/// A transport.
+pub trait Fabric: Clone + Send + Sync + 'static {
+    /// The listening half.
+    type Endpoint: Endpoint;
+    /// A link being opened.
+    type Dial: Dial<Fabric = Self>;
+    /// Watches a dialled link.
+    type LinkMonitor: LinkMonitor;
+    /// A protection domain.
+    type Domain: Domain<Fabric = Self>;
+    /// A port made, and not yet wired.
+    type PendingPort: PendingPort<Port = Self::Port>;
+    /// A wired queue pair with its completion queue.
+    type Port: Port<Remote = Self::Remote>;
+    /// Remote memory, ready to be addressed.
+    type Remote: Remote;
+
+    /// Its name as in addresses: `shm`, `rdma`, `sim`.
+    fn name(&self) -> &'static str;
+
+    /// Now, on this fabric's clock. No system call on shm (the vDSO answers).
+    fn now(&self) -> Timestamp;
+
+    /// Fills `bytes` with random bytes fit for keys and nonces (in `sim`: from its seed).
+    fn random(&self, bytes: &mut [u8]) -> Result<(), FabricError>;
+
+    /// Publishes a session page at `address` and listens there. From its return on the page can be read.
+    fn listen(&self, address: &Address, sizes: PageSizes) -> Result<Self::Endpoint, FabricError>;
+
+    /// Begins to open a link. Never blocks.
+    fn dial(&self, to: &Address, purpose: DialPurpose) -> Result<Self::Dial, FabricError>;
+
+    /// A protection domain for clients' memory and ports, on the device and towards the partner of `link`.
+    fn domain(&self, link: &Link<Self>) -> Result<Self::Domain, FabricError>;
+}
+
+/// A link we dialled: what the four steps run on.
+pub struct Link<F: Fabric> {
+    /// Posts to the partner.
+    pub port: F::Port,
+    /// The partner's status block: READ only.
+    pub status: F::Remote,
+    /// Our mailbox at the partner and its slot number there: WRITE only. None on an observing link.
+    pub mailbox: Option<(LinkSlot, F::Remote)>,
+    /// For the local buffers of this link.
+    pub domain: F::Domain,
+    /// Tells when it is gone.
+    pub monitor: F::LinkMonitor,
+}
+
+/// The listening half of a node.
+pub trait Endpoint: Send {
+    /// Where it listens.
+    fn address(&self) -> &Address;
+    /// The status block this node publishes.
+    fn status(&self) -> &Region;
+    /// The next thing that happened. Never blocks; may enter the kernel.
+    fn poll(&mut self) -> Option<EndpointEvent>;
+    /// Gives a waiting link a slot, which must be free, with a fresh zeroed mailbox.
+    fn accept(&mut self, incoming: Incoming, slot: LinkSlot) -> Result<(), FabricError>;
+    /// The mailbox of an accepted link.
+    fn mailbox(&self, slot: LinkSlot) -> Option<&Region>;
+    /// Closes an accepted link, if it is open: what its partner posts from now on fails, and its mailbox is gone.
+    fn close(&mut self, slot: LinkSlot);
+}
+
+/// A link that waits to be accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Incoming(pub u64);
+
+/// What an endpoint reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EndpointEvent {
+    /// Somebody dials.
+    Incoming(Incoming),
+    /// An accepted link ended from the other side. Its mailbox may still be read until [`Endpoint::close`].
+    Closed(LinkSlot, FabricError),
+    /// Something went wrong that concerns no accepted link.
+    Trouble(FabricError),
+}
+
+/// A link being opened.
+pub trait Dial: Send {
+    /// Its fabric.
+    type Fabric: Fabric;
+    /// Advances; the link once it stands. Never blocks; may enter the kernel. Dropping it gives up.
+    fn poll(&mut self) -> Result<Option<Link<Self::Fabric>>, FabricError>;
+}
+
+/// Watches a dialled link.
+pub trait LinkMonitor: Send {
+    /// An error once the link is known to be gone. May enter the kernel: call it at intervals, off the hot path.
+    fn check(&mut self) -> Result<(), FabricError>;
+}
+
+/// A protection domain: memory and ports that may be used together.
+///
+/// Memory registered in a domain stays mapped for as long as any port of the domain lives.
+pub trait Domain: Clone + Send + Sync {
+    /// Its fabric.
+    type Fabric: Fabric;
+    /// Registers private memory for use as the local side of operations, as one buffer (cut it with [`Buffer::split_into`]).
+    fn buffer(&self, region: Region) -> Result<Buffer, FabricError>;
+    /// Registers memory for use by the other side, with the rights in `access`.
+    fn expose(&self, region: Region, access: AccessFlags) -> Result<Exposed, FabricError>;
+    /// The backing that `expose` needs for these rights.
+    fn backing(&self, access: AccessFlags) -> crate::memory::Backing;
+    /// Makes the partner's exposed memory addressable. A descriptor that names nothing is no error here: operations on it fail, as on a NIC.
+    fn import(&self, descriptor: &RemoteDescriptor) -> Result<<Self::Fabric as Fabric>::Remote, FabricError>;
+    /// Makes a port, to be wired when the partner's address for it is known.
+    fn port(&self, options: &PortOptions) -> Result<<Self::Fabric as Fabric>::PendingPort, FabricError>;
+}

@@ -1,0 +1,2 @@
+//! Shared memory of one machine: the embedded default.
+#![allow(unsafe_code)]

@@ -1,0 +1,1 @@
+//! A simulated fabric for tests: seeded faults, virtual time.

@@ -1,0 +1,2 @@
+//! The handfast program.
+fn main() {}

@@ -1,0 +1,17 @@
+//! Pinned memory: regions, the buffers cut from them, and copies in and out of memory that somebody else may write.
+//!
+//! Imports `sys` alone. Two kinds of access never mix:
+//! - [`Region`] may be written by the partner at any moment, so it hands out no references, only copies and 8-byte words;
+//! - [`Buffer`] is a stretch of private memory with one owner, so that owner gets slices, and a port that holds it for an operation takes it by value.
+#![allow(unsafe_code)]
+
+mod buffer;
+mod copy;
+mod error;
+mod region;
+
+pub use crate::sys::Errno;
+pub use buffer::{Buffer, LocalKey, Registration};
+pub(crate) use copy::{copy_from_shared, copy_to_shared};
+pub use error::MemoryError;
+pub use region::{Backing, HugePages, Region, RegionBuilder};
