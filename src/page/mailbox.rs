@@ -224,7 +224,8 @@ impl LetterKind {
     /// Where its body stands in the mailbox.
     pub const fn body_offset(self) -> usize {
         match self {
-            Self::Offer | Self::Ready => 4096,
+            Self::Ready => 1024,
+            Self::Offer => 4096,
             Self::Wiring => 4096 + 16384,
         }
     }
@@ -234,13 +235,13 @@ impl LetterKind {
         match self {
             Self::Offer => 16384,
             Self::Wiring => 81920,
-            Self::Ready => 0,
+            Self::Ready => 1024,
         }
     }
 }
 
 const _: () = assert!(LetterKind::Wiring.body_offset() + LetterKind::Wiring.body_bytes_max() == MAILBOX_BYTES);
-const _: () = assert!(LetterKind::Ready.header_offset() + LETTER_BYTES <= LetterKind::Offer.body_offset());
+const _: () = assert!(LetterKind::Ready.header_offset() + LETTER_BYTES <= LetterKind::Ready.body_offset());
 
 /// The header of a letter: written after its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -9,9 +9,9 @@
 //!     0  identity      128 B  names, versions       0  greeting      128 B  step 2
 //!   128  core           64 B  incarnation, attempt 128  confirmation  64 B  step 4
 //!   192  ack 0..3    4x 64 B  one per link slot    192  letter headers  3x 64 B: offer, wiring, ready
-//!   448  heartbeat     word on its own line       4096  offer body    16 KiB
-//!   512  stage         word on its own line      20480  wiring body   80 KiB
-//!   576  progress      word on its own line
+//!   448  heartbeat     word on its own line       1024  ready body     1 KiB
+//!   512  stage         word on its own line       4096  offer body    16 KiB
+//!   576  progress      word on its own line      20480  wiring body   80 KiB
 //!   640  stage name     64 B
 //!   704  roster         64 B header, 256 x 48 B clients
 //! ```
