@@ -17,7 +17,7 @@ pub(super) enum Role {
     /// Our side of a link we dialled.
     Dialled,
     /// An endpoint's side of an accepted link.
-    Accepted { endpoint: u64, slot: LinkSlot },
+    Accepted { endpoint: u64, slot: LinkSlot, dialler: usize },
     /// An endpoint's side of an observing link.
     Observed { endpoint: u64 },
     /// A client's.
@@ -196,11 +196,11 @@ impl World {
         endpoint: u64,
         mailbox: Option<(LinkSlot, &Arc<Region>)>,
     ) -> Option<(u64, DialAnswer)> {
-        let theirs = self.dials.get(&dial)?.port;
+        let (theirs, dialler) = self.dials.get(&dial).map(|dial| (dial.port, dial.node))?;
         let record = self.endpoints.get(&endpoint)?;
         let (node, sizes, status) = (record.node, record.sizes, Arc::clone(&record.status));
         let role = match mailbox {
-            Some((slot, _)) => Role::Accepted { endpoint, slot },
+            Some((slot, _)) => Role::Accepted { endpoint, slot, dialler },
             None => Role::Observed { endpoint },
         };
         let domain = self.fresh_id();
@@ -404,10 +404,8 @@ impl World {
     fn report_gone(&mut self, id: u64, detail: &str) {
         let Some(port) = self.ports.get_mut(&id).filter(|port| port.gone.is_none()) else { return };
         port.gone = Some(detail.to_owned());
-        let (role, peer) = (port.role, port.peer);
-        let Role::Accepted { endpoint, slot } = role else { return };
-        let other = peer.and_then(|peer| self.ports.get(&peer)).map(|port| self.name_of(port.node));
-        let error = self.lost(other.as_deref().unwrap_or("the partner"), detail);
+        let Role::Accepted { endpoint, slot, dialler } = port.role else { return };
+        let error = self.lost(&self.name_of(dialler), detail);
         if let Some(record) = self.endpoints.get_mut(&endpoint) {
             record.events.push_back(EndpointEvent::Closed(slot, error));
         }

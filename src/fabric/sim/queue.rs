@@ -65,6 +65,8 @@ pub(super) struct PortRecord {
     pub(super) gone: Option<String>,
     /// Whether the other side was told of its end, as far as it will be.
     pub(super) told: bool,
+    /// An operation failed without being carried out: its target takes none behind it.
+    blocked: bool,
     receiver_wait_ns: u64,
     sends: VecDeque<Posted>,
     receives: VecDeque<Receive>,
@@ -106,6 +108,7 @@ impl PortRecord {
             role,
             gone: None,
             told: false,
+            blocked: false,
             receiver_wait_ns: u64::from(options.receiver_not_ready_ms_max) * 1_000_000,
             sends: VecDeque::new(),
             receives: VecDeque::new(),
@@ -248,8 +251,11 @@ impl World {
     /// Carries out what is due on a port, in order, until something has to wait.
     pub(super) fn run_port(&mut self, id: u64) {
         while let Some(port) = self.ports.get_mut(&id) {
-            let Some(index) = port.sends.iter().position(|posted| posted.outcome.is_none()) else { return };
-            let Some(posted) = port.sends.get_mut(index).filter(|posted| posted.not_before <= self.now) else { return };
+            if port.blocked {
+                return;
+            }
+            let oldest = port.sends.iter_mut().find(|posted| posted.outcome.is_none());
+            let Some(posted) = oldest.filter(|posted| posted.not_before <= self.now) else { return };
             let serial = posted.serial;
             if !posted.local_fits {
                 self.settle(id, serial, WorkCompletionStatus::LocalProtection, Vec::new(), 0);
@@ -326,6 +332,7 @@ impl World {
         });
         let delay = if lost { faults.retry_timeout_ns } else { travel };
         let Some(port) = self.ports.get_mut(&id) else { return };
+        port.blocked |= !landed;
         port.last_answer = port.last_answer.max(now.saturating_add(delay));
         let time = port.last_answer;
         if lost {
@@ -413,12 +420,14 @@ impl World {
         let Some(port) = self.ports.get_mut(&id).filter(|port| port.state == PortState::Ready) else { return };
         port.state = PortState::Error;
         let made = port.ready.len() + port.held.len();
-        let flushed = port.flush();
+        let (flushed, blocked) = (port.flush(), port.blocked);
         self.stats.completions += (port.ready.len() - made) as u64;
         self.note(format_args!("port {id} is in error: {why}"));
         let landed = |posted: &&Posted| posted.outcome.as_ref().is_some_and(|outcome| outcome.landed);
         self.stats.landed_but_failed += flushed.iter().filter(landed).count() as u64;
-        self.orphan(flushed);
+        if !blocked {
+            self.orphan(flushed);
+        }
         self.report_failed(id, why);
     }
 

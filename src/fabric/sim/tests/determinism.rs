@@ -12,7 +12,7 @@ fn run(seed: u64) -> Fallible<(u64, Vec<String>, Vec<u8>)> {
     for id in 0..60 {
         a.port.post_write(WorkRequest::signalled(id), buffer(&a.domain, &[id as u8; 64])?, &remote, id * 8)?;
         a.port.post_read(WorkRequest::unsignalled(id), buffer(&a.domain, &[0; 64])?, &remote, id * 8)?;
-        pair.sim.advance(MICROS(1));
+        pair.sim.advance(MICROS(40));
     }
     pair.sim.crash("a");
     pair.sim.advance(SECOND);
