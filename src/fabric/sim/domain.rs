@@ -1,0 +1,108 @@
+//! A simulated protection domain, and what it imports and exposes.
+
+use super::links::Role;
+use super::node::SimNode;
+use super::port::{PortHandle, SimPendingPort};
+use super::world::{Shared, lock};
+use crate::fabric::{AccessFlags, Address, Domain, Exposed, FabricError, PortOptions, Remote, RemoteDescriptor};
+use crate::memory::{Backing, Buffer, LocalKey, Region, Registration};
+use std::sync::Arc;
+
+/// A simulated protection domain.
+#[derive(Debug, Clone)]
+pub struct SimDomain {
+    world: Shared,
+    node: usize,
+    id: u64,
+    partner: Address,
+}
+
+impl SimDomain {
+    pub(super) fn new(world: &Shared, node: usize, id: u64, partner: Address) -> Self {
+        Self { world: Arc::clone(world), node, id, partner }
+    }
+
+    pub(super) fn partner(&self) -> &Address {
+        &self.partner
+    }
+
+    /// Refuses an option outside of its range.
+    fn check(option: &'static str, value: u32, min: u64, max: u64) -> Result<(), FabricError> {
+        let value = u64::from(value);
+        if (min..=max).contains(&value) { Ok(()) } else { Err(FabricError::Option { option, value, min, max }) }
+    }
+}
+
+impl Domain for SimDomain {
+    type Fabric = SimNode;
+
+    fn buffer(&self, region: Region) -> Result<Buffer, FabricError> {
+        lock(&self.world).check_alive(self.node)?;
+        Ok(Buffer::new(region, self.id, LocalKey(self.id as u32), None)?)
+    }
+
+    fn expose(&self, region: Region, access: AccessFlags) -> Result<Exposed, FabricError> {
+        let region = Arc::new(region);
+        let mut world = lock(&self.world);
+        world.check_alive(self.node)?;
+        let descriptor = world.expose(self.node, self.id, &region, region.len(), access);
+        drop(world);
+        let registration = SimRegistration { world: Arc::clone(&self.world), node: self.node, key: descriptor.key };
+        Ok(Exposed::new(region, descriptor, Box::new(registration)))
+    }
+
+    fn backing(&self, _access: AccessFlags) -> Backing {
+        Backing::Private
+    }
+
+    fn import(&self, descriptor: &RemoteDescriptor) -> Result<SimRemote, FabricError> {
+        lock(&self.world).check_alive(self.node)?;
+        Ok(SimRemote::new(*descriptor))
+    }
+
+    fn port(&self, options: &PortOptions) -> Result<SimPendingPort, FabricError> {
+        Self::check("send_work_requests_max", options.send_work_requests_max, 1, 32_768)?;
+        Self::check("receive_work_requests_max", options.receive_work_requests_max, 1, 32_768)?;
+        Self::check("message_bytes_max", options.message_bytes_max, 8, 65_536)?;
+        Self::check("receiver_not_ready_ms_max", options.receiver_not_ready_ms_max, 1, 600_000)?;
+        let mut world = lock(&self.world);
+        world.check_alive(self.node)?;
+        let id = world.make_port(self.node, self.id, options, Role::Client);
+        drop(world);
+        Ok(SimPendingPort::new(PortHandle::new(&self.world, id), self.partner.clone()))
+    }
+}
+
+/// Memory exposed by a simulated node, as long as this lives.
+#[derive(Debug)]
+struct SimRegistration {
+    world: Shared,
+    node: usize,
+    key: u64,
+}
+
+impl Registration for SimRegistration {}
+
+impl Drop for SimRegistration {
+    fn drop(&mut self) {
+        lock(&self.world).exposures.remove(&(self.node, self.key));
+    }
+}
+
+/// A simulated partner's memory, as named by a descriptor. Whether it opens anything the target decides, operation by operation.
+#[derive(Debug, Clone)]
+pub struct SimRemote {
+    descriptor: RemoteDescriptor,
+}
+
+impl SimRemote {
+    pub(super) fn new(descriptor: RemoteDescriptor) -> Self {
+        Self { descriptor }
+    }
+}
+
+impl Remote for SimRemote {
+    fn descriptor(&self) -> &RemoteDescriptor {
+        &self.descriptor
+    }
+}
