@@ -3,6 +3,7 @@
 //! May import every layer's error, and nothing else of them.
 
 use crate::fabric::FabricError;
+use crate::manager::{ExchangeError, ManagerError};
 use crate::memory::MemoryError;
 
 /// Anything that can go wrong in handfast, by the layer that saw it first.
@@ -15,6 +16,12 @@ pub enum Error {
     /// The fabric refused or lost something.
     #[error(transparent)]
     Fabric(#[from] FabricError),
+    /// The exchange of clients after the handshake failed.
+    #[error(transparent)]
+    Exchange(ExchangeError),
+    /// A client cannot be registered.
+    #[error(transparent)]
+    Manager(#[from] ManagerError),
 }
 
 /// What a caller can do about an [`Error`].
@@ -39,6 +46,8 @@ impl Error {
         match self {
             Error::Memory(error) => error.recovery(),
             Error::Fabric(error) => error.recovery(),
+            Error::Exchange(_) => Recovery::Reconnect,
+            Error::Manager(_) => Recovery::Fatal,
         }
     }
 }

@@ -200,6 +200,9 @@ pub trait Domain: Clone + Send + Sync {
     fn backing(&self, access: AccessFlags) -> crate::memory::Backing;
     /// Makes the partner's exposed memory addressable. A descriptor that names nothing is no error here: operations on it fail, as on a NIC.
     fn import(&self, descriptor: &RemoteDescriptor) -> Result<<Self::Fabric as Fabric>::Remote, FabricError>;
+    /// Ends every port and every exposure of the domain, wherever they are held: ports report [`PortState::Error`], what is outstanding
+    /// comes back flushed, and the partner's operations on the exposed memory fail. For when the session is gone.
+    fn revoke(&self);
     /// Makes a port, to be wired when the partner's address for it is known.
     fn port(&self, options: &PortOptions) -> Result<<Self::Fabric as Fabric>::PendingPort, FabricError>;
 }

@@ -8,6 +8,7 @@
 mod buffer;
 mod copy;
 mod error;
+mod mapping;
 mod region;
 
 pub use crate::sys::Errno;

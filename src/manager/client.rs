@@ -1,0 +1,154 @@
+//! A user of the session inside this process: what it asks for, and what it is told.
+
+use crate::error::Error;
+use crate::fabric::{Fabric, FabricError, PortOptions};
+use crate::handshake::EndReason;
+use crate::page::identity::ClientName;
+use crate::session::Session;
+use std::fmt;
+
+/// Ports of one session in all, at most.
+pub(crate) const PORTS_MAX: u16 = 512;
+
+/// A user of the session inside this process. Called by whoever polls the manager: return soon, and hand the ports to the threads that
+/// use them.
+pub trait Client<F: Fabric>: Send {
+    /// The session is wired on both sides: here are ports, grant and memory. Called once per session.
+    fn on_ready(&mut self, session: Session<F>);
+    /// The session it was given is gone: its ports refuse every request from now on. [`Client::on_ready`] follows when there is a new one.
+    fn on_lost(&mut self, reason: &LostReason);
+    /// There is a session, and this client has no part in it.
+    fn on_unavailable(&mut self, reason: &Unavailable);
+}
+
+/// What a client asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub struct ClientSpec {
+    pub(crate) name: ClientName,
+    pub(crate) ports: u16,
+    pub(crate) memory: u64,
+    pub(crate) options: PortOptions,
+}
+
+impl ClientSpec {
+    /// A client of this name; 1 port, no memory.
+    pub fn new(name: ClientName) -> Self {
+        Self { name, ports: 1, memory: 0, options: PortOptions::default() }
+    }
+
+    /// Ports wanted: 1 to 512. Where the counterpart wants more, both get as many.
+    pub fn ports(mut self, ports: u16) -> Self {
+        self.ports = ports;
+        self
+    }
+
+    /// Memory wanted at the partner, bytes.
+    pub fn memory(mut self, bytes: u64) -> Self {
+        self.memory = bytes;
+        self
+    }
+
+    /// Queue sizes of its ports.
+    pub fn port_options(mut self, options: PortOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    pub(crate) fn check(&self) -> Result<(), ManagerError> {
+        if self.ports == 0 || self.ports > PORTS_MAX {
+            return Err(ManagerError::Ports { name: self.name, ports: self.ports, max: PORTS_MAX });
+        }
+        Ok(())
+    }
+}
+
+/// A client with its handler.
+pub(crate) struct Entry<F: Fabric> {
+    pub(crate) spec: ClientSpec,
+    pub(crate) client: Box<dyn Client<F>>,
+}
+
+/// A client cannot be registered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManagerError {
+    /// The name is taken.
+    #[error("there is a client `{name}` already: client names are unique within a node")]
+    Duplicate {
+        /// The name.
+        name: ClientName,
+    },
+    /// There are as many as there may be.
+    #[error("a node has at most {max} clients")]
+    TooMany {
+        /// The limit.
+        max: usize,
+    },
+    /// The number of ports is out of range.
+    #[error("client `{name}` asks for {ports} ports: allowed are 1 to {max}")]
+    Ports {
+        /// The client.
+        name: ClientName,
+        /// What it asks for.
+        ports: u16,
+        /// The limit.
+        max: u16,
+    },
+    /// Clients were declared complete.
+    #[error("client `{name}` comes too late: register every client before `open`")]
+    AlreadyOpen {
+        /// The client.
+        name: ClientName,
+    },
+}
+
+/// Why a session was lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostReason {
+    /// What ended it.
+    pub reason: EndReason,
+    /// What the fabric said, where it was the cause.
+    pub detail: Option<FabricError>,
+}
+
+impl fmt::Display for LostReason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.reason)?;
+        match &self.detail {
+            Some(detail) => write!(formatter, " ({detail})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why a client has no part in the session.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unavailable {
+    /// The partner has no client of this name.
+    #[error("the partner has no client of this name: start one there, or correct the name")]
+    NotAtPartner,
+    /// All ports of the session are given out.
+    #[error("the session's {max} ports are given out to clients before it: ask for fewer")]
+    TooManyPorts {
+        /// The limit.
+        max: u16,
+    },
+    /// The partner's clients ask for more memory than this node gives.
+    #[error(
+        "its counterpart asks for {bytes} bytes here, which takes the partner's clients over this node's limit of {max}: raise it"
+    )]
+    TooMuchMemory {
+        /// What the counterpart asks for.
+        bytes: u64,
+        /// The limit in all.
+        max: u64,
+    },
+    /// Ports or memory could not be made here.
+    #[error("its ports or memory could not be made here: {0}")]
+    FailedHere(Error),
+    /// Ports or memory could not be made at the partner.
+    #[error("its ports or memory could not be made at the partner: its log says why")]
+    FailedThere,
+}

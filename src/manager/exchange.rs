@@ -1,0 +1,362 @@
+//! From an established session to clients that can use it: offer, wiring, ready.
+//!
+//! Each node sends its offer when it is ready to, answers the partner's offer with its wiring, and the partner's wiring with `ready`.
+//! All of it travels as letters, one-sided. A client that one of the two could not wire is served on neither.
+
+use crate::error::Error;
+use crate::fabric::{AccessFlags, Domain, Exposed, Fabric, PendingPort, RemoteDescriptor, Timestamp};
+use crate::handshake::Established;
+use crate::manager::client::{ClientSpec, Unavailable};
+use crate::manager::config::NodeConfig;
+use crate::manager::event::GrantSummary;
+use crate::manager::matching::{Match, matched};
+use crate::manager::tables::{self, Made, OfferEntry, TableError, WiringEntry};
+use crate::memory::Region;
+use crate::page::mailbox::LetterKind;
+use crate::page::{NodeId, SessionId};
+use crate::session::{Connection, Session, SessionParts};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// What may be done with memory granted to a client: everything, its counterpart being its only user.
+const GRANTED: AccessFlags = AccessFlags::ALL;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Begin,
+    Offered,
+    Wired,
+    Readied,
+    Ready,
+}
+
+/// Whether the exchange came to its end with this call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Pending,
+    Ready,
+}
+
+/// The exchange of one session.
+pub(crate) struct Exchange<F: Fabric> {
+    stage: Stage,
+    specs: Vec<ClientSpec>,
+    session: SessionId,
+    memory_bytes_max: u64,
+    patience: Duration,
+    deadline: Option<Timestamp>,
+    domain: Option<F::Domain>,
+    wirings: Vec<Wiring<F>>,
+    refused: Vec<(usize, Unavailable)>,
+    served: Vec<usize>,
+    live: Arc<AtomicBool>,
+}
+
+/// One client's part while it is being made.
+struct Wiring<F: Fabric> {
+    common: Match,
+    memory: Option<Arc<Exposed>>,
+    pending: Vec<F::PendingPort>,
+    ports: Vec<F::Port>,
+    grant: Option<F::Remote>,
+    failed: Option<Unavailable>,
+}
+
+/// A client's session with what it was granted, or why it has none.
+pub(crate) type Served<F> = Result<(Session<F>, GrantSummary), Unavailable>;
+
+impl<F: Fabric> Exchange<F> {
+    pub(crate) fn new(specs: Vec<ClientSpec>, session: SessionId, config: &NodeConfig) -> Self {
+        Self {
+            stage: Stage::Begin,
+            specs,
+            session,
+            memory_bytes_max: config.memory_bytes_max,
+            patience: config.timing.exchange,
+            deadline: None,
+            domain: None,
+            wirings: Vec::new(),
+            refused: Vec::new(),
+            served: Vec::new(),
+            live: Arc::new(AtomicBool::new(true)),
+        }
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.stage == Stage::Ready
+    }
+
+    /// Clients that were given a session.
+    pub(crate) fn notified(&self) -> Vec<usize> {
+        self.served.clone()
+    }
+
+    /// The session is gone: ports and memory of its clients end, wherever they are held.
+    pub(crate) fn end(&self) {
+        self.live.store(false, Ordering::Release);
+        if let Some(domain) = &self.domain {
+            domain.revoke();
+        }
+    }
+
+    /// Does what is due. The partner's offer is waited for without limit (its engine may still be booting), the rest is not.
+    pub(crate) fn advance(&mut self, connection: &mut Connection<F>, now: Timestamp) -> Result<Outcome, Error> {
+        loop {
+            let before = self.stage;
+            self.step(connection)?;
+            if self.stage == before {
+                break;
+            }
+            if self.stage == Stage::Ready {
+                return Ok(Outcome::Ready);
+            }
+            if self.stage > Stage::Offered {
+                self.deadline.get_or_insert(now.after(self.patience));
+            }
+        }
+        match self.deadline {
+            Some(deadline) if now > deadline && self.stage != Stage::Ready => {
+                Err(Error::Exchange(ExchangeError::Late { waited_ms: self.patience.as_millis() as u64 }))
+            }
+            _ => Ok(Outcome::Pending),
+        }
+    }
+
+    fn step(&mut self, connection: &mut Connection<F>) -> Result<(), Error> {
+        let kind = match self.stage {
+            Stage::Begin => return self.offer(connection),
+            Stage::Offered => LetterKind::Offer,
+            Stage::Wired => LetterKind::Wiring,
+            Stage::Readied => LetterKind::Ready,
+            Stage::Ready => return Ok(()),
+        };
+        let letter = connection.receive_letter(kind).map_err(|_| ExchangeError::Proof)?;
+        let Some(body) = letter else { return Ok(()) };
+        match kind {
+            LetterKind::Offer => self.wire(connection, &body),
+            LetterKind::Wiring => self.connect(connection, &body),
+            LetterKind::Ready => self.finish(&body),
+        }
+    }
+
+    fn offer(&mut self, connection: &mut Connection<F>) -> Result<(), Error> {
+        let Some(established) = connection.handshake().established() else { return Ok(()) };
+        let entry = |spec: &ClientSpec| OfferEntry { name: spec.name, ports: spec.ports, memory: spec.memory };
+        let entries: Vec<OfferEntry> = self.specs.iter().map(entry).collect();
+        let body = tables::encode_offer(established.version, &entries);
+        connection.send_letter(LetterKind::Offer, &body)?;
+        self.stage = Stage::Offered;
+        Ok(())
+    }
+
+    /// The partner's offer is here: make what the common clients need, and say what was made.
+    fn wire(&mut self, connection: &mut Connection<F>, body: &[u8]) -> Result<(), Error> {
+        let (version, theirs) = tables::decode_offer(body).map_err(ExchangeError::Table)?;
+        let chosen = connection.handshake().established().map(|established| established.version);
+        if chosen != Some(version) {
+            return Err(ExchangeError::Version { ours: chosen.unwrap_or(0), theirs: version }.into());
+        }
+        let domain = connection.domain()?;
+        let (matches, refused) = matched(&self.specs, &theirs);
+        self.refused = refused;
+        let mut memory_left = self.memory_bytes_max;
+        for common in matches {
+            let wiring = match memory_left.checked_sub(common.memory_here) {
+                Some(left) => {
+                    memory_left = left;
+                    make(&domain, &self.specs[common.index], common)
+                }
+                None => {
+                    let reason = Unavailable::TooMuchMemory { bytes: common.memory_here, max: self.memory_bytes_max };
+                    Wiring::failed(common, reason)
+                }
+            };
+            self.wirings.push(wiring);
+        }
+        self.domain = Some(domain);
+        let entries: Vec<WiringEntry> = self.wirings.iter().map(Wiring::entry).collect();
+        connection.send_letter(LetterKind::Wiring, &tables::encode_wiring(&entries))?;
+        self.stage = Stage::Wired;
+        Ok(())
+    }
+
+    /// The partner's wiring is here: connect to it, and say for whom that went well.
+    fn connect(&mut self, connection: &mut Connection<F>, body: &[u8]) -> Result<(), Error> {
+        let theirs = tables::decode_wiring(body).map_err(ExchangeError::Table)?;
+        let names = |entry: &WiringEntry| entry.name;
+        if !theirs.iter().map(names).eq(self.wirings.iter().map(|wiring| wiring.common.name)) {
+            return Err(ExchangeError::Mismatch.into());
+        }
+        let Some(domain) = &self.domain else { return Ok(()) };
+        for (wiring, entry) in self.wirings.iter_mut().zip(theirs) {
+            wiring.connect(domain, entry.made);
+        }
+        let wired: Vec<bool> = self.wirings.iter().map(|wiring| wiring.failed.is_none()).collect();
+        connection.send_letter(LetterKind::Ready, &tables::encode_ready(&wired))?;
+        self.stage = Stage::Readied;
+        Ok(())
+    }
+
+    fn finish(&mut self, body: &[u8]) -> Result<(), Error> {
+        let wired = tables::decode_ready(body).map_err(ExchangeError::Table)?;
+        if wired.len() != self.wirings.len() {
+            return Err(ExchangeError::Mismatch.into());
+        }
+        for (wiring, wired) in self.wirings.iter_mut().zip(wired) {
+            if !wired {
+                wiring.failed.get_or_insert(Unavailable::FailedThere);
+            }
+        }
+        self.stage = Stage::Ready;
+        Ok(())
+    }
+
+    /// What each client gets, by its place in the roster. Once.
+    pub(crate) fn take_sessions(&mut self, partner: NodeId, established: &Established) -> Vec<(usize, Served<F>)> {
+        let mut served: Vec<(usize, Served<F>)> = Vec::new();
+        let Some(domain) = self.domain.clone() else { return served };
+        served.extend(self.refused.drain(..).map(|(index, reason)| (index, Err(reason))));
+        for wiring in self.wirings.drain(..) {
+            let index = wiring.common.index;
+            if let Some(reason) = wiring.failed {
+                served.push((index, Err(reason)));
+                continue;
+            }
+            let summary = GrantSummary {
+                client: wiring.common.name,
+                ports: wiring.common.ports,
+                memory_here_bytes: wiring.common.memory_here,
+                memory_there_bytes: wiring.common.memory_there,
+            };
+            let session = Session::new(SessionParts {
+                id: self.session,
+                client: wiring.common.name,
+                partner,
+                partner_incarnation: established.partner.incarnation,
+                ports: wiring.ports,
+                memory: wiring.memory,
+                grant: wiring.grant,
+                domain: domain.clone(),
+                live: Arc::clone(&self.live),
+            });
+            self.served.push(index);
+            served.push((index, Ok((session, summary))));
+        }
+        served
+    }
+}
+
+impl PartialOrd for Stage {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        (*self as u8).partial_cmp(&(*other as u8))
+    }
+}
+
+/// Makes what one client needs on this side.
+fn make<F: Fabric>(domain: &F::Domain, spec: &ClientSpec, common: Match) -> Wiring<F>
+where
+    F::Domain: Domain<Fabric = F>,
+{
+    let made = || -> Result<(Option<Arc<Exposed>>, Vec<F::PendingPort>), Error> {
+        let memory = match usize::try_from(common.memory_here) {
+            Ok(0) => None,
+            Ok(bytes) => {
+                let region = Region::builder(bytes).backing(domain.backing(GRANTED)).build()?;
+                Some(Arc::new(domain.expose(region, GRANTED)?))
+            }
+            Err(_) => {
+                let (bytes, max) = (common.memory_here, usize::MAX as u64);
+                return Err(crate::memory::MemoryError::Length { bytes, max }.into());
+            }
+        };
+        let ports = (0..common.ports).map(|_| domain.port(&spec.options)).collect::<Result<_, _>>()?;
+        Ok((memory, ports))
+    };
+    match made() {
+        Ok((memory, pending)) => Wiring { common, memory, pending, ports: Vec::new(), grant: None, failed: None },
+        Err(error) => Wiring::failed(common, Unavailable::FailedHere(error)),
+    }
+}
+
+impl<F: Fabric> Wiring<F> {
+    fn failed(common: Match, reason: Unavailable) -> Self {
+        Self { common, memory: None, pending: Vec::new(), ports: Vec::new(), grant: None, failed: Some(reason) }
+    }
+
+    fn entry(&self) -> WiringEntry {
+        let made = || Made {
+            memory: self.memory.as_ref().map(|memory| RemoteDescriptor {
+                // The partner asked for so many bytes and gets no more, whatever the page size made of it.
+                length: self.common.memory_here,
+                ..*memory.descriptor()
+            }),
+            ports: self.pending.iter().map(PendingPort::address).collect(),
+        };
+        WiringEntry { name: self.common.name, made: self.failed.is_none().then(made) }
+    }
+
+    fn connect(&mut self, domain: &F::Domain, theirs: Option<Made>)
+    where
+        F::Domain: Domain<Fabric = F>,
+    {
+        if self.failed.is_some() {
+            return;
+        }
+        let Some(theirs) = theirs else {
+            self.failed = Some(Unavailable::FailedThere);
+            return;
+        };
+        let granted = theirs.memory.map_or(0, |memory| memory.length);
+        if theirs.ports.len() != self.pending.len() || granted < self.common.memory_there {
+            self.failed = Some(Unavailable::FailedHere(ExchangeError::Mismatch.into()));
+            return;
+        }
+        let mut connected = || -> Result<(Vec<F::Port>, Option<F::Remote>), Error> {
+            let pending = self.pending.drain(..);
+            let ports =
+                pending.zip(&theirs.ports).map(|(port, partner)| port.connect(partner)).collect::<Result<_, _>>()?;
+            let grant = theirs.memory.as_ref().map(|memory| domain.import(memory)).transpose()?;
+            Ok((ports, grant))
+        };
+        match connected() {
+            Ok((ports, grant)) => (self.ports, self.grant) = (ports, grant),
+            Err(error) => self.failed = Some(Unavailable::FailedHere(error)),
+        }
+    }
+}
+
+/// The exchange after the handshake failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExchangeError {
+    /// The partner did not answer in time.
+    #[error("the partner did not complete the exchange of clients within {waited_ms} ms")]
+    Late {
+        /// How long was waited, milliseconds.
+        waited_ms: u64,
+    },
+    /// What it sent carries a wrong proof.
+    #[error("a table of the partner carries a wrong proof: somebody else wrote it, or memory was damaged")]
+    Proof,
+    /// What it sent does not parse.
+    #[error(transparent)]
+    Table(TableError),
+    /// It chose another protocol version.
+    #[error("the partner chose protocol version {theirs}, and this node {ours}")]
+    Version {
+        /// Ours.
+        ours: u16,
+        /// The partner's.
+        theirs: u16,
+    },
+    /// Its tables do not belong together, or not to ours.
+    #[error("the partner's tables do not match what both sides offered")]
+    Mismatch,
+}
+
+impl From<ExchangeError> for Error {
+    fn from(error: ExchangeError) -> Self {
+        Error::Exchange(error)
+    }
+}

@@ -1,0 +1,104 @@
+//! The control thread: a manager that polls itself.
+
+use crate::error::Error;
+use crate::fabric::{Fabric, FabricError};
+use crate::manager::{ClusterManager, Event};
+use crate::memory::Errno;
+use crate::page::Incarnation;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// After something moved the thread goes on polling so long before it sleeps: steps of a handshake follow each other in microseconds,
+/// and waking a sleeper costs tens of them.
+const SPIN: Duration = Duration::from_micros(200);
+
+/// The longest sleep, so that a command is heard in time.
+const SLEEP_MAX: Duration = Duration::from_micros(500);
+
+enum Command {
+    Stage { name: String, done: u64, total: u64 },
+    Leave,
+}
+
+/// A cluster manager on a control thread of its own. Dropping it leaves the session in order and joins the thread.
+#[derive(Debug)]
+pub struct ControlThread {
+    commands: Sender<Command>,
+    events: Receiver<Event>,
+    incarnation: Incarnation,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl ControlThread {
+    pub(crate) fn start<F: Fabric>(mut manager: ClusterManager<F>) -> Result<Self, Error> {
+        let (commands, commands_here) = channel();
+        let (events_here, events) = channel();
+        let incarnation = manager.incarnation();
+        let thread = std::thread::Builder::new()
+            .name("handfast".to_owned())
+            .spawn(move || run(&mut manager, &commands_here, &events_here))
+            .map_err(|error| FabricError::System {
+                tried: "starting the control thread".to_owned(),
+                errno: Errno::new(error.raw_os_error().unwrap_or(libc::EAGAIN)),
+            })?;
+        Ok(Self { commands, events, incarnation, thread: Some(thread) })
+    }
+
+    /// Publishes a boot stage: [`ClusterManager::stage`], heard within half a millisecond. Allocates.
+    pub fn stage(&self, name: &str, done: u64, total: u64) {
+        let _ = self.commands.send(Command::Stage { name: name.to_owned(), done, total });
+    }
+
+    /// What happened, in order. Unbounded: read it, or ignore it altogether.
+    pub fn events(&self) -> &Receiver<Event> {
+        &self.events
+    }
+
+    /// This node's process, as the partner knows it.
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    /// Leaves the session in order and joins the thread. Blocks until the partner has noticed, or had its time to.
+    pub fn leave(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        let _ = self.commands.send(Command::Leave);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for ControlThread {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn run<F: Fabric>(manager: &mut ClusterManager<F>, commands: &Receiver<Command>, events: &Sender<Event>) {
+    let mut moved_at = Instant::now();
+    while !manager.is_gone() {
+        while let Some(event) = manager.poll() {
+            // Nobody listens: the node goes on all the same.
+            let _ = events.send(event);
+            moved_at = Instant::now();
+        }
+        let idle = manager.idle_for();
+        let command = if moved_at.elapsed() < SPIN || idle.is_zero() {
+            std::hint::spin_loop();
+            commands.try_recv().map_err(|error| error == TryRecvError::Disconnected)
+        } else {
+            let outcome = commands.recv_timeout(idle.min(SLEEP_MAX));
+            outcome.map_err(|error| error == RecvTimeoutError::Disconnected)
+        };
+        match command {
+            Ok(Command::Stage { name, done, total }) => manager.stage(&name, done, total),
+            Ok(Command::Leave) | Err(true) => manager.leave(),
+            Err(false) => {}
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What a client gets when the session is wired.
+
+use crate::error::Error;
+use crate::fabric::{Domain, Exposed, Fabric};
+use crate::memory::{Buffer, Region};
+use crate::page::identity::ClientName;
+use crate::page::{Incarnation, NodeId, SessionId};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// One client's part of a session: its ports, the memory it was granted at the partner, and the memory here that its counterpart may use.
+///
+/// It belongs to one session for good. When that ends the ports refuse every request, and the next session comes with a new one.
+pub struct Session<F: Fabric> {
+    parts: SessionParts<F>,
+}
+
+/// What the manager puts together.
+pub(crate) struct SessionParts<F: Fabric> {
+    pub(crate) id: SessionId,
+    pub(crate) client: ClientName,
+    pub(crate) partner: NodeId,
+    pub(crate) partner_incarnation: Incarnation,
+    pub(crate) ports: Vec<F::Port>,
+    pub(crate) memory: Option<Arc<Exposed>>,
+    pub(crate) grant: Option<F::Remote>,
+    pub(crate) domain: F::Domain,
+    pub(crate) live: Arc<AtomicBool>,
+}
+
+impl<F: Fabric> Session<F> {
+    pub(crate) fn new(parts: SessionParts<F>) -> Self {
+        Self { parts }
+    }
+
+    /// The session; the same on both nodes.
+    pub fn id(&self) -> SessionId {
+        self.parts.id
+    }
+
+    /// The client this part belongs to.
+    pub fn client(&self) -> ClientName {
+        self.parts.client
+    }
+
+    /// The node at the other end.
+    pub fn partner(&self) -> NodeId {
+        self.parts.partner
+    }
+
+    /// Its process.
+    pub fn partner_incarnation(&self) -> Incarnation {
+        self.parts.partner_incarnation
+    }
+
+    /// The ports, to be given to the threads that own them; none left the second time. Port `n` here is wired to port `n` there.
+    pub fn take_ports(&mut self) -> Vec<F::Port> {
+        std::mem::take(&mut self.parts.ports)
+    }
+
+    /// Memory here that the counterpart may address: copies and words only. None where it asked for none.
+    pub fn memory(&self) -> Option<&Arc<Exposed>> {
+        self.parts.memory.as_ref()
+    }
+
+    /// Memory at the partner that this client may address. None where it asked for none.
+    pub fn grant(&self) -> Option<&F::Remote> {
+        self.parts.grant.as_ref()
+    }
+
+    /// Registers private memory as a buffer for this session's ports. Enters the kernel on some fabrics: not on the hot path.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] where the region is not [`Backing::Private`](crate::memory::Backing::Private).
+    pub fn buffer(&self, region: Region) -> Result<Buffer, Error> {
+        Ok(self.parts.domain.buffer(region)?)
+    }
+
+    /// Whether the session still stands as far as this node knows: one load.
+    pub fn is_live(&self) -> bool {
+        self.parts.live.load(Ordering::Acquire)
+    }
+}
+
+impl<F: Fabric> std::fmt::Debug for Session<F> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Session")
+            .field("id", &self.parts.id)
+            .field("client", &self.parts.client)
+            .field("partner", &self.parts.partner)
+            .field("ports", &self.parts.ports.len())
+            .field("live", &self.is_live())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,95 @@
+//! Memory files, seals, reserved space and locks.
+
+use crate::sys::{Errno, checked};
+use std::ffi::CStr;
+use std::fs::File;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// Seals of a memory file (`fcntl(2)`, F_ADD_SEALS).
+pub(crate) mod seals {
+    /// It cannot shrink.
+    pub(crate) const SHRINK: i32 = libc::F_SEAL_SHRINK;
+    /// It cannot grow.
+    pub(crate) const GROW: i32 = libc::F_SEAL_GROW;
+    /// No new writable mapping; those that exist stay.
+    pub(crate) const FUTURE_WRITE: i32 = 0x0010;
+    /// No more seals.
+    pub(crate) const SEAL: i32 = libc::F_SEAL_SEAL;
+}
+
+/// An anonymous memory file that can be sealed. `huge_page_shift` is the base-2 logarithm of a huge page size (21, 30).
+pub(crate) fn memory_file(name: &CStr, huge_page_shift: Option<u32>) -> Result<File, Errno> {
+    let mut flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    if let Some(shift) = huge_page_shift {
+        flags |= libc::MFD_HUGETLB | (shift << libc::MFD_HUGE_SHIFT);
+    }
+    // SAFETY:
+    // - live: `name` is a C string for the whole call.
+    let descriptor = checked(unsafe { libc::memfd_create(name.as_ptr(), flags) })?;
+    // SAFETY:
+    // - live: the kernel just gave us this descriptor, and nobody else knows it.
+    let owned = unsafe { OwnedFd::from_raw_fd(descriptor) };
+    Ok(File::from(owned))
+}
+
+/// Adds seals.
+pub(crate) fn add_seals(file: &File, seals: i32) -> Result<(), Errno> {
+    // SAFETY:
+    // - live: the descriptor is open while `file` is borrowed; the call takes no pointer.
+    checked(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) }).map(|_| ())
+}
+
+/// The seals a file has.
+pub(crate) fn seals_of(file: &File) -> Result<i32, Errno> {
+    // SAFETY:
+    // - live: the descriptor is open while `file` is borrowed; the call takes no pointer.
+    checked(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GET_SEALS) })
+}
+
+/// Reserves the file's first `bytes` bytes, growing it where it is shorter: a full file system is an error here and not a SIGBUS later.
+pub(crate) fn reserve(file: &File, bytes: u64) -> Result<(), Errno> {
+    let length = libc::off_t::try_from(bytes).map_err(|_| Errno::new(libc::EFBIG))?;
+    loop {
+        // SAFETY:
+        // - live: the descriptor is open while `file` is borrowed; the call takes no pointer.
+        match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, length) } {
+            0 => return Ok(()),
+            libc::EINTR => {}
+            number => return Err(Errno::new(number)),
+        }
+    }
+}
+
+/// A write lock over a whole file, held by the open file description (`fcntl_locking(2)`): gone when the last descriptor of it is
+/// closed, by death too.
+fn whole_file(kind: libc::c_int) -> libc::flock {
+    libc::flock {
+        l_type: kind as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    }
+}
+
+/// Takes the write lock without waiting; false where somebody else has it.
+pub(crate) fn try_lock(file: BorrowedFd<'_>) -> Result<bool, Errno> {
+    let lock = whole_file(libc::F_WRLCK);
+    // SAFETY:
+    // - live: the descriptor is borrowed and `lock` outlives the call.
+    match checked(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) }) {
+        Ok(_) => Ok(true),
+        Err(errno) if matches!(errno.number(), libc::EAGAIN | libc::EACCES) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Whether somebody else holds a lock.
+pub(crate) fn is_locked(file: BorrowedFd<'_>) -> Result<bool, Errno> {
+    let mut lock = whole_file(libc::F_WRLCK);
+    // SAFETY:
+    // - live: the descriptor is borrowed and `lock` outlives the call.
+    // - alias: `lock` is ours alone while the kernel writes it.
+    checked(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) })?;
+    Ok(lock.l_type != libc::F_UNLCK as libc::c_short)
+}
