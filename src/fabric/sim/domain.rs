@@ -60,6 +60,10 @@ impl Domain for SimDomain {
         Ok(SimRemote::new(*descriptor))
     }
 
+    fn revoke(&self) {
+        lock(&self.world).revoke_domain(self.id);
+    }
+
     fn port(&self, options: &PortOptions) -> Result<SimPendingPort, FabricError> {
         Self::check("send_work_requests_max", options.send_work_requests_max, 1, 32_768)?;
         Self::check("receive_work_requests_max", options.receive_work_requests_max, 1, 32_768)?;

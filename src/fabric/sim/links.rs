@@ -91,6 +91,15 @@ impl World {
         RemoteDescriptor { address, length, key, access, context: 0 }
     }
 
+    /// Ends everything a domain gave out: its ports and its exposures.
+    pub(super) fn revoke_domain(&mut self, domain: u64) {
+        self.unexpose_domain(domain);
+        let ports: Vec<u64> = self.ports.iter().filter(|(_, port)| port.domain == domain).map(|(id, _)| *id).collect();
+        for port in ports {
+            self.close_port(port);
+        }
+    }
+
     /// Takes back all access that a domain gave.
     fn unexpose_domain(&mut self, domain: u64) {
         self.exposures.retain(|_, exposure| exposure.domain != domain);
