@@ -290,3 +290,19 @@ fn a_strike_hits_the_operation_it_is_for_and_nobody_elses() -> Outcome {
     assert_eq!(repeated, [0, 0, 0, 1, 1, 1]);
     Ok(())
 }
+
+#[test]
+fn a_fabric_without_patience_fails_at_once_and_comes_to_rest() -> Outcome {
+    let (pair, mut a, _b, _exposed, remote) = setup(1)?;
+    pair.sim.replace_faults(Faults { retry_timeout_ns: 0, ..Faults::none() });
+    pair.sim.cut("a", "b");
+    let mut dial = pair.a.node.dial(&address("b")?, DialPurpose::Session)?;
+    a.port.post_write_inline(WorkRequest::signalled(1), &[1; 8], &remote, 0)?;
+    pair.sim.advance(MICROS(5));
+    assert_eq!(poll_one(&mut a.port).ok_or("it waits")?.status, Status::RetryExceeded);
+    let before = pair.sim.stats().events;
+    pair.sim.advance(SECOND);
+    assert!(dial.poll().is_err());
+    assert!(pair.sim.stats().events - before < 2_000, "a dial must not spin");
+    Ok(())
+}
