@@ -1,0 +1,156 @@
+//! The real manager on the simulated fabric, over thousands of seeds.
+//!
+//! Each seed is one history: two nodes with three clients, a storm of faults, crashes, power cuts, cut wires and pauses, and then calm. At
+//! every step the two nodes must agree, and clients must be told things in order; after the storm both must end ready, and a WRITE
+//! through a granted port must arrive. A failure names its seed: `HANDFAST_SEED=N cargo test --test manager_sim` replays it with its history.
+//! `HANDFAST_SEEDS=N` sets how many are tried.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "manager_sim/node.rs"]
+mod node;
+#[path = "manager_sim/pair.rs"]
+mod pair;
+
+use handfast::fabric::sim::{Faults, Stats};
+use pair::Pair;
+use std::time::Duration;
+
+fn seeds() -> std::ops::Range<u64> {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    match number("HANDFAST_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("HANDFAST_SEEDS").unwrap_or(300),
+    }
+}
+
+/// Runs one history, and prints its seed and its last lines where it fails.
+fn history(
+    name: &str,
+    seed: u64,
+    run: impl FnOnce(&mut Pair) + std::panic::UnwindSafe,
+    faults: Faults,
+    key: bool,
+) -> Stats {
+    let outcome = std::panic::catch_unwind(move || {
+        let mut pair = Pair::new(seed, faults, key);
+        if std::env::var_os("HANDFAST_SEED").is_some() {
+            pair.sim.keep_trace(200);
+        }
+        let trace = pair.sim.clone();
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            run(&mut pair);
+            pair.sim.stats()
+        }));
+        if outcome.is_err() {
+            for line in trace.trace() {
+                eprintln!("  {line}");
+            }
+        }
+        outcome
+    });
+    match outcome {
+        Ok(Ok(stats)) => stats,
+        Ok(Err(panic)) | Err(panic) => {
+            eprintln!("seed {seed} failed: HANDFAST_SEED={seed} cargo test --test manager_sim {name}");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+fn add(total: &mut Stats, stats: &Stats) {
+    total.events += stats.events;
+    total.operations_lost += stats.operations_lost;
+    total.acknowledgements_lost += stats.acknowledgements_lost;
+    total.landed_but_failed += stats.landed_but_failed;
+    total.writes_repeated += stats.writes_repeated;
+    total.reads_torn += stats.reads_torn;
+    total.writes_torn += stats.writes_torn;
+    total.crashes += stats.crashes;
+    total.packets_cut += stats.packets_cut;
+}
+
+#[test]
+fn two_nodes_are_ready_within_milliseconds_where_nothing_fails() {
+    for key in [false, true] {
+        let mut pair = Pair::new(1, Faults::none(), key);
+        pair.start_both();
+        pair.run_until_ready(Duration::from_millis(20));
+        pair.check_data_path();
+        assert_eq!(pair.lost(), 0);
+    }
+}
+
+#[test]
+fn storms_of_every_fault_end_in_a_session() {
+    let mut total = Stats::default();
+    let seeds = seeds();
+    let count = seeds.end - seeds.start;
+    for seed in seeds {
+        let run = |pair: &mut Pair| {
+            pair.start_both();
+            pair.storm(60);
+            pair.calm();
+            pair.run_until_ready(Duration::from_secs(20));
+            pair.check_data_path();
+        };
+        let stats = history("storms", seed, run, Faults::storm(), seed % 2 == 0);
+        add(&mut total, &stats);
+    }
+    eprintln!("{count} seeds, {} events: {total:?}", total.events);
+    if count >= 100 {
+        let happened = [
+            total.operations_lost,
+            total.acknowledgements_lost,
+            total.landed_but_failed,
+            total.writes_repeated,
+            total.reads_torn,
+            total.writes_torn,
+            total.crashes,
+            total.packets_cut,
+        ];
+        assert!(happened.iter().all(|count| *count > 0), "a fault never happened: {total:?}");
+    }
+}
+
+#[test]
+fn a_crashed_partner_is_met_again_within_milliseconds() {
+    for seed in 0..50 {
+        let run = |pair: &mut Pair| {
+            pair.start_both();
+            pair.run_until_ready(Duration::from_millis(20));
+            pair.crash(1);
+            pair.run_for(Duration::from_millis(10));
+            assert_eq!(pair.lost(), 1, "the survivor's clients are told");
+            pair.start(1);
+            pair.run_until_ready(Duration::from_millis(20));
+            pair.check_data_path();
+        };
+        history("crashed", seed, run, Faults::none(), true);
+    }
+}
+
+#[test]
+fn a_node_that_leaves_is_told_apart_from_one_that_dies() {
+    let run = |pair: &mut Pair| {
+        pair.start_both();
+        pair.run_until_ready(Duration::from_millis(20));
+        pair.leave(1);
+        pair.run_for(Duration::from_millis(20));
+        assert!(pair.last_loss(0).expect("a loss").contains("the partner left"));
+        pair.start(1);
+        pair.run_until_ready(Duration::from_millis(50));
+    };
+    history("leaves", 3, run, Faults::none(), false);
+}
+
+#[test]
+fn clients_that_do_not_match_are_told_and_the_others_go_on() {
+    let run = |pair: &mut Pair| {
+        pair.extra_client = Some((0, "only-here"));
+        pair.start_both();
+        pair.run_until_ready(Duration::from_millis(20));
+        pair.check_data_path();
+        assert!(pair.unavailable(0).expect("told").contains("no client of this name"));
+    };
+    history("clients", 4, run, Faults::none(), false);
+}
