@@ -1,7 +1,7 @@
 //! The four steps on the link we dialled.
 
 use crate::fabric::LinkSlot;
-use crate::handshake::proof::{Saying, Transcript, direction, session_id};
+use crate::handshake::proof::{NonceUse, Saying, Transcript, direction, session_id};
 use crate::handshake::{EndReason, Handshake, Obstacle};
 use crate::page::mailbox::{CONFIRMATION_BYTES, Confirmation, GREETING_BYTES, Greeting};
 use crate::page::status::{HANDSHAKE_BYTES, Snapshot, Verdict};
@@ -119,7 +119,8 @@ impl Handshake {
     /// The link stands: our mailbox there has this slot number. Any earlier link counts as lost.
     pub fn link_up(&mut self, slot: LinkSlot) {
         self.link_down();
-        let link_nonce = self.nonces.take();
+        self.dials += 1;
+        let link_nonce = self.nonces.nonce(NonceUse::Dialled, self.dials);
         self.dialled = Dialled::Up(Steps {
             slot,
             link_nonce,

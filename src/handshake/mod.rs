@@ -36,7 +36,7 @@ use crate::page::status::{ACK_BYTES, ACK_OFFSET, CORE_OFFSET, Core, HANDSHAKE_BY
 use crate::page::{Attempt, ClusterName, Incarnation, NodeId, SessionId, VersionRange, Word};
 use accepted::Slot;
 use dialled::Dialled;
-use proof::Nonces;
+use proof::{NonceUse, Nonces};
 
 pub use accepted::Answer;
 pub use dialled::{Action, Phase};
@@ -84,6 +84,7 @@ pub struct Handshake {
     dialled: Dialled,
     slots: [Slot; LINK_SLOTS],
     accepts: u64,
+    dials: u64,
     /// The newest word of the partner that was acknowledged: an older one of the same incarnation never counts again.
     newest: Option<(Incarnation, Attempt)>,
     established: Option<Established>,
@@ -96,8 +97,8 @@ pub struct Handshake {
 impl Handshake {
     /// A node at the first moment of its life: attempt 1, no link, no session. `seed` is 32 random bytes, for nonces.
     pub fn new(parties: Parties, incarnation: Incarnation, seed: [u8; 32]) -> Self {
-        let mut nonces = Nonces::new(seed);
-        let own = Word { incarnation, attempt: Attempt(1), nonce: nonces.take() };
+        let nonces = Nonces::new(seed);
+        let own = Word { incarnation, attempt: Attempt(1), nonce: nonces.nonce(NonceUse::Attempt, 1) };
         Self {
             parties,
             own,
@@ -105,6 +106,7 @@ impl Handshake {
             dialled: Dialled::Down,
             slots: [Slot::CLOSED; LINK_SLOTS],
             accepts: 0,
+            dials: 0,
             newest: None,
             established: None,
             ended: None,
@@ -183,7 +185,7 @@ impl Handshake {
     /// This node's earlier word must no longer count: the attempt rises, and with it everything that named the old one is void.
     fn begin_anew(&mut self) {
         self.own.attempt = Attempt(self.own.attempt.0 + 1);
-        self.own.nonce = self.nonces.take();
+        self.own.nonce = self.nonces.nonce(NonceUse::Attempt, self.own.attempt.0);
         for slot in &mut self.slots {
             slot.forget();
         }
