@@ -28,6 +28,7 @@
 
 mod accepted;
 mod dialled;
+mod explore;
 mod proof;
 mod reason;
 
@@ -92,6 +93,8 @@ pub struct Handshake {
     obstacle: Option<Obstacle>,
     leaving: bool,
     edition: u64,
+    /// How often step 3 is answered without an acknowledgement before the greeting is written again.
+    checks_max: u32,
 }
 
 impl Handshake {
@@ -113,6 +116,7 @@ impl Handshake {
             obstacle: None,
             leaving: false,
             edition: 0,
+            checks_max: dialled::CHECKS_MAX,
         }
     }
 
