@@ -127,6 +127,8 @@ impl Pair {
             }
             self.sim.resume(NAMES[index]);
         }
+        // What the storm left on its way arrives: a session that it has already doomed may still look whole.
+        self.run_for(Duration::from_millis(50));
     }
 
     fn is_ready(&self) -> bool {
@@ -140,18 +142,25 @@ impl Pair {
         let until = self.sim.now().after(limit);
         while !self.is_ready() {
             if self.sim.now() >= until {
-                for node in self.nodes.iter().flatten() {
-                    eprintln!("{:?}", node.manager.connection().handshake());
-                    for event in node.events.iter().rev().take(12).rev() {
-                        eprintln!("    {event}");
-                    }
-                }
+                self.describe();
                 panic!("not ready after {limit:?}");
             }
             self.round();
         }
         self.run_for(Duration::from_millis(3));
-        assert!(self.is_ready(), "ready, and then not any more");
+        if !self.is_ready() {
+            self.describe();
+            panic!("ready, and then not any more");
+        }
+    }
+
+    fn describe(&self) {
+        for node in self.nodes.iter().flatten() {
+            eprintln!("{:?}", node.manager.connection().handshake());
+            for event in node.events.iter().rev().take(12).rev() {
+                eprintln!("    {event}");
+            }
+        }
     }
 
     /// WRITEs through the log's port 1 of each node, and finds the bytes in the other's memory.

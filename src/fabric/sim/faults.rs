@@ -88,6 +88,11 @@ impl Faults {
     pub(super) fn retry_interval_ns(&self) -> u64 {
         (self.retry_timeout_ns / 7).max(1)
     }
+
+    /// Time between two tries of a dial or its answer that a cut stops, nanoseconds.
+    pub(super) fn dial_interval_ns(&self) -> u64 {
+        self.retry_interval_ns().max(self.dial_timeout_ns / 1_000)
+    }
 }
 
 impl Default for Faults {

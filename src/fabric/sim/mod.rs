@@ -61,6 +61,7 @@
 
 mod dial;
 mod domain;
+mod endings;
 mod endpoint;
 mod fate;
 mod faults;
@@ -72,6 +73,7 @@ mod queue;
 mod rng;
 #[cfg(test)]
 mod tests;
+mod wire;
 mod world;
 
 pub use dial::{SimDial, SimLinkMonitor};

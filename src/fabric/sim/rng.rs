@@ -8,6 +8,7 @@ pub(super) struct Rng(u64);
 
 impl Rng {
     /// The stream of this seed.
+    #[cfg(test)]
     pub(super) fn new(seed: u64) -> Self {
         Self(seed)
     }

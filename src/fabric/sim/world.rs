@@ -1,14 +1,15 @@
 //! The simulated world: every node, port and wire, the clock, and the queue of what happens next.
 //!
-//! One value behind one mutex. Its parts: `flight` (one operation at its target), `queue` (the ports' queues), `links` (dials, accepts, notices),
-//! `fate` (crashes, cuts, chosen faults). Handles lock it, call one method, and unlock; nothing in here calls out.
+//! One value behind one mutex. Its parts: `queue` (what a port was given and gives back), `wire` (operations on their way), `flight` (one at
+//! its target), `links` (listening, dialling, accepting), `endings` (of links), `fate` (crashes, cuts, chosen faults). Handles lock it, call one method, and unlock; nothing in here calls out.
 
 use super::fate::NodeRecord;
 use super::faults::{Faults, Stats};
 use super::flight::{Exposure, Flight};
 use super::links::{DialAnswer, DialRecord, EndpointRecord};
-use super::queue::{Orphans, PortRecord};
+use super::queue::PortRecord;
 use super::rng::Rng;
+use super::wire::Orphans;
 use crate::fabric::{FabricError, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;

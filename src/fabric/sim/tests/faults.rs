@@ -290,3 +290,32 @@ fn a_strike_hits_the_operation_it_is_for_and_nobody_elses() -> Outcome {
     assert_eq!(repeated, [0, 0, 0, 1, 1, 1]);
     Ok(())
 }
+
+#[test]
+fn a_fabric_without_patience_fails_at_once_and_comes_to_rest() -> Outcome {
+    let (pair, mut a, _b, _exposed, remote) = setup(1)?;
+    pair.sim.replace_faults(Faults { retry_timeout_ns: 0, ..Faults::none() });
+    pair.sim.cut("a", "b");
+    let mut dial = pair.a.node.dial(&address("b")?, DialPurpose::Session)?;
+    a.port.post_write_inline(WorkRequest::signalled(1), &[1; 8], &remote, 0)?;
+    pair.sim.advance(MICROS(5));
+    assert_eq!(poll_one(&mut a.port).ok_or("it waits")?.status, Status::RetryExceeded);
+    let before = pair.sim.stats().events;
+    pair.sim.advance(SECOND);
+    assert!(dial.poll().is_err());
+    assert!(pair.sim.stats().events - before < 2_000, "a dial must not spin");
+    Ok(())
+}
+
+#[test]
+fn a_closed_port_takes_no_repeat_though_its_memory_is_still_exposed() -> Outcome {
+    let (pair, mut a, mut b, exposed, remote) = setup(1)?;
+    pair.sim.strike("a", 0, Fault::RepeatWrite(Duration::from_millis(1)));
+    a.port.post_write_inline(WorkRequest::signalled(1), &[1; 8], &remote, 0)?;
+    assert_eq!(status(&pair.sim, &mut a.port)?, Status::Success);
+    b.port.close();
+    exposed.write(0, &[2; 8])?;
+    pair.sim.advance(SECOND);
+    assert_eq!((bytes_at(&exposed, 0, 8)?, pair.sim.stats().writes_repeated), (vec![2; 8], 0));
+    Ok(())
+}

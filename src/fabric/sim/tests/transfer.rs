@@ -363,3 +363,20 @@ fn a_port_that_only_one_side_wired_gets_no_answer() -> Outcome {
     assert_eq!(status(&pair.sim, &mut one)?, Status::RetryExceeded);
     Ok(())
 }
+
+#[test]
+fn a_revoked_domain_ends_its_ports_and_exposures_and_no_others() -> Outcome {
+    let (mut pair, mut a, mut b) = setup()?;
+    let (exposed, remote) = expose(&b, &a, AccessFlags::ALL)?;
+    a.port.post_write_inline(WorkRequest::signalled(1), &[1; 8], &remote, 0)?;
+    b.port.post_receive(WorkRequest::signalled(2), buffer(&b.domain, &[0; 8])?)?;
+    b.domain.revoke();
+    let flushed = poll_one(&mut b.port).ok_or("not flushed")?;
+    assert_eq!((flushed.id, flushed.status, b.port.state()), (2, Status::Flushed, PortState::Error));
+    assert_eq!(status(&pair.sim, &mut a.port)?, Status::RetryExceeded);
+    assert_eq!(bytes_at(&exposed, 0, 8)?, [0; 8]);
+    let mailbox = pair.a.mailbox()?;
+    pair.a.link.port.post_write_inline(WorkRequest::signalled(3), &[1; 8], &mailbox, 0)?;
+    assert_eq!(status(&pair.sim, &mut pair.a.link.port)?, Status::Success);
+    Ok(())
+}
