@@ -3,6 +3,7 @@
 use crate::cli::args::NodeArguments;
 use crate::cli::config::{Setup, setup};
 use crate::cli::failure::Failure;
+use crate::cli::output;
 use handfast::fabric::shm::{Shm, ShmPort};
 use handfast::manager::{Client, ClusterManager, Event, LostReason, Unavailable};
 use handfast::session::Session;
@@ -71,7 +72,7 @@ pub(crate) fn run(arguments: &NodeArguments) -> Result<(), Failure> {
 
 fn tell(event: &Event, json: bool) {
     if json {
-        println!("{}", object(event));
+        output::line(object(event));
         return;
     }
     match event {
