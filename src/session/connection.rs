@@ -322,6 +322,10 @@ impl<F: Fabric> Connection<F> {
 
     /// The link to the partner; whether anything moved on it.
     fn dial(&mut self, now: Timestamp) -> bool {
+        // A node that leaves keeps its link until the end: were it gone first, the partner would take that for a failure.
+        if self.handshake.is_leaving() {
+            return false;
+        }
         let (dialling, mut context) = self.dialling_context(now);
         match dialling.advance(&mut context) {
             Dialled::None => false,
@@ -411,7 +415,7 @@ impl<F: Fabric> Connection<F> {
     /// An ended session is told once. A partner that left, or is another process now, is not reached over this link any more.
     fn note_end(&mut self) {
         let Some(reason) = self.handshake.take_ended() else { return };
-        if matches!(reason, EndReason::PartnerLeft | EndReason::Restarted { .. } | EndReason::Left) {
+        if matches!(reason, EndReason::PartnerLeft | EndReason::Restarted { .. }) {
             let now = self.fabric.now();
             self.drop_link(now, None);
             self.handshake.take_ended();
