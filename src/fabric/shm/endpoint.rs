@@ -28,6 +28,7 @@ pub struct ShmEndpoint {
     sizes: PageSizes,
     status: Arc<Region>,
     door: Door,
+    door_token: u64,
     waiting: [Option<Waiting>; CELLS],
     reclaim: Reclaim,
     next_cell: usize,
@@ -103,6 +104,7 @@ impl ShmEndpoint {
             sizes,
             status,
             door,
+            door_token,
             waiting: [const { None }; CELLS],
             reclaim: Reclaim::default(),
             next_cell: 0,
@@ -203,6 +205,7 @@ impl Endpoint for ShmEndpoint {
         if let Some(event) = self.ended() {
             return Some(event);
         }
+        self.door.mend(self.door_token);
         self.reclaim.one(&self.door);
         self.knocked().map(EndpointEvent::Incoming)
     }
