@@ -1,0 +1,70 @@
+//! The system calls that these tests need and the standard library has not: one unsafe call each.
+#![allow(unsafe_code)]
+
+/// Ends this process by SIGKILL, now.
+pub(crate) fn kill_self() -> ! {
+    // SAFETY:
+    // - thread: sends a signal to this very process; touches no memory.
+    unsafe { libc::kill(std::process::id() as i32, libc::SIGKILL) };
+    loop {
+        std::thread::yield_now();
+    }
+}
+
+/// How a forked child ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    Code(i32),
+    Signal(i32),
+}
+
+/// Runs `work` in a forked child with this one thread, which ends by [`exit_thread`], and waits for it.
+pub(crate) fn fork_and_wait(work: impl FnOnce() -> i32) -> Ended {
+    // SAFETY:
+    // - thread: the child has this thread alone; it touches only memory that no other thread had locked (glibc readies its allocator for forks).
+    let child = unsafe { libc::fork() };
+    assert!(child >= 0, "fork: {}", std::io::Error::last_os_error());
+    if child == 0 {
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        exit_thread(outcome.unwrap_or(101));
+    }
+    let mut status = 0;
+    // SAFETY:
+    // - live: `status` outlives the call.
+    // - alias: `status` is ours alone.
+    let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
+    assert_eq!(waited, child, "waitpid: {}", std::io::Error::last_os_error());
+    if libc::WIFSIGNALED(status) { Ended::Signal(libc::WTERMSIG(status)) } else { Ended::Code(libc::WEXITSTATUS(status)) }
+}
+
+/// From here on the kernel kills this thread at every system call but `read`, `write`, `exit` and `sigreturn`.
+pub(crate) fn allow_no_system_calls() -> std::io::Result<()> {
+    // SAFETY:
+    // - thread: changes what this thread may ask of the kernel; touches no memory.
+    let outcome = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_STRICT, 0, 0, 0) };
+    if outcome == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+/// Ends this thread by the plain `exit` system call, which strict mode allows (that of the C library, `exit_group`, it does not).
+pub(crate) fn exit_thread(code: i32) -> ! {
+    loop {
+        // SAFETY:
+        // - thread: ends the calling thread, the only one of a forked child; nothing runs after it.
+        unsafe { libc::syscall(libc::SYS_exit, code) };
+    }
+}
+
+/// One `write` to stderr, and nothing else: a mark in a trace of system calls.
+pub(crate) fn mark(text: &str) {
+    // SAFETY:
+    // - live: `text` outlives the call.
+    // - bounds: exactly its own length is told.
+    unsafe { libc::write(2, text.as_ptr().cast(), text.len()) };
+}
+
+/// A system call with no effect, for proofs that a proof can fail.
+pub(crate) fn some_system_call() {
+    // SAFETY:
+    // - thread: asks for the parent's number; touches no memory.
+    unsafe { libc::syscall(libc::SYS_getppid) };
+}
