@@ -175,6 +175,14 @@ fn run(number: u64, seed: u64) -> Result<Vec<String>, String> {
     for victim in victims {
         deaths.insert(victim, choose_death(random));
     }
+    // One that dies when it is ready needs the other alive until then.
+    if deaths.values().any(|death| matches!(death, Death::AfterReady { .. })) {
+        for death in deaths.values_mut() {
+            if let Death::Timed { us } = *death {
+                *death = Death::FromOutside { us };
+            }
+        }
+    }
     let order = if random.chance(2) { [0, 1] } else { [1, 0] };
     for index in order {
         let timed = deaths.get(&index).and_then(|death| match death {
@@ -186,15 +194,11 @@ fn run(number: u64, seed: u64) -> Result<Vec<String>, String> {
             std::thread::sleep(Duration::from_micros(random.spread(100, 10_000)));
         }
     }
-    // One that dies when it is ready needs the other alive until then.
     let mut by_need: Vec<(usize, Death)> = deaths.into_iter().collect();
     by_need.sort_by_key(|(_, death)| !matches!(death, Death::AfterReady { .. }));
     let mut struck = Vec::new();
     let result = (|| {
         for (index, death) in by_need {
-            if matches!(death, Death::AfterReady { .. }) && has_died_early(&mut run) {
-                run.start(1 - index, None);
-            }
             struck.push(run.fell(index, death)?);
             std::thread::sleep(Duration::from_micros(random.spread(1, 20_000)));
             run.start(index, None);
@@ -204,11 +208,6 @@ fn run(number: u64, seed: u64) -> Result<Vec<String>, String> {
         run.leave(random.below(2) as usize)
     })();
     result.map(|()| struck.clone()).map_err(|problem| format!("run {number}, hit {struck:?}: {problem}"))
-}
-
-/// Whether the other of two victims is dead already, by its own timer.
-fn has_died_early(run: &mut Run) -> bool {
-    run.nodes.iter_mut().flatten().any(|node| !matches!(node.process.try_wait(), Ok(None)))
 }
 
 #[test]
