@@ -1,7 +1,7 @@
 //! The links we accepted: what the partner wrote to each one's mailbox, and our answer.
 
 use crate::fabric::LinkSlot;
-use crate::handshake::proof::{Saying, Transcript, direction, session_id};
+use crate::handshake::proof::{NonceUse, Saying, Transcript, direction, session_id};
 use crate::handshake::{EndReason, Handshake};
 use crate::page::mailbox::{Confirmation, Greeting, HANDSHAKE_BYTES, handshake_parts};
 use crate::page::status::{Ack, Verdict};
@@ -65,7 +65,7 @@ impl Handshake {
     pub fn accepted(&mut self, slot: LinkSlot) {
         self.slot_closed(slot);
         self.accepts += 1;
-        let link_nonce = self.nonces.take();
+        let link_nonce = self.nonces.nonce(NonceUse::Accepted, self.accepts);
         self.slots[slot.number()] =
             Slot { accepted: Some(self.accepts), ack: Ack { link_nonce, ..Ack::CLOSED }, ..Slot::CLOSED };
         self.edition += 1;

@@ -1,7 +1,7 @@
 //! The four steps on the link we dialled.
 
 use crate::fabric::LinkSlot;
-use crate::handshake::proof::{Saying, Transcript, direction, session_id};
+use crate::handshake::proof::{NonceUse, Saying, Transcript, direction, session_id};
 use crate::handshake::{EndReason, Handshake, Obstacle};
 use crate::page::mailbox::{CONFIRMATION_BYTES, Confirmation, GREETING_BYTES, Greeting};
 use crate::page::status::{HANDSHAKE_BYTES, Snapshot, Verdict};
@@ -9,7 +9,7 @@ use crate::page::{Nonce, PageError, SessionId, VersionRange, Word};
 
 /// How often step 3 is answered without an acknowledgement before the greeting is written again: a fabric that repeats an old
 /// WRITE may have put an older greeting over ours.
-const CHECKS_MAX: u32 = 64;
+pub(crate) const CHECKS_MAX: u32 = 64;
 
 /// The operation to post next on the dialled link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -17,9 +17,9 @@ pub enum Action {
     /// There is no link: dial.
     Dial,
     /// READ the first [`HANDSHAKE_BYTES`] of the partner's status block (steps 1 and 3, and watching afterwards). `fruitless` counts the
-    /// READs in a row that brought nothing new: the caller waits longer the more there were.
+    /// READs in a row that brought nothing new (counted to 65): the caller waits longer the more there were.
     Read {
-        /// READs in a row that changed nothing.
+        /// READs in a row that changed nothing, 0 to 65.
         fruitless: u32,
     },
     /// WRITE [`Handshake::greeting`] to [`GREETING_OFFSET`](crate::page::mailbox::GREETING_OFFSET) of our mailbox there (step 2).
@@ -101,6 +101,13 @@ impl Dialled {
 }
 
 impl Steps {
+    /// Drops the count of READs where nothing but the caller's patience depends on it.
+    pub(crate) fn forget_history(&mut self) {
+        if matches!(self.phase, Phase::Look | Phase::Watch) {
+            self.fruitless = 0;
+        }
+    }
+
     fn back_to_look(&mut self) {
         self.phase = Phase::Look;
         self.seen = None;
@@ -119,7 +126,8 @@ impl Handshake {
     /// The link stands: our mailbox there has this slot number. Any earlier link counts as lost.
     pub fn link_up(&mut self, slot: LinkSlot) {
         self.link_down();
-        let link_nonce = self.nonces.take();
+        self.dials += 1;
+        let link_nonce = self.nonces.nonce(NonceUse::Dialled, self.dials);
         self.dialled = Dialled::Up(Steps {
             slot,
             link_nonce,
@@ -233,7 +241,8 @@ impl Handshake {
         if std::mem::take(&mut steps.void) {
             return;
         }
-        steps.fruitless = steps.fruitless.saturating_add(1);
+        // Counted no further than anything depends on it.
+        steps.fruitless = steps.fruitless.saturating_add(1).min(self.checks_max.saturating_add(1));
         let (phase, slot) = (steps.phase, steps.slot);
         let snapshot = match Snapshot::decode(bytes, slot) {
             Ok(snapshot) => snapshot,
@@ -315,7 +324,7 @@ impl Handshake {
             Verdict::WrongNode if ours => Obstacle::NotExpected,
             _ => Obstacle::NotAcknowledged,
         });
-        if steps.fruitless > CHECKS_MAX {
+        if steps.fruitless > self.checks_max {
             retry_from_look(steps);
         }
     }

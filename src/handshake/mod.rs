@@ -25,9 +25,11 @@
 //! # Ok(())
 //! # }
 //! ```
+#![forbid(unsafe_code)]
 
 mod accepted;
 mod dialled;
+mod explore;
 mod proof;
 mod reason;
 
@@ -36,7 +38,7 @@ use crate::page::status::{ACK_BYTES, ACK_OFFSET, CORE_OFFSET, Core, HANDSHAKE_BY
 use crate::page::{Attempt, ClusterName, Incarnation, NodeId, SessionId, VersionRange, Word};
 use accepted::Slot;
 use dialled::Dialled;
-use proof::Nonces;
+use proof::{NonceUse, Nonces};
 
 pub use accepted::Answer;
 pub use dialled::{Action, Phase};
@@ -84,6 +86,7 @@ pub struct Handshake {
     dialled: Dialled,
     slots: [Slot; LINK_SLOTS],
     accepts: u64,
+    dials: u64,
     /// The newest word of the partner that was acknowledged: an older one of the same incarnation never counts again.
     newest: Option<(Incarnation, Attempt)>,
     established: Option<Established>,
@@ -91,13 +94,15 @@ pub struct Handshake {
     obstacle: Option<Obstacle>,
     leaving: bool,
     edition: u64,
+    /// How often step 3 is answered without an acknowledgement before the greeting is written again.
+    checks_max: u32,
 }
 
 impl Handshake {
     /// A node at the first moment of its life: attempt 1, no link, no session. `seed` is 32 random bytes, for nonces.
     pub fn new(parties: Parties, incarnation: Incarnation, seed: [u8; 32]) -> Self {
-        let mut nonces = Nonces::new(seed);
-        let own = Word { incarnation, attempt: Attempt(1), nonce: nonces.take() };
+        let nonces = Nonces::new(seed);
+        let own = Word { incarnation, attempt: Attempt(1), nonce: nonces.nonce(NonceUse::Attempt, 1) };
         Self {
             parties,
             own,
@@ -105,12 +110,14 @@ impl Handshake {
             dialled: Dialled::Down,
             slots: [Slot::CLOSED; LINK_SLOTS],
             accepts: 0,
+            dials: 0,
             newest: None,
             established: None,
             ended: None,
             obstacle: None,
             leaving: false,
             edition: 0,
+            checks_max: dialled::CHECKS_MAX,
         }
     }
 
@@ -183,7 +190,7 @@ impl Handshake {
     /// This node's earlier word must no longer count: the attempt rises, and with it everything that named the old one is void.
     fn begin_anew(&mut self) {
         self.own.attempt = Attempt(self.own.attempt.0 + 1);
-        self.own.nonce = self.nonces.take();
+        self.own.nonce = self.nonces.nonce(NonceUse::Attempt, self.own.attempt.0);
         for slot in &mut self.slots {
             slot.forget();
         }

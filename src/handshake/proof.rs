@@ -147,22 +147,30 @@ pub(crate) fn direction(cluster: &ClusterName, from: &NodeId, to: &NodeId) -> u6
     u64::from_le_bytes(word)
 }
 
+/// What a nonce is made for. Each use counts for itself, so that a nonce does not depend on the order in which links came and went.
+#[derive(Clone, Copy)]
+pub(crate) enum NonceUse {
+    Attempt = 1,
+    Accepted = 2,
+    Dialled = 3,
+}
+
 /// Nonces from one secret seed: no input or output is needed to make the next.
 #[derive(Clone, PartialEq, Eq, Hash, Zeroize, ZeroizeOnDrop)]
 pub(crate) struct Nonces {
     seed: [u8; 32],
-    next: u64,
 }
 
 impl Nonces {
     pub(crate) fn new(seed: [u8; 32]) -> Self {
-        Self { seed, next: 0 }
+        Self { seed }
     }
 
-    /// The next one: never [`Nonce::NONE`], never one that was given before.
-    pub(crate) fn take(&mut self) -> Nonce {
-        self.next += 1;
-        let mut nonce = cut(blake3::keyed_hash(&self.seed, &self.next.to_le_bytes()));
+    /// The nonce number `number` for `purpose`: never [`Nonce::NONE`], and never the same for two numbers or purposes.
+    pub(crate) fn nonce(&self, purpose: NonceUse, number: u64) -> Nonce {
+        let mut input = [purpose as u8; 9];
+        input[1..].copy_from_slice(&number.to_le_bytes());
+        let mut nonce = cut(blake3::keyed_hash(&self.seed, &input));
         if nonce == Nonce::NONE.0 {
             nonce[0] = 1;
         }
@@ -172,7 +180,7 @@ impl Nonces {
 
 impl fmt::Debug for Nonces {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Nonces({} taken)", self.next)
+        formatter.write_str("Nonces(..)")
     }
 }
 
@@ -261,8 +269,11 @@ mod tests {
 
     #[test]
     fn nonces_differ() {
-        let mut nonces = Nonces::new([1; 32]);
-        let taken: std::collections::HashSet<_> = (0..1000).map(|_| nonces.take()).collect();
-        assert_eq!(taken.len(), 1000);
+        let nonces = Nonces::new([1; 32]);
+        let mut taken = std::collections::HashSet::new();
+        for purpose in [NonceUse::Attempt, NonceUse::Accepted, NonceUse::Dialled] {
+            taken.extend((0..1000).map(|number| nonces.nonce(purpose, number)));
+        }
+        assert_eq!(taken.len(), 3000);
     }
 }

@@ -111,6 +111,11 @@ pub enum Event {
     },
     /// Something failed that ends nothing by itself.
     Trouble(Error),
+    /// The listener of a control thread fell behind: so many events were not kept.
+    Skipped {
+        /// How many.
+        count: u64,
+    },
 }
 
 impl fmt::Display for Event {
@@ -145,6 +150,7 @@ impl fmt::Display for Event {
             Self::Unavailable { client, reason } => write!(formatter, "client {client} is not served: {reason}"),
             Self::Lost { session, reason } => write!(formatter, "session {session} is lost: {reason}"),
             Self::Trouble(error) => write!(formatter, "trouble: {error}"),
+            Self::Skipped { count } => write!(formatter, "{count} events were not kept: nobody read them"),
         }
     }
 }

@@ -7,6 +7,7 @@
 //!              ▲                                                                     │ loss
 //!              └──────────────── the next attempt ◄── Client::on_lost ◄──────────────┘
 //! ```
+#![forbid(unsafe_code)]
 
 mod client;
 mod config;

@@ -5,7 +5,9 @@ use crate::fabric::{Fabric, FabricError};
 use crate::manager::{ClusterManager, Event};
 use crate::memory::Errno;
 use crate::page::Incarnation;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::sync::mpsc::{
+    Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError, TrySendError, channel, sync_channel,
+};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -15,6 +17,9 @@ const SPIN: Duration = Duration::from_micros(200);
 
 /// The longest sleep, so that a command is heard in time.
 const SLEEP_MAX: Duration = Duration::from_micros(500);
+
+/// Events kept for a listener that does not listen; those that come after are counted, and the count is told.
+const EVENTS_MAX: usize = 1024;
 
 enum Command {
     Stage { name: String, done: u64, total: u64 },
@@ -33,11 +38,11 @@ pub struct ControlThread {
 impl ControlThread {
     pub(crate) fn start<F: Fabric>(mut manager: ClusterManager<F>) -> Result<Self, Error> {
         let (commands, commands_here) = channel();
-        let (events_here, events) = channel();
+        let (events_here, events) = sync_channel(EVENTS_MAX);
         let incarnation = manager.incarnation();
         let thread = std::thread::Builder::new()
             .name("handfast".to_owned())
-            .spawn(move || run(&mut manager, &commands_here, &events_here))
+            .spawn(move || run(&mut manager, &commands_here, &mut Teller { events: events_here, skipped: 0 }))
             .map_err(|error| FabricError::System {
                 tried: "starting the control thread".to_owned(),
                 errno: Errno::new(error.raw_os_error().unwrap_or(libc::EAGAIN)),
@@ -50,7 +55,7 @@ impl ControlThread {
         let _ = self.commands.send(Command::Stage { name: name.to_owned(), done, total });
     }
 
-    /// What happened, in order. Unbounded: read it, or ignore it altogether.
+    /// What happened, in order. Of a listener that falls behind, 1024 events are kept; [`Event::Skipped`] counts those that were not.
     pub fn events(&self) -> &Receiver<Event> {
         &self.events
     }
@@ -79,12 +84,32 @@ impl Drop for ControlThread {
     }
 }
 
-fn run<F: Fabric>(manager: &mut ClusterManager<F>, commands: &Receiver<Command>, events: &Sender<Event>) {
+/// Tells events without ever waiting for the listener.
+struct Teller {
+    events: SyncSender<Event>,
+    skipped: u64,
+}
+
+impl Teller {
+    fn tell(&mut self, event: Event) {
+        if self.skipped != 0 {
+            match self.events.try_send(Event::Skipped { count: self.skipped }) {
+                Ok(()) => self.skipped = 0,
+                Err(_) => return self.skipped += 1,
+            }
+        }
+        // Where nobody listens any more the node goes on all the same.
+        if let Err(TrySendError::Full(_)) = self.events.try_send(event) {
+            self.skipped += 1;
+        }
+    }
+}
+
+fn run<F: Fabric>(manager: &mut ClusterManager<F>, commands: &Receiver<Command>, events: &mut Teller) {
     let mut moved_at = Instant::now();
     while !manager.is_gone() {
         while let Some(event) = manager.poll() {
-            // Nobody listens: the node goes on all the same.
-            let _ = events.send(event);
+            events.tell(event);
             moved_at = Instant::now();
         }
         let idle = manager.idle_for();

@@ -83,7 +83,8 @@ impl Buffer {
         (first, second)
     }
 
-    /// Cuts it into buffers of `each` bytes; the last may be shorter. Allocates the vector.
+    /// Cuts its visible part into buffers of `each` bytes; the last may be shorter, and gets the bytes hidden by [`Buffer::truncate`]. Allocates
+    /// the vector.
     ///
     /// # Panics
     /// Where `each` is zero.

@@ -1,22 +1,19 @@
 //! Copies between private memory and memory that another process or device may touch at the same time.
 //!
-//! The shared side is touched by relaxed atomic accesses only, or by one machine instruction that the compiler does not look into: never
+//! The shared side is touched by relaxed atomic accesses only, or by machine instructions that the compiler does not look into: never
 //! by a plain access, whose race with another writer would be undefined behaviour. Each aligned 8-byte word of the shared side moves in one
-//! access in copies of up to [`WORDS_MAX`] bytes; longer ones promise nothing about tearing. No ordering: callers add fences.
+//! access in copies of up to [`WORDS_MAX`] bytes; longer ones promise nothing about tearing, nor about the order in which their bytes
+//! appear. No ordering with anything else either: callers add fences.
+//!
+//! Figures on an AMD EPYC, ns a copy in cache: 8 B 1.3 to 1.6 (inlined); 64 B 3.3; 256 B 8; 512 B 9; 4 KiB 42; 64 KiB 1340. The C library's
+//! `memcpy` there: 4 KiB 42, 64 KiB 1260. With the target 5 bytes ahead of the source in its page, 4 KiB: 86 against 1170.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-/// Copies up to this length move word by word; longer ones by `rep movsb` where there is such a thing.
+/// Copies up to this length move word by word.
 pub(crate) const WORDS_MAX: usize = 256;
 
-const WORD: usize = 8;
-
-/// Bytes before the first aligned word of the shared side, and bytes in whole words.
-#[inline(always)]
-fn parts(shared: usize, length: usize) -> (usize, usize) {
-    let head = (shared.wrapping_neg() % WORD).min(length);
-    (head, (length - head) / WORD * WORD)
-}
+const WORD: usize = size_of::<u64>();
 
 /// Copies `length` bytes from shared memory.
 ///
@@ -25,38 +22,15 @@ fn parts(shared: usize, length: usize) -> (usize, usize) {
 /// `into` meanwhile. `from` may change at any time.
 #[inline]
 pub(crate) unsafe fn copy_from_shared(from: *const u8, into: *mut u8, length: usize) {
-    if length > WORDS_MAX && cfg!(target_arch = "x86_64") {
+    #[cfg(target_arch = "x86_64")]
+    if length > WORDS_MAX {
         // SAFETY:
-        // - bounds, alias: the caller's, passed on.
-        return unsafe { copy_by_string_instruction(from, into, length) };
+        // - bounds, alias, device: the caller's, passed on.
+        return unsafe { long::copy::<false>(from, into, length) };
     }
-    let (head, words) = parts(from.addr(), length);
-    let mut at = 0;
-    while at < length {
-        if at == head && words != 0 {
-            while at < head + words {
-                // SAFETY:
-                // - bounds: `at + 8 <= head + words <= length`; aligned, since `head` bytes lead to an aligned word.
-                // - device: the word may change at any time; an atomic load takes whatever stands there.
-                let word = unsafe { &*from.add(at).cast::<AtomicU64>() }.load(Ordering::Relaxed);
-                // SAFETY:
-                // - bounds: `at + 8 <= length`.
-                // - alias: `into` is the caller's alone.
-                unsafe { into.add(at).cast::<u64>().write_unaligned(word) };
-                at += WORD;
-            }
-            continue;
-        }
-        // SAFETY:
-        // - bounds: `at < length`.
-        // - device: the byte may change at any time; an atomic load takes whatever stands there.
-        let byte = unsafe { &*from.add(at).cast::<AtomicU8>() }.load(Ordering::Relaxed);
-        // SAFETY:
-        // - bounds: `at < length`.
-        // - alias: `into` is the caller's alone.
-        unsafe { into.add(at).write(byte) };
-        at += 1;
-    }
+    // SAFETY:
+    // - bounds, alias, device: the caller's, passed on.
+    unsafe { copy_words::<false>(from, into, length) };
 }
 
 /// Copies `length` bytes into shared memory.
@@ -66,101 +40,211 @@ pub(crate) unsafe fn copy_from_shared(from: *const u8, into: *mut u8, length: us
 /// meanwhile. `into` may be read and written by others at any time.
 #[inline]
 pub(crate) unsafe fn copy_to_shared(from: *const u8, into: *mut u8, length: usize) {
-    if length > WORDS_MAX && cfg!(target_arch = "x86_64") {
+    #[cfg(target_arch = "x86_64")]
+    if length > WORDS_MAX {
         // SAFETY:
-        // - bounds, alias: the caller's, passed on.
-        return unsafe { copy_by_string_instruction(from, into, length) };
+        // - bounds, alias, device: the caller's, passed on.
+        return unsafe { long::copy::<true>(from, into, length) };
     }
-    let (head, words) = parts(into.addr(), length);
+    // SAFETY:
+    // - bounds, alias, device: the caller's, passed on.
+    unsafe { copy_words::<true>(from, into, length) };
+}
+
+/// Bytes up to the first aligned word of the shared side, its words, and the bytes that are left. `INTO_SHARED` says which side is shared.
+///
+/// # Safety
+/// As for [`copy_to_shared`] where `INTO_SHARED`, else as for [`copy_from_shared`].
+#[inline]
+unsafe fn copy_words<const INTO_SHARED: bool>(from: *const u8, into: *mut u8, length: usize) {
+    /// Words a turn of the main loop: what keeps two loads and two stores a cycle busy.
+    const TURN: usize = 4;
+    let shared = if INTO_SHARED { into.addr() } else { from.addr() };
+    if length == WORD && shared.is_multiple_of(WORD) {
+        // The commonest length of all, and where it is a constant this is all that is left of the function.
+        // SAFETY:
+        // - bounds: `length` is one word, and the shared side is aligned.
+        return unsafe { move_word::<INTO_SHARED>(from, into) };
+    }
+    let head = (shared.wrapping_neg() % WORD).min(length);
+    let words_end = length - (length - head) % WORD;
     let mut at = 0;
-    while at < length {
-        if at == head && words != 0 {
-            while at < head + words {
-                // SAFETY:
-                // - bounds: `at + 8 <= length`.
-                // - alias: nobody writes `from`.
-                let word = unsafe { from.add(at).cast::<u64>().read_unaligned() };
-                // SAFETY:
-                // - bounds: `at + 8 <= head + words <= length`; aligned, since `head` bytes lead to an aligned word.
-                // - device: others may write the word too; an atomic store races with nothing.
-                unsafe { &*into.add(at).cast::<AtomicU64>() }.store(word, Ordering::Relaxed);
-                at += WORD;
-            }
-            continue;
+    while at < head {
+        // SAFETY:
+        // - bounds: `at < head <= length`; the rest is the caller's, passed on.
+        unsafe { move_byte::<INTO_SHARED>(from.wrapping_add(at), into.wrapping_add(at)) };
+        at += 1;
+    }
+    while words_end - at >= TURN * WORD {
+        for _ in 0..TURN {
+            // SAFETY:
+            // - bounds: `at + 8 <= words_end <= length`; the shared side is aligned, since `head` bytes and whole words come before it.
+            unsafe { move_word::<INTO_SHARED>(from.wrapping_add(at), into.wrapping_add(at)) };
+            at += WORD;
         }
+    }
+    while at < words_end {
         // SAFETY:
-        // - bounds: `at < length`.
-        // - alias: nobody writes `from`.
-        let byte = unsafe { from.add(at).read() };
+        // - bounds: as above: what is left up to `words_end` is whole words.
+        unsafe { move_word::<INTO_SHARED>(from.wrapping_add(at), into.wrapping_add(at)) };
+        at += WORD;
+    }
+    while at < length {
         // SAFETY:
-        // - bounds: `at < length`.
-        // - device: others may write the byte too; an atomic store races with nothing.
-        unsafe { &*into.add(at).cast::<AtomicU8>() }.store(byte, Ordering::Relaxed);
+        // - bounds: `at < length`; the rest is the caller's, passed on.
+        unsafe { move_byte::<INTO_SHARED>(from.wrapping_add(at), into.wrapping_add(at)) };
         at += 1;
     }
 }
 
-/// One instruction that copies at the speed of the machine's own `memcpy` for all but short lengths, and that the compiler takes as
-/// opaque: it neither assumes that the bytes stand still nor that nobody else touches them.
+/// Moves one byte.
 ///
 /// # Safety
-/// As for [`copy_from_shared`] or [`copy_to_shared`]; the two ranges do not overlap.
-#[cfg(target_arch = "x86_64")]
-#[inline]
-unsafe fn copy_by_string_instruction(from: *const u8, into: *mut u8, length: usize) {
-    // SAFETY:
-    // - bounds: the caller vouches for both ranges; the direction flag is clear by the calling convention.
-    // - alias: the instruction is an access of the machine and not of the language, as a system call's would be.
-    unsafe {
-        std::arch::asm!(
-            "rep movsb",
-            inout("rcx") length => _,
-            inout("rsi") from => _,
-            inout("rdi") into => _,
-            options(nostack, preserves_flags)
-        );
+/// Both sides are valid for one byte; the private side is the caller's alone.
+#[inline(always)]
+unsafe fn move_byte<const INTO_SHARED: bool>(from: *const u8, into: *mut u8) {
+    if INTO_SHARED {
+        // SAFETY:
+        // - bounds, alias: one byte that nobody writes, says the caller.
+        let byte = unsafe { from.read() };
+        // SAFETY:
+        // - bounds: one byte, says the caller.
+        // - device: others may write the byte too; an atomic store races with nothing.
+        unsafe { &*into.cast::<AtomicU8>() }.store(byte, Ordering::Relaxed);
+    } else {
+        // SAFETY:
+        // - bounds: one byte, says the caller.
+        // - device: the byte may change at any time; an atomic load takes whatever stands there.
+        let byte = unsafe { &*from.cast::<AtomicU8>() }.load(Ordering::Relaxed);
+        // SAFETY:
+        // - bounds, alias: one byte that is the caller's alone.
+        unsafe { into.write(byte) };
     }
 }
 
-/// Never called: the word loop serves every length on other machines.
+/// Moves one word in one access of the shared side.
 ///
 /// # Safety
-/// None.
-#[cfg(not(target_arch = "x86_64"))]
-unsafe fn copy_by_string_instruction(_from: *const u8, _into: *mut u8, _length: usize) {}
+/// Both sides are valid for eight bytes, the shared one is aligned to eight; the private side is the caller's alone.
+#[inline(always)]
+unsafe fn move_word<const INTO_SHARED: bool>(from: *const u8, into: *mut u8) {
+    if INTO_SHARED {
+        // SAFETY:
+        // - bounds, alias: eight bytes that nobody writes, says the caller; of any alignment.
+        let word = unsafe { from.cast::<u64>().read_unaligned() };
+        // SAFETY:
+        // - bounds: eight aligned bytes, says the caller.
+        // - device: others may write the word too; an atomic store races with nothing.
+        unsafe { &*into.cast::<AtomicU64>() }.store(word, Ordering::Relaxed);
+    } else {
+        // SAFETY:
+        // - bounds: eight aligned bytes, says the caller.
+        // - device: the word may change at any time; an atomic load takes whatever stands there.
+        let word = unsafe { &*from.cast::<AtomicU64>() }.load(Ordering::Relaxed);
+        // SAFETY:
+        // - bounds, alias: eight bytes that are the caller's alone; of any alignment.
+        unsafe { into.cast::<u64>().write_unaligned(word) };
+    }
+}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Long copies by instructions that are opaque to the compiler.
+#[cfg(target_arch = "x86_64")]
+mod long {
+    use std::arch::asm;
 
-    #[repr(align(64))]
-    struct Aligned([u8; 2048]);
+    const BLOCK: usize = 64;
 
-    #[test]
-    fn every_offset_and_length_copies_just_its_bytes() {
-        let source: Vec<u8> = (0..2048u32).map(|index| (index * 7 % 251) as u8).collect();
-        let lengths = (0..40).chain([255, 256, 257, 258, 300, 1024]);
-        for length in lengths {
-            for offset in 0..17 {
-                let mut place = Aligned([0xee; 2048]);
-                // SAFETY:
-                // - bounds: 17 + 1024 < 2048 on both sides.
-                // - alias: `place` and `source` are this test's alone.
-                unsafe {
-                    copy_to_shared(source.as_ptr().wrapping_add(3), place.0.as_mut_ptr().wrapping_add(offset), length)
-                };
-                assert_eq!(&place.0[offset..offset + length], &source[3..3 + length], "{offset} {length}");
-                assert!(place.0[..offset].iter().chain(&place.0[offset + length..]).all(|byte| *byte == 0xee));
-                let mut back = vec![0xdd; length + 2];
-                // SAFETY:
-                // - bounds: `back` has two bytes more than are copied.
-                // - alias: `place` and `back` are this test's alone.
-                unsafe {
-                    copy_from_shared(place.0.as_ptr().wrapping_add(offset), back.as_mut_ptr().wrapping_add(1), length)
-                };
-                assert_eq!(&back[1..=length], &source[3..3 + length]);
-                assert_eq!((back[0], back[length + 1]), (0xdd, 0xdd));
-            }
+    /// From this length on the string instruction repays its start, about 9 ns.
+    const STRING_MIN: usize = 768;
+
+    /// Zen processors run the string instruction byte by byte (27 times slower, measured) where the target lies 1 to 31 bytes past the source
+    /// in the 4 KiB page. The line that is left out costs nothing and covers their kin.
+    fn suits_string(from: usize, into: usize) -> bool {
+        let ahead = into.wrapping_sub(from) % 4096;
+        ahead == 0 || ahead >= BLOCK
+    }
+
+    /// Copies more than one block.
+    ///
+    /// # Safety
+    /// As for [`super::copy_to_shared`] or [`super::copy_from_shared`]; the two ranges do not overlap.
+    #[inline(never)]
+    pub(super) unsafe fn copy<const INTO_SHARED: bool>(from: *const u8, into: *mut u8, length: usize) {
+        if length >= STRING_MIN && suits_string(from.addr(), into.addr()) {
+            // SAFETY:
+            // - bounds, alias, device: the caller's, passed on.
+            return unsafe { copy_string(from, into, length) };
+        }
+        let whole = length - length % BLOCK;
+        if whole != 0 {
+            // SAFETY:
+            // - bounds: `whole <= length`, a multiple of a block and not zero.
+            unsafe { copy_blocks(from, into, whole) };
+        }
+        let (from, into) = (from.wrapping_add(whole), into.wrapping_add(whole));
+        // SAFETY:
+        // - bounds: what is left of `length`.
+        unsafe { super::copy_words::<INTO_SHARED>(from, into, length - whole) };
+    }
+
+    /// One instruction, at the speed of the C library's own copy. Later stores stay behind it; its own come in any order.
+    ///
+    /// # Safety
+    /// Both ranges hold `length` bytes and do not overlap.
+    #[inline]
+    unsafe fn copy_string(from: *const u8, into: *mut u8, length: usize) {
+        // SAFETY:
+        // - bounds: the caller vouches for both ranges; the direction flag is clear by the calling convention.
+        // - alias: the accesses are the machine's and not the language's, as a system call's would be.
+        // - device: others may touch the shared side meanwhile; the machine moves whatever stands there.
+        unsafe {
+            asm!(
+                "rep movsb",
+                inout("rcx") length => _,
+                inout("rsi") from => _,
+                inout("rdi") into => _,
+                options(nostack, preserves_flags)
+            );
+        }
+    }
+
+    /// 64 bytes a turn in four vector registers that every x86-64 has.
+    ///
+    /// # Safety
+    /// Both ranges hold `length` bytes, a multiple of 64 and not zero, and do not overlap.
+    #[inline]
+    unsafe fn copy_blocks(from: *const u8, into: *mut u8, length: usize) {
+        // SAFETY:
+        // - bounds: the caller vouches for both ranges; each turn moves 64 of the `length` bytes and the last leaves zero.
+        // - alias: the accesses are the machine's and not the language's, as a system call's would be.
+        // - device: others may touch the shared side meanwhile; the machine moves whatever stands there.
+        unsafe {
+            asm!(
+                "2:",
+                "movups {a}, xmmword ptr [{from}]",
+                "movups {b}, xmmword ptr [{from} + 16]",
+                "movups {c}, xmmword ptr [{from} + 32]",
+                "movups {d}, xmmword ptr [{from} + 48]",
+                "movups xmmword ptr [{into}], {a}",
+                "movups xmmword ptr [{into} + 16], {b}",
+                "movups xmmword ptr [{into} + 32], {c}",
+                "movups xmmword ptr [{into} + 48], {d}",
+                "add {from}, 64",
+                "add {into}, 64",
+                "sub {left}, 64",
+                "jnz 2b",
+                from = inout(reg) from => _,
+                into = inout(reg) into => _,
+                left = inout(reg) length => _,
+                a = out(xmm_reg) _,
+                b = out(xmm_reg) _,
+                c = out(xmm_reg) _,
+                d = out(xmm_reg) _,
+                options(nostack)
+            );
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,13 +29,15 @@ pub enum MemoryError {
     },
     /// The memory-lock limit is too low.
     #[error(
-        "cannot pin {bytes} bytes: the limit for locked memory is {limit} bytes. Raise it (`ulimit -l`, LimitMEMLOCK= in the service file, or memlock in limits.conf), or build the region with `.pinned(false)`"
+        "cannot pin {bytes} bytes: the limit for locked memory is {limit} bytes, of which {locked} are taken. Raise it (`ulimit -l`, LimitMEMLOCK= in the service file, or memlock in limits.conf), or build the region with `.pinned(false)`"
     )]
     LockLimit {
         /// Bytes that were to be pinned.
         bytes: u64,
         /// The limit in force, bytes.
         limit: u64,
+        /// What this process had locked already, bytes.
+        locked: u64,
     },
     /// No huge pages of the wanted size were free, and no fallback was allowed.
     #[error(

@@ -2,7 +2,6 @@
 
 use crate::memory::mapping::{self, Mapped};
 use crate::memory::{MemoryError, copy_from_shared, copy_to_shared};
-use crate::sys;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
@@ -51,16 +50,20 @@ pub enum HugePages {
     Need2MiB,
     /// 1 GiB pages, or an error where none are free. For [`Backing::Private`] and [`Backing::Shared`].
     Need1GiB,
-    /// 2 MiB pages where some are free, else ordinary ones (said by one `tracing` event at level INFO).
+    /// 2 MiB pages where enough are free, else ordinary ones (said by one `tracing` event at level INFO); files have ordinary ones always.
     Prefer2MiB,
-    /// 1 GiB pages where some are free, else ordinary ones (said by one `tracing` event at level INFO).
+    /// 1 GiB pages where enough are free, else 2 MiB, else ordinary ones (said by one `tracing` event at level INFO); files have ordinary ones
+    /// always. The length is rounded up to whole pages of the size that is used.
     Prefer1GiB,
 }
 
 /// A mapped stretch of memory that somebody else may write at any time: it hands out copies and words, never references.
 ///
-/// Each aligned 8-byte word moves in one access in copies of up to 256 bytes; longer copies promise nothing about tearing. Copies have no
-/// ordering of their own: order them by a word that is loaded with `Acquire` or stored with `Release`.
+/// Each aligned 8-byte word moves in one access in copies of up to 256 bytes; longer copies promise nothing about tearing, nor about the order
+/// in which their bytes appear. Copies have no ordering of their own: order them by a word that is loaded with `Acquire` or stored with
+/// `Release`. Copies and words cost what they cost in ordinary memory, and neither allocate nor enter the kernel.
+///
+/// It may be shared and sent between threads: every access is atomic or opaque to the compiler. Dropping it unmaps it; a named file stays.
 #[derive(Debug)]
 pub struct Region {
     mapped: Mapped,
@@ -166,6 +169,9 @@ impl Region {
     ///
     /// # Errors
     /// [`MemoryError::OutOfRange`], also where `offset` is no multiple of 8.
+    ///
+    /// # Panics
+    /// With another `ordering`, as [`AtomicU64::load`] does.
     #[inline]
     pub fn load(&self, offset: usize, ordering: Ordering) -> Result<u64, MemoryError> {
         Ok(self.word(offset)?.load(ordering))
@@ -175,6 +181,9 @@ impl Region {
     ///
     /// # Errors
     /// [`MemoryError::OutOfRange`], also where `offset` is no multiple of 8.
+    ///
+    /// # Panics
+    /// With another `ordering`, as [`AtomicU64::store`] does.
     #[inline]
     pub fn store(&self, offset: usize, value: u64, ordering: Ordering) -> Result<(), MemoryError> {
         self.word(offset)?.store(value, ordering);
@@ -254,7 +263,8 @@ impl RegionBuilder {
         self
     }
 
-    /// Prefer memory of this NUMA node (`mbind(2)`, MPOL_PREFERRED). Default: the kernel's choice.
+    /// Prefer memory of this NUMA node (`mbind(2)`, MPOL_PREFERRED), for pages that do not exist yet: those of a file that is opened again stay
+    /// where they are. Default: the kernel's choice.
     pub fn numa_node(mut self, node: u32) -> Self {
         self.numa_node = Some(node);
         self
@@ -266,21 +276,16 @@ impl RegionBuilder {
         self
     }
 
-    /// Maps it. Enters the kernel, once for each property asked for; pinning touches every page.
+    /// Maps it. Enters the kernel, once for each property asked for; pinning, and reserving shared memory, touch every page.
+    ///
+    /// Memory to be pinned or shared is refused where it is more than `MemAvailable` in /proc/meminfo. The limit of a control group (a
+    /// container's) is not looked at: past it the kernel ends the process.
     ///
     /// # Errors
-    /// [`MemoryError`]: the length, the limit of locked memory, huge pages, room, rights. Nothing is left behind.
+    /// [`MemoryError`]: the length, the limit of locked memory, huge pages, room, rights. Nothing is left behind, but that a file which was
+    /// there before may have grown.
     pub fn build(self) -> Result<Region, MemoryError> {
         let (mapped, file) = mapping::map(&self)?;
-        if let Some(node) = self.numa_node {
-            sys::memory::prefer_node(mapped.start(), mapped.len(), node).map_err(|errno| MemoryError::System {
-                tried: format!("placing {} bytes on NUMA node {node} (mbind)", mapped.len()),
-                errno,
-            })?;
-        }
-        if self.pinned {
-            mapping::pin(&mapped)?;
-        }
         Ok(Region { mapped, file, backing: self.backing, pinned: self.pinned })
     }
 }

@@ -189,7 +189,7 @@ impl<F: Fabric> Connection<F> {
         }
         let now = self.fabric.now();
         let mut due = self.publisher.next_beat().min(self.next_check);
-        match self.dialling.due() {
+        match self.dialling.due(now, &self.timing) {
             Some(dialling) => due = due.min(dialling),
             None => return Duration::ZERO,
         }

@@ -80,11 +80,14 @@ impl<F: Fabric> Dialling<F> {
         Self::Idle { not_before: Timestamp(0) }
     }
 
-    /// When something is due next; none while a completion or an answer is awaited.
-    pub(crate) fn due(&self) -> Option<Timestamp> {
+    /// When something is due next; none while a completion or an answer may come any moment.
+    pub(crate) fn due(&self, now: Timestamp, timing: &Timing) -> Option<Timestamp> {
         match self {
             Self::Idle { not_before } => Some(*not_before),
-            Self::Dialled { .. } => None,
+            // A partner that is up accepts within microseconds; one that is stopped is not worth a core.
+            Self::Dialled { since, .. } => {
+                (now.since(*since) > timing.retry_max).then(|| now.after(timing.retry_max / 4))
+            }
             Self::Up(up) => up.deadline.is_none().then_some(up.not_before),
         }
     }

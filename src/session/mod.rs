@@ -4,6 +4,7 @@
 //! - [`Connection`] publishes the session page, accepts and dials links, and drives the handshake until a session stands, and watches it then;
 //! - [`Session`] is what each client gets once the session is wired;
 //! - [`observe()`] reads another node's page and nothing else.
+#![forbid(unsafe_code)]
 
 mod accepting;
 mod connection;

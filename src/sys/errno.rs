@@ -33,6 +33,7 @@ impl Errno {
             libc::EINTR => "EINTR",
             libc::EIO => "EIO",
             libc::ENXIO => "ENXIO",
+            libc::E2BIG => "E2BIG",
             libc::EBADF => "EBADF",
             libc::EAGAIN => "EAGAIN",
             libc::ENOMEM => "ENOMEM",
@@ -40,17 +41,58 @@ impl Errno {
             libc::EFAULT => "EFAULT",
             libc::EBUSY => "EBUSY",
             libc::EEXIST => "EEXIST",
+            libc::EXDEV => "EXDEV",
             libc::ENODEV => "ENODEV",
             libc::ENOTDIR => "ENOTDIR",
             libc::EISDIR => "EISDIR",
             libc::EINVAL => "EINVAL",
             libc::ENFILE => "ENFILE",
             libc::EMFILE => "EMFILE",
+            libc::ENOTTY => "ENOTTY",
+            libc::ETXTBSY => "ETXTBSY",
             libc::EFBIG => "EFBIG",
             libc::ENOSPC => "ENOSPC",
+            libc::ESPIPE => "ESPIPE",
             libc::EROFS => "EROFS",
+            libc::EMLINK => "EMLINK",
+            libc::EPIPE => "EPIPE",
+            libc::EDOM => "EDOM",
+            libc::ERANGE => "ERANGE",
+            libc::EDEADLK => "EDEADLK",
+            libc::ENOLCK => "ENOLCK",
             libc::ENOSYS => "ENOSYS",
+            libc::ENOTEMPTY => "ENOTEMPTY",
             libc::ELOOP => "ELOOP",
+            libc::ENODATA => "ENODATA",
+            libc::ETIME => "ETIME",
+            libc::EREMOTEIO => "EREMOTEIO",
+            libc::EPROTO => "EPROTO",
+            libc::EBADMSG => "EBADMSG",
+            libc::EBADFD => "EBADFD",
+            libc::ENOTSOCK => "ENOTSOCK",
+            libc::EMSGSIZE => "EMSGSIZE",
+            libc::ENOPROTOOPT => "ENOPROTOOPT",
+            libc::EPROTONOSUPPORT => "EPROTONOSUPPORT",
+            libc::EAFNOSUPPORT => "EAFNOSUPPORT",
+            libc::EADDRINUSE => "EADDRINUSE",
+            libc::EADDRNOTAVAIL => "EADDRNOTAVAIL",
+            libc::ENETDOWN => "ENETDOWN",
+            libc::ENETUNREACH => "ENETUNREACH",
+            libc::ENETRESET => "ENETRESET",
+            libc::ECONNABORTED => "ECONNABORTED",
+            libc::ECONNRESET => "ECONNRESET",
+            libc::ENOBUFS => "ENOBUFS",
+            libc::EISCONN => "EISCONN",
+            libc::ENOTCONN => "ENOTCONN",
+            libc::ESHUTDOWN => "ESHUTDOWN",
+            libc::EHOSTDOWN => "EHOSTDOWN",
+            libc::EHOSTUNREACH => "EHOSTUNREACH",
+            libc::EALREADY => "EALREADY",
+            libc::EINPROGRESS => "EINPROGRESS",
+            libc::ESTALE => "ESTALE",
+            libc::ECANCELED => "ECANCELED",
+            libc::EOWNERDEAD => "EOWNERDEAD",
+            libc::EHWPOISON => "EHWPOISON",
             libc::EOPNOTSUPP => "EOPNOTSUPP",
             libc::ETIMEDOUT => "ETIMEDOUT",
             libc::ECONNREFUSED => "ECONNREFUSED",
@@ -64,12 +106,40 @@ impl Errno {
 
 impl fmt::Display for Errno {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} ({}): {}", self.name(), self.0, std::io::Error::from_raw_os_error(self.0))
+        // The standard library says the number once more at the end.
+        let text = std::io::Error::from_raw_os_error(self.0).to_string();
+        let text = text.split(" (os error").next().unwrap_or(&text);
+        write!(formatter, "{} ({}): {text}", self.name(), self.0)
     }
 }
 
 impl fmt::Debug for Errno {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{} ({})", self.name(), self.0)
+    }
+}
+
+impl From<&std::io::Error> for Errno {
+    /// The number inside; EIO where the error did not come from the system.
+    fn from(error: &std::io::Error) -> Self {
+        Self(error.raw_os_error().unwrap_or(libc::EIO))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_holds_name_number_and_text_once() {
+        assert_eq!(Errno::new(libc::ENOSPC).to_string(), "ENOSPC (28): No space left on device");
+        assert_eq!(Errno::new(libc::EADDRINUSE).name(), "EADDRINUSE");
+        assert!(Errno::new(4000).to_string().starts_with("errno (4000): "));
+    }
+
+    #[test]
+    fn an_error_without_a_number_counts_as_input_or_output() {
+        assert_eq!(Errno::from(&std::io::Error::other("made up")), Errno::new(libc::EIO));
+        assert_eq!(Errno::from(&std::io::Error::from_raw_os_error(libc::EPERM)), Errno::new(libc::EPERM));
     }
 }

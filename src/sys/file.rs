@@ -93,3 +93,69 @@ pub(crate) fn is_locked(file: BorrowedFd<'_>) -> Result<bool, Errno> {
     checked(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) })?;
     Ok(lock.l_type != libc::F_UNLCK as libc::c_short)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::OpenOptions;
+    use std::io;
+    use std::os::fd::AsFd;
+
+    /// The same file by a second open file description, as another process would have it.
+    fn again(file: &File) -> io::Result<File> {
+        OpenOptions::new().read(true).write(true).open(format!("/proc/self/fd/{}", file.as_raw_fd()))
+    }
+
+    #[test]
+    fn a_lock_keeps_others_out_until_its_file_is_closed() -> Result<(), Box<dyn std::error::Error>> {
+        let owner = tempfile::tempfile()?;
+        let other = again(&owner)?;
+        assert_eq!(is_locked(other.as_fd()), Ok(false));
+        assert_eq!((try_lock(owner.as_fd()), try_lock(owner.as_fd())), (Ok(true), Ok(true)));
+        assert_eq!((try_lock(other.as_fd()), is_locked(other.as_fd())), (Ok(false), Ok(true)));
+        // The owner's own lock is nobody else's.
+        assert_eq!(is_locked(owner.as_fd()), Ok(false));
+        // A second descriptor of the same description holds the lock too.
+        let same = owner.try_clone()?;
+        drop(owner);
+        assert_eq!(is_locked(other.as_fd()), Ok(true));
+        drop(same);
+        assert_eq!((is_locked(other.as_fd()), try_lock(other.as_fd())), (Ok(false), Ok(true)));
+        Ok(())
+    }
+
+    #[test]
+    fn seals_are_kept_and_no_more_are_taken() -> Result<(), Box<dyn std::error::Error>> {
+        let file = memory_file(c"handfast-test", None).map_err(|errno| errno.to_string())?;
+        assert_eq!(seals_of(&file), Ok(0));
+        assert_eq!(reserve(&file, 8192), Ok(()));
+        assert_eq!(add_seals(&file, seals::SHRINK | seals::SEAL), Ok(()));
+        assert_eq!(add_seals(&file, seals::GROW), Err(Errno::new(libc::EPERM)));
+        assert_eq!(seals_of(&again(&file)?), Ok(seals::SHRINK | seals::SEAL));
+        // Growing was not sealed, shrinking was.
+        again(&file)?.set_len(16384)?;
+        assert_eq!(again(&file)?.set_len(4096).map_err(|error| Errno::from(&error)), Err(Errno::new(libc::EPERM)));
+        Ok(())
+    }
+
+    #[test]
+    fn files_that_cannot_be_sealed_say_so() -> io::Result<()> {
+        let file = tempfile::tempfile_in(std::env::temp_dir())?;
+        // A file of a disk's file system has no seals at all; one of tmpfs has the seal against seals.
+        assert!(
+            matches!(add_seals(&file, seals::SHRINK), Err(errno) if [libc::EINVAL, libc::EPERM].contains(&errno.number()))
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn reserved_space_grows_a_file_and_never_shrinks_it() -> io::Result<()> {
+        let file = tempfile::tempfile()?;
+        for (bytes, length) in [(100, 100), (5000, 5000), (10, 5000)] {
+            assert_eq!(reserve(&file, bytes), Ok(()));
+            assert_eq!(file.metadata()?.len(), length);
+        }
+        assert_eq!(reserve(&file, u64::MAX), Err(Errno::new(libc::EFBIG)));
+        Ok(())
+    }
+}

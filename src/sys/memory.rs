@@ -12,13 +12,6 @@ pub(crate) fn lock(start: NonNull<u8>, bytes: usize) -> Result<(), Errno> {
     checked(unsafe { libc::mlock(start.as_ptr().cast(), bytes) }).map(|_| ())
 }
 
-/// Takes the lock of [`lock`] back.
-pub(crate) fn unlock(start: NonNull<u8>, bytes: usize) -> Result<(), Errno> {
-    // SAFETY:
-    // - bounds: the kernel checks the range against the mappings of this process.
-    checked(unsafe { libc::munlock(start.as_ptr().cast(), bytes) }).map(|_| ())
-}
-
 /// The limit of locked memory for this process, bytes; none where there is none.
 pub(crate) fn lock_limit() -> Option<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
@@ -29,10 +22,28 @@ pub(crate) fn lock_limit() -> Option<u64> {
     (limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
 }
 
-/// Memory that can be had without swapping, bytes (`MemAvailable` of `proc(5)`); none where /proc does not say.
+/// Size of an ordinary page, bytes.
+pub(crate) fn page_bytes() -> usize {
+    // SAFETY:
+    // - live: the call takes no pointer.
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(bytes).ok().filter(|bytes| bytes.is_power_of_two()).unwrap_or(4096)
+}
+
+/// Memory that can be had without swapping, bytes (`MemAvailable` of `proc(5)`); none where /proc does not say. The limit of a control group
+/// is not in it.
 pub(crate) fn available() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    kib_line(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")
+}
+
+/// What this process has locked, bytes (`VmLck` of `proc(5)`); none where /proc does not say.
+pub(crate) fn locked() -> Option<u64> {
+    kib_line(&std::fs::read_to_string("/proc/self/status").ok()?, "VmLck:")
+}
+
+/// The bytes told by a line such as `VmLck:      64 kB`.
+fn kib_line(text: &str, key: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
 }
@@ -52,4 +63,28 @@ pub(crate) fn prefer_node(start: NonNull<u8>, bytes: usize, node: u32) -> Result
     let result =
         unsafe { libc::syscall(libc::SYS_mbind, start.as_ptr(), bytes, MPOL_PREFERRED, mask.as_ptr(), bits, 0usize) };
     if result < 0 { Err(Errno::last()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_proc_become_bytes() {
+        assert_eq!(kib_line("VmPeak:\t 8 kB\nVmLck:\t      64 kB\n", "VmLck:"), Some(65536));
+        for text in ["", "VmLck: 64", "VmLck: x kB", "VmLck: 18446744073709551615 kB"] {
+            assert_eq!(kib_line(text, "VmLck:"), None, "{text}");
+        }
+        assert!(available().is_some_and(|bytes| bytes > 0) && locked().is_some());
+    }
+
+    #[test]
+    fn addresses_that_are_not_mapped_are_errors_and_no_faults() -> Result<(), Box<dyn std::error::Error>> {
+        // The first page of the address space is never mapped.
+        let nowhere = NonNull::new(std::ptr::without_provenance_mut(8)).ok_or("null")?;
+        assert!(matches!(lock(nowhere, 4096), Err(errno) if [libc::ENOMEM, libc::EPERM].contains(&errno.number())));
+        assert_eq!(prefer_node(nowhere, 4096, 5000), Err(Errno::new(libc::EINVAL)));
+        assert!(page_bytes().is_power_of_two() && page_bytes() >= 4096);
+        Ok(())
+    }
 }

@@ -1,9 +1,16 @@
-//! Whether a process lives, and its files.
+//! Whose process this is, whether another lives, and its files.
 
 use crate::sys::{Errno, checked};
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
+
+/// The user whose rights this process acts with.
+pub(crate) fn effective_user() -> u32 {
+    // SAFETY:
+    // - live: the call takes no pointer and cannot fail.
+    unsafe { libc::geteuid() }
+}
 
 /// A process, by a descriptor that stays its own even if its number is given to another (`pidfd_open(2)`).
 #[derive(Debug)]
@@ -48,8 +55,83 @@ impl Process {
         OpenOptions::new()
             .read(true)
             .write(writable)
-            .custom_flags(libc::O_CLOEXEC | libc::O_NONBLOCK)
+            .custom_flags(libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY)
             .open(path)
-            .map_err(|error| Errno::new(error.raw_os_error().unwrap_or(libc::EIO)))
+            .map_err(|error| Errno::from(&error))
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::unix::fs::FileExt;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn a_process_that_was_killed_has_ended() -> Result<(), Box<dyn std::error::Error>> {
+        let mut child = Command::new("sleep").arg("100").stdin(Stdio::null()).spawn()?;
+        let process = Process::open(child.id()).map_err(|errno| errno.to_string())?;
+        assert_eq!((process.id(), process.has_ended()), (child.id(), false));
+        child.kill()?;
+        // Ended already while nobody has waited for it: that is what a partner's death looks like to us.
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while !process.has_ended() && std::time::Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        assert!(process.has_ended());
+        child.wait()?;
+        assert!(process.has_ended());
+        assert_eq!(process.open_file(0, false).map(|_| ()), Err(Errno::new(libc::ENOENT)));
+        Ok(())
+    }
+
+    #[test]
+    fn numbers_that_name_no_process_are_errors() {
+        assert_eq!(Process::open(u32::MAX).map(|_| ()), Err(Errno::new(libc::ESRCH)));
+        assert!(Process::open(0).is_err());
+    }
+
+    #[test]
+    fn files_are_opened_by_number_with_the_rights_asked_for() -> Result<(), Box<dyn std::error::Error>> {
+        let mut file = tempfile::tempfile()?;
+        file.write_all(b"over there")?;
+        let process = Process::open(std::process::id()).map_err(|errno| errno.to_string())?;
+        let same = process.open_file(file.as_raw_fd(), false).map_err(|errno| errno.to_string())?;
+        let mut bytes = [0; 10];
+        same.read_exact_at(&mut bytes, 0)?;
+        assert_eq!(&bytes, b"over there");
+        let refused = same.write_at(b"x", 0).map_err(|error| Errno::from(&error));
+        assert_eq!(refused, Err(Errno::new(libc::EBADF)));
+        let writable = process.open_file(file.as_raw_fd(), true).map_err(|errno| errno.to_string())?;
+        assert_eq!(writable.write_at(b"x", 0)?, 1);
+        assert_eq!(process.open_file(1 << 30, false).map(|_| ()), Err(Errno::new(libc::ENOENT)));
+        Ok(())
+    }
+}
+
+/// The first of several processes that has ended. One system call, which does not wait; none where there is nobody to ask about.
+pub(crate) fn any_ended<const N: usize>(processes: [Option<&Process>; N]) -> Option<usize> {
+    if processes.iter().all(Option::is_none) {
+        return None;
+    }
+    // The kernel passes over entries whose descriptor is negative.
+    let mut polls = processes.map(|process| libc::pollfd {
+        fd: process.map_or(-1, |process| process.descriptor.as_raw_fd()),
+        events: libc::POLLIN,
+        revents: 0,
+    });
+    // SAFETY:
+    // - live: `polls` outlives the call.
+    // - bounds: `N` entries are told and `N` there are.
+    // - alias: `polls` is ours alone while the kernel writes it.
+    let ready = unsafe { libc::poll(polls.as_mut_ptr(), N as libc::nfds_t, 0) };
+    if ready <= 0 { None } else { polls.iter().position(|poll| poll.revents != 0) }
+}
+
+/// The user this process acts as.
+pub(crate) fn effective_user() -> u32 {
+    // SAFETY:
+    // - live: the call takes nothing and cannot fail.
+    unsafe { libc::geteuid() }
 }

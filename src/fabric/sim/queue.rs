@@ -19,7 +19,7 @@ pub(super) struct Posted {
     pub(super) local_fits: bool,
     pub(super) serial: u64,
     pub(super) flight: Flight,
-    /// Not tried at the target before this moment.
+    /// Not tried at the target before this moment, nor before those ahead of it were carried out.
     pub(super) not_before: u64,
     /// Since when nobody answers, or no receive is posted.
     pub(super) waiting: Option<Waiting>,
@@ -62,8 +62,6 @@ pub(super) struct PortRecord {
     sends_outstanding: u32,
     receives_outstanding: u32,
     last_serial: u64,
-    last_arrival: u64,
-    pub(super) last_answer: u64,
 }
 
 /// What a handle asks to be posted.
@@ -99,8 +97,6 @@ impl PortRecord {
             sends_outstanding: 0,
             receives_outstanding: 0,
             last_serial: 0,
-            last_arrival: 0,
-            last_answer: 0,
         }
     }
 
@@ -171,7 +167,7 @@ impl World {
             self.stats.operations_delayed += 1;
             travel = travel.saturating_add(delay);
         }
-        let arrival = self.now.saturating_add(travel);
+        let not_before = self.now.saturating_add(travel);
         let local_fits = post.buffer.as_ref().is_none_or(|buffer| buffer.domain() == domain);
         self.stats.operations_posted += 1;
         let (work, verb, length) = (post.request.id, post.verb, post.length);
@@ -179,8 +175,6 @@ impl World {
         let Some(port) = self.ports.get_mut(&id) else { return };
         port.last_serial += 1;
         port.sends_outstanding += 1;
-        port.last_arrival = port.last_arrival.max(arrival);
-        let not_before = port.last_arrival;
         port.sends.push_back(Posted {
             request: post.request,
             buffer: post.buffer,

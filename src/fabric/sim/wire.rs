@@ -114,13 +114,11 @@ impl World {
         let delay = if lost { faults.retry_timeout_ns } else { travel };
         let Some(port) = self.ports.get_mut(&id) else { return };
         port.blocked |= !landed;
-        port.last_answer = port.last_answer.max(now.saturating_add(delay));
-        let time = port.last_answer;
         if lost {
             self.stats.acknowledgements_lost += 1;
             self.note(format_args!("port {id}: the acknowledgement is lost"));
         }
-        self.at(time, Event::Finish(id, serial));
+        self.after(delay, Event::Finish(id, serial));
     }
 
     /// The answer to an operation comes back, unless the wire is cut; then it is asked for again.

@@ -28,6 +28,59 @@ fn a_region_reads_what_was_written_and_nothing_past_its_end() -> Outcome {
 }
 
 #[test]
+fn every_short_write_and_read_does_what_a_plain_copy_does() -> Outcome {
+    let region = Region::builder(4096).pinned(false).build()?;
+    let mut model = vec![0u8; 4096];
+    let mut next = 1u8;
+    for offset in (0..40).chain(4040..=4096) {
+        for length in 0..=40 {
+            let bytes: Vec<u8> = (0..length).map(|index| next.wrapping_add(index as u8)).collect();
+            next = next.wrapping_mul(5).wrapping_add(length as u8 | 1);
+            let fits = offset + length <= 4096;
+            assert_eq!(region.write(offset, &bytes).is_ok(), fits, "{offset} {length}");
+            if fits {
+                model[offset..offset + length].copy_from_slice(&bytes);
+            }
+            let mut part = vec![0xaa; length];
+            assert_eq!(region.read(offset, &mut part).is_ok(), fits);
+            assert_eq!(part, if fits { bytes } else { vec![0xaa; length] });
+        }
+    }
+    let mut all = vec![0; 4096];
+    region.read(0, &mut all)?;
+    assert!(all == model);
+    Ok(())
+}
+
+#[test]
+fn a_release_store_publishes_what_was_copied_before_it() -> Outcome {
+    let region = Region::builder(8192).backing(SHARED).pinned(false).build()?;
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| -> Result<(), MemoryError> {
+            for turn in 1..=200u64 {
+                region.write(64, &[turn as u8; 3000])?;
+                region.store(0, turn, Ordering::Release)?;
+                while region.load(8, Ordering::Acquire)? != turn {
+                    std::thread::yield_now();
+                }
+            }
+            Ok(())
+        });
+        for turn in 1..=200u64 {
+            while region.load(0, Ordering::Acquire)? != turn {
+                std::thread::yield_now();
+            }
+            let mut bytes = [0; 3000];
+            region.read(64, &mut bytes)?;
+            assert!(bytes.iter().all(|byte| *byte == turn as u8), "{turn}");
+            region.store(8, turn, Ordering::Release)?;
+        }
+        writer.join().map_err(|_| "the writer panicked")??;
+        Ok(())
+    })
+}
+
+#[test]
 fn words_are_aligned_and_atomic() -> Outcome {
     let region = Region::builder(4096).build()?;
     region.store(8, 5, Ordering::Release)?;
@@ -101,20 +154,135 @@ fn files_keep_their_bytes_and_others_files_are_refused() -> Outcome {
 }
 
 #[test]
+fn links_and_pipes_and_folders_are_no_files() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let target = folder.path().join("target");
+    std::fs::write(&target, b"bytes")?;
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink(&target, &link)?;
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status()?.success());
+    for (path, number) in [(link, libc::ELOOP), (pipe, libc::EACCES), (folder.path().to_owned(), libc::EISDIR)] {
+        let refused = Region::builder(100).backing(Backing::File(path.clone())).build();
+        assert!(matches!(&refused, Err(MemoryError::System { errno, .. }) if errno.number() == number), "{refused:?}");
+    }
+    assert_eq!(std::fs::read(target)?, b"bytes");
+    Ok(())
+}
+
+#[test]
+fn a_longer_file_keeps_its_length() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("ring");
+    std::fs::write(&path, vec![7; 10_000])?;
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    let region = Region::builder(4096).backing(Backing::File(path.clone())).pinned(false).build()?;
+    assert_eq!((region.len(), std::fs::metadata(&path)?.len()), (4096, 10_000));
+    let long = Region::builder(12_288).backing(Backing::File(path.clone())).pinned(false).build()?;
+    assert_eq!((long.len(), std::fs::metadata(&path)?.len()), (12_288, 12_288));
+    let mut bytes = [0; 2];
+    long.read(9_999, &mut bytes)?;
+    assert_eq!(bytes, [7, 0]);
+    Ok(())
+}
+
+#[test]
 fn files_in_dev_shm_go_by_plain_names() -> Outcome {
     let name = format!("handfast-test-{}", std::process::id());
+    let path = std::path::Path::new("/dev/shm").join(&name);
     Region::builder(4096).backing(Backing::SharedMemory(name.clone())).build()?.write(0, b"x")?;
-    std::fs::remove_file(format!("/dev/shm/{name}"))?;
-    for name in ["", ".hidden", "a/b", "../x"] {
-        assert!(Region::builder(4096).backing(Backing::SharedMemory(name.to_owned())).build().is_err(), "{name}");
+    assert_eq!(std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&path)?) & 0o777, 0o600);
+    std::fs::remove_file(&path)?;
+    for name in ["", ".hidden", "a/b", "../x", "a\0b"] {
+        let refused = Region::builder(4096).backing(Backing::SharedMemory(name.to_owned())).build();
+        assert!(matches!(&refused, Err(MemoryError::System { errno, .. }) if errno.number() == libc::EINVAL), "{name}");
     }
+    Ok(())
+}
+
+#[test]
+fn no_room_is_an_error_that_leaves_no_file() -> Outcome {
+    // More than any machine has, in memory and on disk: one is refused by us, the other by the file system.
+    let folder = tempfile::tempdir()?;
+    let in_folder = folder.path().join("ring");
+    let name = format!("handfast-full-{}", std::process::id());
+    let in_memory = std::path::Path::new("/dev/shm").join(&name);
+    for (backing, path) in [(Backing::SharedMemory(name), in_memory), (Backing::File(in_folder.clone()), in_folder)] {
+        let refused = Region::builder(1 << 45).backing(backing).pinned(false).build();
+        let place = path.display().to_string();
+        assert!(matches!(&refused, Err(MemoryError::NoRoom { place: told, .. }) if *told == place), "{refused:?}");
+        assert!(!path.exists(), "{place} was left behind");
+    }
+    // What is there already is not taken away.
+    let kept = folder.path().join("kept");
+    Region::builder(4096).backing(Backing::File(kept.clone())).pinned(false).build()?.write(0, b"kept")?;
+    assert!(Region::builder(1 << 45).backing(Backing::File(kept.clone())).pinned(false).build().is_err());
+    assert_eq!(std::fs::read(&kept)?[..4], *b"kept");
+    Ok(())
+}
+
+#[test]
+fn more_than_the_machine_has_is_not_pinned_at_the_price_of_the_process() {
+    let available = crate::sys::memory::available().unwrap_or(0) as usize;
+    for backing in [Backing::Private, SHARED] {
+        let refused = Region::builder(available + (1 << 30)).backing(backing).build();
+        assert!(matches!(refused, Err(MemoryError::NoRoom { .. })), "{refused:?}");
+    }
+}
+
+/// Takes the right to lock memory past the limit from the calling thread, where it has it (`capset(2)` works on one thread).
+fn drop_the_right_to_lock() -> Result<(), io::Error> {
+    const VERSION_3: u32 = 0x2008_0522;
+    const CAP_IPC_LOCK: u32 = 14;
+    let header = [VERSION_3, 0];
+    // Effective, permitted, inheritable: the low 32 bits, then the high ones.
+    let mut sets = [0u32; 6];
+    // SAFETY:
+    // - live: both arrays outlive the call.
+    // - bounds: version 3 has a header of two words and sets of six.
+    // - alias: `sets` is ours alone while the kernel writes it.
+    if unsafe { libc::syscall(libc::SYS_capget, header.as_ptr(), sets.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    sets[0] &= !(1 << CAP_IPC_LOCK);
+    // SAFETY:
+    // - live: both arrays outlive the call.
+    // - bounds: version 3 has a header of two words and sets of six.
+    if unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+#[test]
+fn the_limit_of_locked_memory_is_named_in_the_error() -> Outcome {
+    let Some(limit) = crate::sys::memory::lock_limit() else {
+        eprintln!("SKIPPED: locked memory is unlimited here (ulimit -l)");
+        return Ok(());
+    };
+    let past = usize::try_from(limit)?.next_multiple_of(4096) + 4096;
+    let refused = std::thread::spawn(move || {
+        drop_the_right_to_lock().map(|()| (Region::builder(past).build(), Region::builder(past).pinned(false).build()))
+    });
+    let (refused, unpinned) = refused.join().map_err(|_| "the thread panicked")??;
+    let Err(error @ MemoryError::LockLimit { .. }) = &refused else { return Err(format!("{refused:?}").into()) };
+    let text = error.to_string();
+    assert!(text.contains(&past.to_string()) && text.contains(&limit.to_string()), "{text}");
+    assert!(text.contains("ulimit -l") && error.recovery() == crate::Recovery::Fatal, "{text}");
+    assert!(!unpinned?.is_pinned());
     Ok(())
 }
 
 #[test]
 fn huge_pages_fall_back_or_say_how_to_get_them() -> Outcome {
     let region = Region::builder(1000).huge_pages(HugePages::Prefer1GiB).pinned(false).build()?;
-    assert!([4096, 2 << 20, 1 << 30].contains(&region.page_bytes()));
+    assert!([crate::sys::memory::page_bytes(), 2 << 20, 1 << 30].contains(&region.page_bytes()));
+    assert_eq!(region.len() % region.page_bytes(), 0);
+    // Files have ordinary pages: preferring others is no error, needing them is.
+    let folder = tempfile::tempdir()?;
+    let file = Region::builder(1000).backing(Backing::File(folder.path().join("ring"))).pinned(false);
+    assert_eq!(file.clone().huge_pages(HugePages::Prefer2MiB).build()?.page_bytes(), crate::sys::memory::page_bytes());
+    assert!(matches!(file.huge_pages(HugePages::Need2MiB).build(), Err(MemoryError::Backing { .. })));
     // More than any machine has: an error that names the remedy.
     for backing in [Backing::Private, SHARED] {
         let needed = Region::builder(1 << 45).backing(backing).huge_pages(HugePages::Need2MiB).pinned(false).build();
@@ -126,15 +294,26 @@ fn huge_pages_fall_back_or_say_how_to_get_them() -> Outcome {
 
 #[test]
 fn a_numa_node_that_does_not_exist_is_an_error() -> Outcome {
-    assert!(matches!(Region::builder(4096).numa_node(1000).build(), Err(MemoryError::System { .. })));
-    let node_0 = Region::builder(4096).numa_node(0).build();
-    // A kernel without NUMA answers ENOSYS; anything else would be a fault of ours.
-    assert!(matches!(&node_0, Ok(_) | Err(MemoryError::System { .. })), "{node_0:?}");
+    for backing in [Backing::Private, SHARED] {
+        for node in [1000, 5000] {
+            let refused = Region::builder(4096).backing(backing.clone()).numa_node(node).build();
+            let text = refused.err().ok_or("no machine has so many nodes")?.to_string();
+            assert!(text.contains(&format!("NUMA node {node}")), "{text}");
+        }
+        let node_0 = Region::builder(4096).backing(backing).numa_node(0).build();
+        match &node_0 {
+            Err(MemoryError::System { errno, .. }) if errno.number() == libc::ENOSYS => {
+                eprintln!("SKIPPED: this kernel has no NUMA");
+            }
+            made => assert!(made.is_ok(), "{made:?}"),
+        }
+    }
     Ok(())
 }
 
 #[test]
-fn errors_of_the_system_keep_their_number() {
-    let error = io::Error::from_raw_os_error(libc::ENOSPC);
-    assert_eq!(crate::sys::Errno::new(error.raw_os_error().unwrap_or(0)).name(), "ENOSPC");
+fn regions_go_between_threads() {
+    fn both<T: Send + Sync>() {}
+    both::<Region>();
+    both::<crate::memory::Buffer>();
 }

@@ -306,3 +306,16 @@ fn a_fabric_without_patience_fails_at_once_and_comes_to_rest() -> Outcome {
     assert!(pair.sim.stats().events - before < 2_000, "a dial must not spin");
     Ok(())
 }
+
+#[test]
+fn a_closed_port_takes_no_repeat_though_its_memory_is_still_exposed() -> Outcome {
+    let (pair, mut a, mut b, exposed, remote) = setup(1)?;
+    pair.sim.strike("a", 0, Fault::RepeatWrite(Duration::from_millis(1)));
+    a.port.post_write_inline(WorkRequest::signalled(1), &[1; 8], &remote, 0)?;
+    assert_eq!(status(&pair.sim, &mut a.port)?, Status::Success);
+    b.port.close();
+    exposed.write(0, &[2; 8])?;
+    pair.sim.advance(SECOND);
+    assert_eq!((bytes_at(&exposed, 0, 8)?, pair.sim.stats().writes_repeated), (vec![2; 8], 0));
+    Ok(())
+}

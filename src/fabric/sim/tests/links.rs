@@ -125,6 +125,10 @@ fn a_dialler_that_gives_up_is_forgotten() -> Outcome {
     assert_eq!(endpoint.poll(), None);
     let dial = a.dial(&address("b")?, DialPurpose::Session)?;
     sim.advance(Duration::from_millis(1));
+    drop(dial);
+    assert_eq!(endpoint.poll(), None, "it had arrived, and nobody had looked yet");
+    let dial = a.dial(&address("b")?, DialPurpose::Session)?;
+    sim.advance(Duration::from_millis(1));
     let Some(EndpointEvent::Incoming(incoming)) = endpoint.poll() else { return Err("no dial".into()) };
     endpoint.accept(incoming, slot(0)?)?;
     drop(dial);
@@ -176,6 +180,7 @@ fn the_end_of_an_old_link_is_never_told_of_a_new_one() -> Outcome {
     sim.advance(Duration::from_millis(1));
     // The report waits, and the slot is used again before anybody looks.
     b.endpoint.close(slot(0)?);
+    assert_eq!(b.endpoint.poll(), None);
     let mut link = connect(&sim, &a.node, &mut b.endpoint, slot(0)?)?;
     sim.advance(SECOND);
     assert_eq!(b.endpoint.poll(), None);
@@ -222,5 +227,41 @@ fn a_key_of_one_accepted_link_does_not_open_on_another() -> Outcome {
     assert_eq!(status(&pair.sim, &mut link.port)?, WorkCompletionStatus::RemoteAccess);
     assert_eq!(bytes_at(pair.b.endpoint.mailbox(slot(0)?).ok_or("no mailbox")?, 0, 8)?, [0; 8]);
     pair.a.link.monitor.check()?;
+    Ok(())
+}
+
+#[test]
+fn a_page_is_as_long_as_asked_whatever_its_memory() -> Outcome {
+    for (sizes, of_mailbox) in
+        [(PageSizes { status: 64, mailbox: 200 }, true), (PageSizes { status: 200, mailbox: 64 }, false)]
+    {
+        let sim = Sim::new(1, Faults::none());
+        let mut endpoint = sim.node("b").listen(&address("b")?, sizes)?;
+        let mut link = connect(&sim, &sim.node("a"), &mut endpoint, slot(0)?)?;
+        let (_, mailbox) = link.mailbox.clone().ok_or("no mailbox")?;
+        assert_eq!((link.status.len(), mailbox.len()), (sizes.status as u64, sizes.mailbox as u64));
+        let real = if of_mailbox { mailbox.descriptor() } else { link.status.descriptor() };
+        let forged = link.domain.import(&RemoteDescriptor { length: 4096, ..*real })?;
+        for (offset, wanted) in [(192, WorkCompletionStatus::Success), (193, WorkCompletionStatus::RemoteAccess)] {
+            match of_mailbox {
+                true => link.port.post_write_inline(WorkRequest::signalled(1), &[1; 8], &forged, offset)?,
+                false => {
+                    link.port.post_read(WorkRequest::signalled(1), buffer(&link.domain, &[0; 8])?, &forged, offset)?
+                }
+            }
+            assert_eq!(status(&sim, &mut link.port)?, wanted);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_notice_is_sent_once_and_if_lost_never_again() -> Outcome {
+    let Pair { sim, mut a, mut b } = pair(1, Faults { lose_notice_ppm: 1_000_000, ..Faults::none() })?;
+    a.link.port.close();
+    sim.replace_faults(Faults::none());
+    drop(a.link);
+    sim.advance(SECOND);
+    assert_eq!((b.endpoint.poll(), sim.stats().notices_lost), (None, 1));
     Ok(())
 }

@@ -216,3 +216,18 @@ fn a_crash_of_either_side_ends_a_dial_under_way() -> Outcome {
     assert!(matches!(dial.poll(), Err(FabricError::NotListening { .. })));
     Ok(())
 }
+
+#[test]
+fn what_was_lost_before_a_crash_does_not_land_after_it() -> Outcome {
+    let pair = pair(1, Faults { land_after_teardown_ppm: 1_000_000, ..Faults::none() })?;
+    let (mut a, b) = clients(&pair, &PortOptions::new())?;
+    let (exposed, remote) = expose(&b, &a, AccessFlags::REMOTE_WRITE)?;
+    pair.sim.strike("a", 1, Fault::LoseOperation);
+    for id in 0..3 {
+        a.port.post_write_inline(WorkRequest::signalled(id), &[1], &remote, id)?;
+    }
+    pair.sim.power_off("a");
+    pair.sim.advance(SECOND);
+    assert_eq!(bytes_at(&exposed, 0, 3)?, [1, 0, 0]);
+    Ok(())
+}

@@ -1,0 +1,485 @@
+//! A wired port: the initiator's own CPU carries each operation out when it is posted.
+//!
+//! Imports `queue`, `receives`, `wire`, `remote`. The hot path: no allocation, no lock, no system call; the clock is read only while a
+//! message waits for the other side's receive.
+//!
+//! A port's own state word is the one thing others may end it by ([`Domain::revoke`](crate::fabric::Domain::revoke)): it is looked at in
+//! every call. The partner's is looked at before a completion is handed out as good.
+
+use super::pending::{Place, Slots};
+use super::queue::SendQueue;
+use super::receives::{Receives, Taken};
+use super::remote::ShmRemote;
+use super::table::{PortWords, phase};
+use super::wire::{Atomic, Waiting, WaitingQueue, Wire};
+use super::words::Word;
+use crate::fabric::{
+    Completion, Operation, Port, PortLimits, PortOptions, PortState, PostError, Refused, WorkCompletionStatus,
+    WorkRequest,
+};
+use crate::memory::Buffer;
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::sync::atomic::{Ordering, compiler_fence};
+
+/// Longest inline WRITE, bytes.
+pub(crate) const INLINE_BYTES_MAX: usize = 256;
+
+/// What a port was granted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Granted {
+    limits: PortLimits,
+    receiver_wait_ns: u64,
+}
+
+impl From<&PortOptions> for Granted {
+    fn from(options: &PortOptions) -> Self {
+        let (send, receive) = (options.send_work_requests_max, options.receive_work_requests_max);
+        let limits = PortLimits::new(send, receive, INLINE_BYTES_MAX as u32, options.message_bytes_max);
+        Self { limits, receiver_wait_ns: u64::from(options.receiver_not_ready_ms_max) * 1_000_000 }
+    }
+}
+
+/// What a port is made of.
+pub(crate) struct Parts {
+    /// Its place in its domain's table.
+    pub(crate) place: Place,
+    /// Its words there.
+    pub(crate) own: PortWords,
+    /// The words of the partner's port.
+    pub(crate) peer: PortWords,
+    /// Number of its domain in this process.
+    pub(crate) domain: u64,
+    /// Token of the domain of the partner's port.
+    pub(crate) peer_domain: u64,
+    /// Where messages for it arrive.
+    pub(crate) slots: Slots,
+    /// Where messages of its go; none on a link that only observes.
+    pub(crate) peer_slots: Option<Slots>,
+    /// Its limits.
+    pub(crate) granted: Granted,
+}
+
+/// One queue pair between two processes of this machine. Dropping it closes it.
+#[derive(Debug)]
+pub struct ShmPort {
+    own: PortWords,
+    peer: PortWords,
+    domain: u64,
+    /// In error or closed, and everything outstanding flushed.
+    down: bool,
+    /// The partner's end was seen: nothing outstanding then counts as done.
+    disowned: bool,
+    receives_first: bool,
+    queue: SendQueue,
+    wire: Wire,
+    receives: Receives,
+    waiting: WaitingQueue,
+    limits: PortLimits,
+    _place: Place,
+    /// One thread at a time: its counters are not shared.
+    _not_sync: PhantomData<Cell<()>>,
+}
+
+/// An operation that is about to be carried out or to be put in the queue of those that wait.
+type Outcome = Option<WorkCompletionStatus>;
+
+impl ShmPort {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let limits = parts.granted.limits;
+        Self {
+            queue: SendQueue::new(limits.send_work_requests_max),
+            wire: Wire::new(parts.peer.clone(), parts.peer_domain, parts.peer_slots),
+            receives: Receives::new(limits.receive_work_requests_max, parts.slots, parts.domain),
+            waiting: WaitingQueue::new(limits.send_work_requests_max, parts.granted.receiver_wait_ns),
+            own: parts.own,
+            peer: parts.peer,
+            domain: parts.domain,
+            down: false,
+            disowned: false,
+            receives_first: false,
+            limits,
+            _place: parts.place,
+            _not_sync: PhantomData,
+        }
+    }
+
+    /// The words of the partner's port, for whoever watches it.
+    pub(crate) fn partner(&self) -> &PortWords {
+        &self.peer
+    }
+
+    /// Whether an operation may be posted at all.
+    #[inline]
+    fn admit(&self) -> Result<(), PostError> {
+        if !self.own.is_ready() {
+            return Err(PostError::PortInError);
+        }
+        if self.queue.is_full() { Err(PostError::QueueFull) } else { Ok(()) }
+    }
+
+    /// Whether an operation with a buffer on remote memory may be posted.
+    #[inline]
+    fn admit_remote(&self, buffer: &Buffer, remote: &ShmRemote, offset: u64) -> Result<(), PostError> {
+        self.admit()?;
+        if u32::try_from(buffer.len()).is_err() {
+            return Err(PostError::Length);
+        }
+        if remote.announces(offset, buffer.len()) { Ok(()) } else { Err(PostError::OutOfRange) }
+    }
+
+    /// Puts an operation in the queue with what came of it; `None`: it could not be carried out yet.
+    #[inline]
+    fn finish(
+        &mut self,
+        request: WorkRequest,
+        operation: Operation,
+        bytes: usize,
+        buffer: Option<Buffer>,
+        outcome: Outcome,
+    ) {
+        if outcome == Some(WorkCompletionStatus::Success) {
+            self.queue.push_done(request, operation, bytes as u32, buffer);
+        } else {
+            self.queue.push_waiting(request, operation, bytes as u32, buffer);
+            if let Some(status) = outcome {
+                self.fail(status);
+            }
+        }
+    }
+
+    /// Puts an operation behind those that wait.
+    #[cold]
+    fn wait(&mut self, request: WorkRequest, waiting: Waiting, bytes: usize, buffer: Option<Buffer>) {
+        self.queue.push_waiting(request, waiting.operation(), bytes as u32, buffer);
+        self.waiting.push(waiting);
+    }
+
+    /// The oldest operation not carried out ended badly: the port is in error.
+    #[cold]
+    fn fail(&mut self, status: WorkCompletionStatus) {
+        self.queue.fail(status);
+        self.go_down();
+    }
+
+    /// Ends the port: what was not carried out is flushed.
+    #[cold]
+    fn go_down(&mut self) {
+        if self.own.is_ready() {
+            self.own.become_phase(phase::CLOSED);
+        }
+        self.down = true;
+        self.queue.flush();
+        self.waiting.clear();
+    }
+
+    /// The partner's port ended (or was fenced): what was not handed out yet may or may not have been taken.
+    #[cold]
+    fn partner_ended(&mut self) {
+        self.disowned = true;
+        let fenced = self.peer.state.load_relaxed() == self.peer.number() << 8 | phase::FENCED;
+        self.queue.disown(if fenced { WorkCompletionStatus::Fenced } else { WorkCompletionStatus::RetryExceeded });
+        self.go_down();
+    }
+
+    /// Carries out what waited, as far as the other side posted receives.
+    #[cold]
+    fn progress(&mut self) {
+        if !self.peer.is_ready() {
+            return self.partner_ended();
+        }
+        while let Some(waiting) = self.waiting.pop() {
+            let mut buffer = self.queue.take_buffer();
+            let fits = buffer.as_ref().is_none_or(|buffer| buffer.domain() == self.domain);
+            let place = self.queue.place_of_executed();
+            let outcome = if fits {
+                self.wire.carry_out(&waiting, buffer.as_mut(), self.waiting.inline(place))
+            } else {
+                Some(WorkCompletionStatus::LocalProtection)
+            };
+            self.queue.return_buffer(buffer);
+            match outcome {
+                Some(WorkCompletionStatus::Success) => {
+                    self.waiting.moved();
+                    self.queue.done();
+                }
+                Some(status) => return self.fail(status),
+                None => {
+                    self.waiting.push_front(waiting);
+                    if self.waiting.is_overdue() {
+                        self.fail(WorkCompletionStatus::ReceiverNotReady);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn poll_sends(&mut self, completions: &mut [Completion]) -> usize {
+        if !self.queue.has_ready() {
+            return 0;
+        }
+        // What was posted is stored by now as far as the compiler goes; a partner that sets its fence makes the machine agree
+        // (membarrier) before it trusts its memory, so this load is late enough.
+        compiler_fence(Ordering::SeqCst);
+        if !self.disowned && !self.peer.is_ready() {
+            self.partner_ended();
+        }
+        self.queue.pop(completions)
+    }
+
+    #[inline]
+    fn poll_receives(&mut self, completions: &mut [Completion]) -> usize {
+        let mut count = 0;
+        for completion in completions {
+            if self.receives.is_idle() {
+                break;
+            }
+            if self.down {
+                self.receives.flush_one(completion);
+            } else {
+                match self.receives.take(completion) {
+                    Taken::Nothing if self.peer.is_ready() => break,
+                    // What it sent before it ended has arrived by now, if at all: look once more, then give up.
+                    Taken::Nothing => match self.receives.take(completion) {
+                        Taken::Good => {}
+                        Taken::Bad => self.go_down(),
+                        Taken::Nothing => {
+                            self.partner_ended();
+                            self.receives.flush_one(completion);
+                        }
+                    },
+                    Taken::Good => {}
+                    Taken::Bad => self.go_down(),
+                }
+            }
+            count += 1;
+        }
+        count
+    }
+}
+
+/// What becomes of a buffered operation: refused before anything was done, or put in the queue.
+macro_rules! admitted {
+    ($check:expr, $buffer:ident) => {
+        if let Err(reason) = $check {
+            return Err(Refused { reason, buffer: $buffer });
+        }
+    };
+}
+
+impl Port for ShmPort {
+    type Remote = ShmRemote;
+
+    #[inline]
+    fn post_read(
+        &mut self,
+        request: WorkRequest,
+        mut into: Buffer,
+        from: &ShmRemote,
+        offset: u64,
+    ) -> Result<(), Refused> {
+        admitted!(self.admit_remote(&into, from, offset), into);
+        let bytes = into.len();
+        if self.queue.has_waiting() {
+            self.wait(request, Waiting::Read(from.clone(), offset), bytes, Some(into));
+            return Ok(());
+        }
+        let outcome = if into.domain() == self.domain {
+            self.wire.read(from, offset, into.as_mut_slice())
+        } else {
+            WorkCompletionStatus::LocalProtection
+        };
+        self.finish(request, Operation::Read, bytes, Some(into), Some(outcome));
+        Ok(())
+    }
+
+    #[inline]
+    fn post_write(&mut self, request: WorkRequest, from: Buffer, to: &ShmRemote, offset: u64) -> Result<(), Refused> {
+        admitted!(self.admit_remote(&from, to, offset), from);
+        let bytes = from.len();
+        if self.queue.has_waiting() {
+            self.wait(request, Waiting::Write(to.clone(), offset), bytes, Some(from));
+            return Ok(());
+        }
+        let outcome = if from.domain() == self.domain {
+            self.wire.write(to, offset, from.as_slice())
+        } else {
+            WorkCompletionStatus::LocalProtection
+        };
+        self.finish(request, Operation::Write, bytes, Some(from), Some(outcome));
+        Ok(())
+    }
+
+    #[inline]
+    fn post_write_inline(
+        &mut self,
+        request: WorkRequest,
+        bytes: &[u8],
+        to: &ShmRemote,
+        offset: u64,
+    ) -> Result<(), PostError> {
+        self.admit()?;
+        if bytes.len() > INLINE_BYTES_MAX {
+            return Err(PostError::Length);
+        }
+        if !to.announces(offset, bytes.len()) {
+            return Err(PostError::OutOfRange);
+        }
+        if self.queue.has_waiting() {
+            self.waiting.keep_inline(self.queue.place_of_tail(), bytes);
+            self.wait(request, Waiting::Inline(to.clone(), offset, bytes.len()), bytes.len(), None);
+            return Ok(());
+        }
+        let outcome = self.wire.write(to, offset, bytes);
+        self.finish(request, Operation::Write, bytes.len(), None, Some(outcome));
+        Ok(())
+    }
+
+    #[inline]
+    fn post_write_with_immediate(
+        &mut self,
+        request: WorkRequest,
+        from: Buffer,
+        to: &ShmRemote,
+        offset: u64,
+        immediate: u32,
+    ) -> Result<(), Refused> {
+        admitted!(self.admit_remote(&from, to, offset), from);
+        let bytes = from.len();
+        let outcome = if self.queue.has_waiting() {
+            None
+        } else if from.domain() == self.domain {
+            self.wire.write_with_immediate(to, offset, from.as_slice(), immediate)
+        } else {
+            Some(WorkCompletionStatus::LocalProtection)
+        };
+        if outcome.is_none() {
+            self.wait(request, Waiting::WriteWithImmediate(to.clone(), offset, immediate), bytes, Some(from));
+        } else {
+            self.finish(request, Operation::WriteWithImmediate, bytes, Some(from), outcome);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn post_fetch_add(
+        &mut self,
+        request: WorkRequest,
+        into: Buffer,
+        to: &ShmRemote,
+        offset: u64,
+        add: u64,
+    ) -> Result<(), Refused> {
+        self.post_atomic(request, into, to, offset, Atomic::FetchAdd(add))
+    }
+
+    #[inline]
+    fn post_compare_swap(
+        &mut self,
+        request: WorkRequest,
+        into: Buffer,
+        to: &ShmRemote,
+        offset: u64,
+        expected: u64,
+        desired: u64,
+    ) -> Result<(), Refused> {
+        self.post_atomic(request, into, to, offset, Atomic::CompareSwap { expected, desired })
+    }
+
+    #[inline]
+    fn post_send(&mut self, request: WorkRequest, from: Buffer) -> Result<(), Refused> {
+        admitted!(self.admit(), from);
+        let bytes = from.len();
+        if bytes > self.limits.message_bytes_max as usize {
+            return Err(Refused { reason: PostError::Length, buffer: from });
+        }
+        let outcome = if self.queue.has_waiting() {
+            None
+        } else if from.domain() == self.domain {
+            self.wire.send(from.as_slice())
+        } else {
+            Some(WorkCompletionStatus::LocalProtection)
+        };
+        if outcome.is_none() {
+            self.wait(request, Waiting::Send, bytes, Some(from));
+        } else {
+            self.finish(request, Operation::Send, bytes, Some(from), outcome);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn post_receive(&mut self, request: WorkRequest, into: Buffer) -> Result<(), Refused> {
+        if !self.own.is_ready() {
+            return Err(Refused { reason: PostError::PortInError, buffer: into });
+        }
+        self.receives.post(request.id, into, &*self.own.receives_posted)
+    }
+
+    #[inline]
+    fn poll(&mut self, completions: &mut [Completion]) -> usize {
+        if !self.down && !self.own.is_ready() {
+            self.go_down();
+        }
+        if self.queue.has_waiting() {
+            self.progress();
+        }
+        if self.receives.is_idle() {
+            return self.poll_sends(completions);
+        }
+        // Taking turns at the front, so that an array of one serves both queues.
+        self.receives_first = !self.receives_first;
+        let mut count = 0;
+        for turn in [self.receives_first, !self.receives_first] {
+            let rest = completions.get_mut(count..).unwrap_or_default();
+            count += if turn { self.poll_receives(rest) } else { self.poll_sends(rest) };
+        }
+        count
+    }
+
+    #[inline]
+    fn state(&self) -> PortState {
+        if !self.down && self.own.is_ready() { PortState::Ready } else { PortState::Error }
+    }
+
+    fn limits(&self) -> PortLimits {
+        self.limits
+    }
+
+    fn close(&mut self) {
+        self.go_down();
+    }
+}
+
+impl ShmPort {
+    #[inline]
+    fn post_atomic(
+        &mut self,
+        request: WorkRequest,
+        mut into: Buffer,
+        to: &ShmRemote,
+        offset: u64,
+        atomic: Atomic,
+    ) -> Result<(), Refused> {
+        admitted!(self.admit(), into);
+        if into.len() != 8 {
+            return Err(Refused { reason: PostError::Length, buffer: into });
+        }
+        if !to.announces(offset, 8) {
+            return Err(Refused { reason: PostError::OutOfRange, buffer: into });
+        }
+        if self.queue.has_waiting() {
+            self.wait(request, Waiting::Atomic(to.clone(), offset, atomic), 8, Some(into));
+            return Ok(());
+        }
+        let outcome = if into.domain() == self.domain {
+            self.wire.atomic(to, offset, into.as_mut_slice(), atomic)
+        } else {
+            WorkCompletionStatus::LocalProtection
+        };
+        self.finish(request, atomic.operation(), 8, Some(into), Some(outcome));
+        Ok(())
+    }
+}
