@@ -61,6 +61,25 @@ impl Process {
     }
 }
 
+/// The first of several processes that has ended. One system call, which does not wait; none where there is nobody to ask about.
+pub(crate) fn any_ended<const N: usize>(processes: [Option<&Process>; N]) -> Option<usize> {
+    if processes.iter().all(Option::is_none) {
+        return None;
+    }
+    // The kernel passes over entries whose descriptor is negative.
+    let mut polls = processes.map(|process| libc::pollfd {
+        fd: process.map_or(-1, |process| process.descriptor.as_raw_fd()),
+        events: libc::POLLIN,
+        revents: 0,
+    });
+    // SAFETY:
+    // - live: `polls` outlives the call.
+    // - bounds: `N` entries are told and `N` there are.
+    // - alias: `polls` is ours alone while the kernel writes it.
+    let ready = unsafe { libc::poll(polls.as_mut_ptr(), N as libc::nfds_t, 0) };
+    if ready <= 0 { None } else { polls.iter().position(|poll| poll.revents != 0) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,30 +127,4 @@ mod tests {
         assert_eq!(process.open_file(1 << 30, false).map(|_| ()), Err(Errno::new(libc::ENOENT)));
         Ok(())
     }
-}
-
-/// The first of several processes that has ended. One system call, which does not wait; none where there is nobody to ask about.
-pub(crate) fn any_ended<const N: usize>(processes: [Option<&Process>; N]) -> Option<usize> {
-    if processes.iter().all(Option::is_none) {
-        return None;
-    }
-    // The kernel passes over entries whose descriptor is negative.
-    let mut polls = processes.map(|process| libc::pollfd {
-        fd: process.map_or(-1, |process| process.descriptor.as_raw_fd()),
-        events: libc::POLLIN,
-        revents: 0,
-    });
-    // SAFETY:
-    // - live: `polls` outlives the call.
-    // - bounds: `N` entries are told and `N` there are.
-    // - alias: `polls` is ours alone while the kernel writes it.
-    let ready = unsafe { libc::poll(polls.as_mut_ptr(), N as libc::nfds_t, 0) };
-    if ready <= 0 { None } else { polls.iter().position(|poll| poll.revents != 0) }
-}
-
-/// The user this process acts as.
-pub(crate) fn effective_user() -> u32 {
-    // SAFETY:
-    // - live: the call takes nothing and cannot fail.
-    unsafe { libc::geteuid() }
 }

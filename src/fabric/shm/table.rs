@@ -62,8 +62,6 @@ pub(crate) mod phase {
     /// Its owner fenced the session: nothing that is not known to have come before may be called done.
     #[allow(dead_code, reason = "set by the fence of a later change; the other side looks for it already")]
     pub(crate) const FENCED: u64 = 3;
-    /// The bits of a state word that say this.
-    pub(crate) const MASK: u64 = 0xff;
 }
 
 /// One row of the exposures.
@@ -121,7 +119,7 @@ impl PortWords {
 pub(crate) fn shared_region(bytes: usize, read_only_elsewhere: bool) -> Result<Region, MemoryError> {
     let builder = Region::builder(bytes).backing(Backing::Shared { read_only_elsewhere });
     match builder.clone().build() {
-        Err(MemoryError::LockLimit { bytes, limit }) => {
+        Err(MemoryError::LockLimit { bytes, limit, .. }) => {
             tracing::info!(bytes, limit, "session memory not locked: over the limit of locked memory (ulimit -l)");
             builder.pinned(false).build()
         }
@@ -190,12 +188,7 @@ impl Table {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether everything in it was ended for good.
-    pub(crate) fn is_revoked(&self) -> bool {
-        self.free().revoked
-    }
-
-    /// Takes a place for a port, closed until it is wired.
+    /// Takes a place for a port.
     pub(crate) fn add_port(&self) -> Result<(u32, PortWords), FabricError> {
         let number = random_word()? >> 8;
         let mut free = self.free();
