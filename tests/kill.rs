@@ -117,12 +117,11 @@ impl Run {
     fn check_words(&mut self) -> Result<(), String> {
         for index in 0..2 {
             let words = format!("from {}", NAMES[index]);
-            let answer = self.node(index).ask(&format!("write {words}"), "", PATIENCE)?;
+            let answer = self.node(index).ask(&format!("write {words}"), PATIENCE)?;
             if answer != "wrote" {
                 return Err(self.node(index).story("could not write"));
             }
-            let answer = self.node(1 - index).ask("text", "", PATIENCE)?;
-            if answer != format!("text {words}") {
+            if self.node(1 - index).ask("text", PATIENCE)? != words {
                 return Err(self.node(1 - index).story("has other words in its memory"));
             }
         }
@@ -132,9 +131,7 @@ impl Run {
     /// Both leave in order, one after the other.
     fn leave(&mut self, first: usize) -> Result<(), String> {
         for index in [first, 1 - first] {
-            let mut node = self.nodes[index].take().expect("a started node");
-            node.ask("leave", "left", PATIENCE)?;
-            node.end_well(PATIENCE)?;
+            self.nodes[index].take().expect("a started node").leave(PATIENCE)?;
         }
         let left = files_of(&self.name);
         if left.is_empty() { Ok(()) } else { Err(format!("left in /dev/shm: {left:?}")) }

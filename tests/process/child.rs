@@ -93,11 +93,21 @@ impl Child {
     }
 
     /// Sends a command and waits for its answer.
-    pub(crate) fn ask(&mut self, line: &str, word: &str, patience: Duration) -> Result<String, String> {
+    pub(crate) fn ask(&mut self, line: &str, patience: Duration) -> Result<String, String> {
         self.listen();
         let from = self.lines.len();
         self.tell(line);
-        self.wait_for(from, word, Instant::now() + patience)
+        let answer = self.wait_for(from, "= ", Instant::now() + patience)?;
+        Ok(answer["= ".len()..].to_owned())
+    }
+
+    /// Has it leave in order, and sees it end well.
+    pub(crate) fn leave(mut self, patience: Duration) -> Result<(), String> {
+        self.listen();
+        let from = self.lines.len();
+        self.tell("leave");
+        self.wait_for(from, "left", Instant::now() + patience)?;
+        self.end_well(patience)
     }
 
     /// What it said last, for messages.

@@ -1,7 +1,7 @@
 //! The plain role of a child: a node that polls, says what happens, and obeys commands.
 //!
-//! Says: `listening`, `linked`, `established ID`, `ready ID`, `lost WHY`, `state WHERE`, and the answers. Commands: `write TEXT` (answer `wrote` or
-//! `failed WHY`), `text` (answer `text TEXT`), `ping` (answer `pong`), `leave` (answer `left`, and it ends).
+//! Says: `listening`, `linked`, `established ID`, `ready ID`, `lost WHY`, `state WHERE`, and answers, which begin with `= `. Commands: `write TEXT`
+//! (answer `wrote` or `failed WHY`), `text` (answer: the text that lies here), `ping` (answer `pong`), `leave` (says `left`, and ends).
 
 use crate::process::child::{MARK, ROLE};
 use crate::process::node::{Node, config, key, text_here, write_through};
@@ -103,16 +103,16 @@ pub(crate) fn say_event(node: &Node, event: &Event) {
 pub(crate) fn obey(node: &Node, command: &str) -> bool {
     match command.split_once(' ') {
         Some(("write", text)) => match write_through(&node.clients[0], text) {
-            Ok(()) => say("wrote"),
-            Err(why) => say(&format!("failed {why}")),
+            Ok(()) => say("= wrote"),
+            Err(why) => say(&format!("= failed {why}")),
         },
         None if command == "text" => match text_here(&node.clients[0]) {
-            Ok(text) => say(&format!("text {text}")),
-            Err(why) => say(&format!("failed {why}")),
+            Ok(text) => say(&format!("= {text}")),
+            Err(why) => say(&format!("= failed {why}")),
         },
-        None if command == "ping" => say("pong"),
+        None if command == "ping" => say("= pong"),
         None if command == "leave" => return true,
-        _ => say(&format!("failed: `{command}` is no command")),
+        _ => say(&format!("= failed: `{command}` is no command")),
     }
     false
 }
