@@ -6,6 +6,7 @@ pub(crate) mod node;
 pub(crate) mod random;
 pub(crate) mod role;
 pub(crate) mod sys;
+pub(crate) mod worker;
 
 use std::path::PathBuf;
 

@@ -91,3 +91,13 @@ pub(crate) fn some_system_call() {
     // - thread: asks for the parent's number; touches no memory.
     unsafe { libc::syscall(libc::SYS_getppid) };
 }
+
+/// Takes the pages out of a file without changing its length.
+pub(crate) fn punch_hole(file: &std::fs::File, bytes: u64) -> std::io::Result<()> {
+    use std::os::fd::AsRawFd;
+    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    // SAFETY:
+    // - live: `file` is open throughout; no memory of this process is passed.
+    let outcome = unsafe { libc::fallocate(file.as_raw_fd(), mode, 0, bytes as i64) };
+    if outcome == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
