@@ -7,8 +7,8 @@ use crate::page::mailbox::{CONFIRMATION_BYTES, Confirmation, GREETING_BYTES, Gre
 use crate::page::status::{HANDSHAKE_BYTES, Snapshot, Verdict};
 use crate::page::{Nonce, PageError, SessionId, VersionRange, Word};
 
-/// How often step 3 is answered without an acknowledgement before the greeting is written again: a fabric that repeats an old
-/// WRITE may have put an older greeting over ours.
+/// How often a READ is answered without an acknowledgement (step 3) or without a session (after step 4) before the WRITE ahead of it is
+/// written again: a fabric that repeats an old WRITE may have put an older one over ours.
 pub(crate) const CHECKS_MAX: u32 = 64;
 
 /// The operation to post next on the dialled link.
@@ -102,8 +102,9 @@ impl Dialled {
 
 impl Steps {
     /// Drops the count of READs where nothing but the caller's patience depends on it.
-    pub(crate) fn forget_history(&mut self) {
-        if matches!(self.phase, Phase::Look | Phase::Watch) {
+    pub(crate) fn forget_history(&mut self, established: bool) {
+        let settled = self.phase == Phase::Watch && (established || self.held);
+        if settled || self.phase == Phase::Look {
             self.fruitless = 0;
         }
     }
@@ -339,6 +340,10 @@ impl Handshake {
                 steps.fruitless = 0;
             }
             steps.held = held;
+            if self.established.is_none() && !held && steps.fruitless > self.checks_max {
+                // An older confirmation may lie over ours, and an older one of the partner over its own: one of both must speak again.
+                steps.advance(Phase::Confirm);
+            }
             return;
         }
         let reason = if snapshot.core.leaving {

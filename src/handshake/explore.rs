@@ -7,7 +7,7 @@ use crate::handshake::Handshake;
 use crate::handshake::dialled::Dialled;
 
 impl Handshake {
-    /// Greets again after `checks_max` fruitless READs of step 3 instead of the usual number.
+    /// Greets or confirms again after `checks_max` fruitless READs instead of the usual number.
     #[doc(hidden)]
     #[must_use]
     pub fn with_checks_max(mut self, checks_max: u32) -> Self {
@@ -23,7 +23,7 @@ impl Handshake {
         self.obstacle = None;
         self.ended = None;
         if let Dialled::Up(steps) = &mut self.dialled {
-            steps.forget_history();
+            steps.forget_history(self.established.is_some());
         }
     }
 }

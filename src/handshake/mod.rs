@@ -94,7 +94,7 @@ pub struct Handshake {
     obstacle: Option<Obstacle>,
     leaving: bool,
     edition: u64,
-    /// How often step 3 is answered without an acknowledgement before the greeting is written again.
+    /// Fruitless READs before the WRITE ahead of them is written again.
     checks_max: u32,
 }
 

@@ -168,6 +168,24 @@ fn a_confirmation_that_landed_but_failed_does_not_leave_the_other_alone() -> Out
 }
 
 #[test]
+fn a_confirmation_that_an_older_write_overlaid_is_written_again() -> Outcome {
+    let (mut a, mut b) = pair(None)?;
+    // Both write their confirmation, and before either is looked at, something older is written over it.
+    run(&mut a, &mut b, 3);
+    for node in [&mut a, &mut b] {
+        assert_eq!(node.handshake.action(), Action::WriteConfirmation);
+        node.handshake.posted();
+        node.handshake.write_done();
+    }
+    run(&mut a, &mut b, 10);
+    assert_eq!((session(&a), session(&b)), (None, None), "neither has seen a confirmation");
+    run(&mut a, &mut b, 70);
+    assert!(session(&a).is_some() && session(&a) == session(&b));
+    assert_eq!((a.handshake.own().attempt, b.handshake.own().attempt), (Attempt(1), Attempt(1)));
+    Ok(())
+}
+
+#[test]
 fn each_misconfiguration_is_named_on_the_side_that_sees_it() -> Outcome {
     let key: &[u8] = &[7; 32];
     let other_key: &[u8] = &[8; 32];

@@ -83,7 +83,7 @@ impl ShmEndpoint {
         }
         let listing = Listing::take(address)?;
         let status = Arc::new(shared_region(sizes.status, true)?);
-        let domain = ShmDomain::new(Geometry::LINK, address)?;
+        let domain = ShmDomain::new(Geometry::LINK, address, 0)?;
         let exposed = domain.expose_part(Arc::clone(&status), sizes.status, AccessFlags::REMOTE_READ)?;
         let port = domain.port(&LINK_PORT)?;
         let (door_token, region) = (random_word()?, Arc::new(shared_region(DOOR_BYTES, false)?));
@@ -168,9 +168,9 @@ impl ShmEndpoint {
     /// Makes this side of a link and answers the dialler.
     fn link(&self, cell: usize, waiting: &Waiting, slot: LinkSlot) -> Result<Accepted, FabricError> {
         let process = waiting.asked.process;
-        let gave_up = |detail: String| FabricError::LinkLost { address: format!("process {process}"), detail };
-        let peer = Peer::open(process).map_err(|denied| gave_up(denied.to_string()))?;
-        let domain = ShmDomain::new(Geometry::LINK, &self.address)?;
+        let lost = |detail: String| FabricError::LinkLost { address: format!("process {process}"), detail };
+        let peer = Peer::open(process).map_err(|denied| lost(denied.to_string()))?;
+        let domain = ShmDomain::new(Geometry::LINK, &self.address, process)?;
         let readable = AccessFlags::REMOTE_READ;
         let status = domain.expose_part(Arc::clone(&self.status), self.sizes.status, readable)?;
         let region = Arc::new(shared_region(self.sizes.mailbox, false)?);
@@ -184,7 +184,7 @@ impl ShmEndpoint {
         if state.is_some_and(|state| cell::answer(state, waiting.asked, Phase::Answered)) {
             Ok(link)
         } else {
-            Err(gave_up("it gave the dial up before it was accepted".to_owned()))
+            Err(lost("its cell of the door changed while the link was made".to_owned()))
         }
     }
 }
@@ -224,6 +224,10 @@ impl Endpoint for ShmEndpoint {
                 (self.address.to_string(), "the dialler gave up, or was accepted before".to_owned());
             return Err(FabricError::LinkLost { address, detail });
         };
+        let gave_up = || FabricError::LinkLost {
+            address: format!("process {}", waiting.asked.process),
+            detail: "it gave the dial up before it was accepted".to_owned(),
+        };
         match self.link(cell, &waiting, slot) {
             Ok(link) => {
                 if let Some(place) = self.links.get_mut(slot.number()) {
@@ -232,10 +236,10 @@ impl Endpoint for ShmEndpoint {
                 Ok(())
             }
             Err(error) => {
-                if let Some(state) = self.door.state(cell) {
-                    cell::answer(state, waiting.asked, Phase::Refused);
-                }
-                Err(error)
+                let state = self.door.state(cell);
+                let told = state.is_some_and(|state| cell::answer(state, waiting.asked, Phase::Refused));
+                // One that gave up took its memory with it, which is what went wrong then.
+                Err(if told { error } else { gave_up() })
             }
         }
     }
