@@ -141,7 +141,8 @@ fn check_frugal(victim: &Child) -> Result<(), String> {
     let process = victim.process.id();
     let files = std::fs::read_dir(format!("/proc/{process}/fd")).map_or(0, Iterator::count);
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
+    let resident =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
     let resident_kib: u64 = resident.unwrap_or(0);
     if files > 100 || resident_kib > 256 << 10 {
         return Err(format!("after the attack the node holds {files} files and {resident_kib} KiB"));
@@ -171,7 +172,8 @@ fn scene_with_a_small_shm() -> Result<(), String> {
 
 /// Whether this process may mount in a namespace of its own: root may, mostly.
 fn may_mount() -> bool {
-    let tried = Command::new("unshare").args(["--mount", "sh", "-c", "mount -t tmpfs -o size=1m tmpfs /dev/shm"]).output();
+    let tried =
+        Command::new("unshare").args(["--mount", "sh", "-c", "mount -t tmpfs -o size=1m tmpfs /dev/shm"]).output();
     tried.is_ok_and(|output| output.status.success())
 }
 
@@ -182,10 +184,8 @@ fn a_hostile_partner_is_survived_and_a_good_one_served_after_it() {
         eprintln!("SKIPPED: filling /dev/shm needs a mount namespace (root, and unshare(1))");
     }
     let outcomes: Vec<(&str, Result<(), String>)> = std::thread::scope(|scope| {
-        let mut scenes = vec![
-            ("truncate", scope.spawn(|| scene("truncate"))),
-            ("scribble", scope.spawn(|| scene("scribble"))),
-        ];
+        let mut scenes =
+            vec![("truncate", scope.spawn(|| scene("truncate"))), ("scribble", scope.spawn(|| scene("scribble")))];
         if fill {
             scenes.push(("fill", scope.spawn(scene_with_a_small_shm)));
         }

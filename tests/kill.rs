@@ -46,10 +46,7 @@ struct Run {
 
 impl Run {
     fn start(&mut self, index: usize, die_us: Option<u64>) {
-        let mut variables = vec![
-            ("HANDFAST_TEST_NAME", self.name.clone()),
-            ("HANDFAST_TEST_INDEX", index.to_string()),
-        ];
+        let mut variables = vec![("HANDFAST_TEST_NAME", self.name.clone()), ("HANDFAST_TEST_INDEX", index.to_string())];
         if self.key {
             variables.push(("HANDFAST_TEST_KEY", "7".to_owned()));
         }

@@ -64,7 +64,9 @@ fn prepared(which: &str) -> Box<dyn FnMut()> {
 
 #[test]
 fn role() {
-    let (Some(which), "loop") = (variable("HANDFAST_TEST_LOOP"), asked().as_deref().unwrap_or_default()) else { return };
+    let (Some(which), "loop") = (variable("HANDFAST_TEST_LOOP"), asked().as_deref().unwrap_or_default()) else {
+        return;
+    };
     let mut once = prepared(&which);
     mark(BEGIN);
     for _ in 0..ROUNDS {

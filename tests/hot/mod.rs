@@ -42,11 +42,7 @@ impl Linked {
     }
 }
 
-fn dial(
-    fabric: &Shm,
-    to: &handfast::fabric::Address,
-    there: &mut <Shm as Fabric>::Endpoint,
-) -> (Link<Shm>, LinkSlot) {
+fn dial(fabric: &Shm, to: &handfast::fabric::Address, there: &mut <Shm as Fabric>::Endpoint) -> (Link<Shm>, LinkSlot) {
     let began = Instant::now();
     let mut dial = fabric.dial(to, DialPurpose::Session).expect("dialling");
     loop {

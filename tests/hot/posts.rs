@@ -1,11 +1,11 @@
 //! Every operation of a port, posted and polled, QueueFull and refusals included.
 
 use crate::hot::Linked;
+use handfast::fabric::shm::Shm;
 use handfast::fabric::{
     AccessFlags, Completion, Domain, Exposed, Fabric, Operation, PendingPort, Port, PortOptions, PostError, Refused,
     WorkRequest,
 };
-use handfast::fabric::shm::Shm;
 use handfast::memory::{Buffer, Region};
 
 type ShmPort = <Shm as Fabric>::Port;

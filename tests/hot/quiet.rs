@@ -23,8 +23,13 @@ impl Quiet {
             let address = |index: usize| format!("shm://{name}:{}", index + 1).parse().expect("an address");
             let node = |index: usize| ["a", "b"][index].parse().expect("a node's name");
             let cluster = "quiet".parse().expect("a cluster's name");
-            let parties =
-                Parties { cluster, node: node(index), partner: node(1 - index), versions: VersionRange::CURRENT, key: None };
+            let parties = Parties {
+                cluster,
+                node: node(index),
+                partner: node(1 - index),
+                versions: VersionRange::CURRENT,
+                key: None,
+            };
             Connection::open(Shm::new(), parties, &address(index), address(1 - index), timing).expect("an endpoint")
         });
         let began = Instant::now();

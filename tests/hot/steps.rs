@@ -1,8 +1,8 @@
 //! Complete handshakes, one after the other, on two open links.
 
 use crate::hot::Linked;
-use handfast::fabric::{Completion, Domain, Endpoint, Link, LinkSlot, Port, WorkRequest};
 use handfast::fabric::shm::Shm;
+use handfast::fabric::{Completion, Domain, Endpoint, Link, LinkSlot, Port, WorkRequest};
 use handfast::handshake::{Action, EndReason, Handshake, Parties, PreSharedKey};
 use handfast::memory::{Buffer, Region};
 use handfast::page::mailbox::{CONFIRMATION_OFFSET, GREETING_BYTES, GREETING_OFFSET, HANDSHAKE_BYTES as MAILBOX_PART};

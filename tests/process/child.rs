@@ -114,8 +114,9 @@ impl Child {
     pub(crate) fn story(&mut self, problem: &str) -> String {
         self.listen();
         let ended = self.process.try_wait().ok().flatten().map(|status| format!(" ({status})")).unwrap_or_default();
-        let from = self.lines.len().saturating_sub(25);
-        format!("{} (process {}) {problem}{ended}; its last lines:\n    {}", self.what, self.process.id(), self.lines[from..].join("\n    "))
+        let told: Vec<&str> = self.lines.iter().map(String::as_str).filter(|line| *line != "= pong").collect();
+        let (process, last) = (self.process.id(), told[told.len().saturating_sub(25)..].join("\n    "));
+        format!("{} (process {process}) {problem}{ended}; its last lines:\n    {last}", self.what)
     }
 
     /// SIGKILL, and the end of it.

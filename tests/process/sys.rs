@@ -34,7 +34,11 @@ pub(crate) fn fork_and_wait(work: impl FnOnce() -> i32) -> Ended {
     // - alias: `status` is ours alone.
     let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
     assert_eq!(waited, child, "waitpid: {}", std::io::Error::last_os_error());
-    if libc::WIFSIGNALED(status) { Ended::Signal(libc::WTERMSIG(status)) } else { Ended::Code(libc::WEXITSTATUS(status)) }
+    if libc::WIFSIGNALED(status) {
+        Ended::Signal(libc::WTERMSIG(status))
+    } else {
+        Ended::Code(libc::WEXITSTATUS(status))
+    }
 }
 
 /// From here on the kernel ends this process by SIGSYS at every system call but `write` and `exit`.

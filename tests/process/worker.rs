@@ -17,6 +17,9 @@ use std::time::Duration;
 const WORK_BYTES: usize = 2048;
 const WORK_AT: u64 = 4096;
 
+/// Events told that are neither sessions nor losses.
+const NOTES_MAX: u32 = 300;
+
 /// What the worker's thread has seen.
 #[derive(Default)]
 pub(crate) struct Tally {
@@ -126,11 +129,13 @@ pub(crate) fn run_worker() {
         std::thread::spawn(move || work(&log, &tally))
     };
     let heard = commands();
-    let mut said = "";
+    let (mut said, mut notes) = ("", 0);
     loop {
         for event in node.poll() {
             // A hostile partner makes any number of the others.
-            if matches!(event, Event::Listening { .. } | Event::Ready { .. } | Event::Lost { .. }) {
+            let counts = matches!(event, Event::Listening { .. } | Event::Ready { .. } | Event::Lost { .. });
+            notes += u32::from(!counts);
+            if counts || notes < NOTES_MAX {
                 say_event(&node, &event);
             }
         }
@@ -153,5 +158,9 @@ pub(crate) fn run_worker() {
     let ended = thread.join().is_ok();
     let wrong = node.wrong();
     node.manager.shut_down();
-    if ended && wrong.is_empty() { say("left") } else { say(&format!("wrong {}, thread ended well: {ended}", wrong.join(", "))) }
+    if ended && wrong.is_empty() {
+        say("left")
+    } else {
+        say(&format!("wrong {}, thread ended well: {ended}", wrong.join(", ")))
+    }
 }
