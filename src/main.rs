@@ -1,2 +1,9 @@
-//! The handfast program.
-fn main() {}
+//! The `handfast` program: demo, node, status.
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

@@ -173,11 +173,15 @@ impl<F: Fabric> Dialled<F> {
 
     fn advance(&mut self, context: &mut Context<'_, F>) -> Result<Progress, FabricError> {
         let completed = self.complete(context)?;
+        // The clock is read again: between two rounds lies the whole of a step.
+        if matches!(completed, Progress::Moved | Progress::Read) {
+            context.now = context.fabric.now();
+            context.steps.reached(context.handshake.phase(), context.now);
+        }
         if self.deadline.is_some_and(|deadline| context.now > deadline) {
             return Err(context.timeout());
         }
         let posted = self.post(context)?;
-        context.steps.reached(context.handshake.phase(), context.now);
         Ok(match completed {
             Progress::None if posted => Progress::Moved,
             completed => completed,

@@ -1,0 +1,109 @@
+//! A worker as the supervisor sees it: a child process, its reports and its orders.
+
+use crate::cli::args::Role;
+use crate::cli::demo::protocol::{Order, Report};
+use crate::cli::demo::source::Source;
+use crate::cli::failure::Failure;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+/// Something that a worker said, or that it is gone.
+pub(crate) enum Heard {
+    Report(Report),
+    Ended,
+}
+
+/// A worker process. Dropping it kills it.
+pub(crate) struct Worker {
+    child: Child,
+    orders: Option<ChildStdin>,
+}
+
+impl Worker {
+    /// Starts one; what it says arrives at `heard` under `number`.
+    pub(crate) fn start(
+        role: Role,
+        name: &str,
+        source: &Source,
+        hold: Option<u32>,
+        heard: &Sender<(u32, Heard)>,
+        number: u32,
+    ) -> Result<Self, Failure> {
+        let program = std::env::current_exe()?;
+        let mut command = Command::new(program);
+        command.arg("demo-worker").args(["--name", name, "--bytes", &source.bytes.to_string()]);
+        command.arg("--role").arg(match role {
+            Role::Sender => "sender",
+            Role::Receiver => "receiver",
+        });
+        command.arg("--file").arg(&source.path);
+        if let Some(pass) = hold {
+            command.args(["--hold", &pass.to_string()]);
+        }
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| Failure::of("starting a partner process", error))?;
+        let orders = child.stdin.take();
+        if let Some(output) = child.stdout.take() {
+            let heard = heard.clone();
+            std::thread::spawn(move || {
+                for line in BufReader::new(output).lines().map_while(Result::ok) {
+                    if let Ok(report) = serde_json::from_str(&line) {
+                        let _ = heard.send((number, Heard::Report(report)));
+                    }
+                }
+                let _ = heard.send((number, Heard::Ended));
+            });
+        }
+        Ok(Self { child, orders })
+    }
+
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Gives it an order.
+    pub(crate) fn order(&mut self, order: Order) -> Result<(), Failure> {
+        let line = serde_json::to_string(&order)?;
+        let Some(orders) = &mut self.orders else { return Err(Failure::new("the partner process takes no orders")) };
+        writeln!(orders, "{line}")
+            .and_then(|()| orders.flush())
+            .map_err(|error| Failure::of("ordering a partner process", error))
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) -> Result<(), Failure> {
+        self.child.kill().map_err(|error| Failure::of("killing a partner process", error))?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Lets it leave in order, and waits for that.
+    pub(crate) fn leave(mut self) -> Result<(), Failure> {
+        self.orders = None;
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(10) {
+            if let Some(status) = self.child.try_wait()? {
+                return if status.success() {
+                    Ok(())
+                } else {
+                    Err(Failure::new(format!("a partner process ended with {status}")))
+                };
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Err(Failure::new("a partner process did not leave within 10 s"))
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

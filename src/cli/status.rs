@@ -1,0 +1,101 @@
+//! `handfast status`: what a node publishes of itself, read one-sided.
+
+use crate::cli::args::StatusArguments;
+use crate::cli::failure::Failure;
+use crate::cli::output;
+use handfast::fabric::Address;
+use handfast::fabric::shm::Shm;
+use handfast::session::{StatusReport, observe};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// A node that is there answers in microseconds; one that is being written to all the time, within this.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+/// Between the two looks that tell a heart that beats from one that stands still.
+const BEAT_WINDOW: Duration = Duration::from_millis(50);
+
+pub(crate) fn run(arguments: &StatusArguments) -> Result<(), Failure> {
+    let address: Address = arguments.address.parse().map_err(Failure::usage)?;
+    let interval = match arguments.watch {
+        Some(seconds) if !(0.1..=86400.0).contains(&seconds) => {
+            return Err(Failure::usage(format!("--watch {seconds}: allowed are 0.1 to 86400 seconds")));
+        }
+        seconds => seconds.map(Duration::from_secs_f64),
+    };
+    let fabric = Shm::new();
+    loop {
+        let first = observe(&fabric, &address, DEADLINE)?;
+        std::thread::sleep(BEAT_WINDOW);
+        let report = observe(&fabric, &address, DEADLINE)?;
+        let beats = report.heartbeat.wrapping_sub(first.heartbeat);
+        if arguments.json {
+            output::line(object(&report, beats));
+        } else {
+            output::line(text(&address, &report, beats));
+        }
+        let Some(interval) = interval else { return Ok(()) };
+        std::thread::sleep(interval);
+    }
+}
+
+fn object(report: &StatusReport, beats: u64) -> Value {
+    let clients: Vec<Value> = report
+        .clients
+        .iter()
+        .map(|client| json!({ "name": client.name.as_str(), "ports": client.ports, "memory_bytes": client.memory, "ready": client.ready }))
+        .collect();
+    json!({
+        "cluster": report.cluster.as_str(),
+        "node": report.node.as_str(),
+        "incarnation": report.incarnation.to_string(),
+        "attempt": report.attempt.0,
+        "session": report.session.map(|session| session.to_string()),
+        "authentication": if report.has_key { "pre-shared key" } else { "none" },
+        "protocol": { "min": report.versions.min, "max": report.versions.max },
+        "leaving": report.leaving,
+        "stage": report.stage,
+        "progress_percent": report.progress.percent(),
+        "progress": { "done": report.progress.done, "total": report.progress.total },
+        "heartbeat": report.heartbeat,
+        "beating": beats != 0,
+        "clients": clients,
+    })
+}
+
+fn text(address: &Address, report: &StatusReport, beats: u64) -> String {
+    let mut lines = vec![format!("{address}: node {} of cluster {}", report.node, report.cluster)];
+    let mut line = |name: &str, value: String| lines.push(format!("  {name:<14} {value}"));
+    line("incarnation", format!("{}, attempt {}", report.incarnation, report.attempt));
+    let stage = match (report.stage.as_str(), report.progress.percent()) {
+        ("", _) => "none published".to_owned(),
+        (stage, Some(percent)) => {
+            format!("{stage}, {percent} % ({} of {})", report.progress.done, report.progress.total)
+        }
+        (stage, None) => stage.to_owned(),
+    };
+    line("boot stage", stage);
+    let window = BEAT_WINDOW.as_millis();
+    line(
+        "heartbeat",
+        match beats {
+            0 => format!("{}, stands still ({window} ms)", report.heartbeat),
+            _ => format!("{}, {beats} beats in {window} ms", report.heartbeat),
+        },
+    );
+    line("session", report.session.map_or("none".to_owned(), |session| session.to_string()));
+    line("authentication", if report.has_key { "pre-shared key" } else { "none" }.to_owned());
+    line("protocol", report.versions.to_string());
+    if report.leaving {
+        line("leaving", "yes".to_owned());
+    }
+    if report.clients.is_empty() {
+        line("clients", "none".to_owned());
+    }
+    for client in &report.clients {
+        let (ports, memory) = (client.ports, client.memory);
+        let ready = if client.ready { "in session" } else { "waiting" };
+        line("client", format!("{}: {ports} ports, {memory} bytes wanted at the partner, {ready}", client.name));
+    }
+    lines.join("\n")
+}
