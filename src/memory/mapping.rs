@@ -128,6 +128,10 @@ impl<'a> Plan<'a> {
             seals |= sys::file::seals::FUTURE_WRITE;
         }
         sys::file::add_seals(&file, seals).map_err(wrong)?;
+        // Until it was sealed, another process of this user could have found it and cut it short. Nobody touched its pages yet.
+        if file.metadata().map_err(|error| wrong(Errno::from(&error)))?.len() != self.bytes as u64 {
+            return Err(wrong(Errno::new(libc::EBUSY)));
+        }
         self.pin(&map)?;
         Ok((map, Some(file)))
     }
