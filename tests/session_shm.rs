@@ -70,11 +70,11 @@ fn stopped_by(title: &str, configure: impl Fn(usize, NodeConfig) -> NodeConfig, 
         });
     }
     duo.run_for(Duration::from_millis(30));
-    for index in 0..2 {
+    for (index, name) in NAMES.into_iter().enumerate() {
         assert!(duo.node(index).manager.session().is_none(), "a session all the same: {title}");
         // One line for each thing that stands in the way, not one for each try.
         let told = duo.obstacles(index);
-        assert!(told.len() < 8, "{} told {} obstacles in 30 ms: {told:?}", NAMES[index], told.len());
+        assert!(told.len() < 8, "{name} told {} obstacles in 30 ms: {told:?}", told.len());
     }
 }
 
@@ -87,7 +87,10 @@ fn different_keys_are_told_on_both_sides() {
 #[test]
 fn a_key_on_one_side_is_told_on_both() {
     let configure = |index, config: NodeConfig| if index == 0 { config.key(key(7)) } else { config };
-    let words = ["this node has a pre-shared key and the partner has none", "the partner has a pre-shared key and this node has none"];
+    let words = [
+        "this node has a pre-shared key and the partner has none",
+        "the partner has a pre-shared key and this node has none",
+    ];
     stopped_by("one-key", configure, words);
 }
 
@@ -108,7 +111,8 @@ fn the_highest_common_version_is_taken() {
     duo.configure(|index, config| config.versions(VersionRange { min: 1, max: [7, 3][index] }));
     duo.start_both();
     duo.until_ready();
-    let version = |duo: &Duo, index| duo.node(index).manager.connection().handshake().established().map(|held| held.version);
+    let version =
+        |duo: &Duo, index| duo.node(index).manager.connection().handshake().established().map(|held| held.version);
     assert_eq!([version(&duo, 0), version(&duo, 1)], [Some(3), Some(3)]);
 }
 
@@ -116,9 +120,11 @@ fn the_highest_common_version_is_taken() {
 fn a_node_of_another_cluster_is_told_as_such() {
     let mut duo = Duo::new("cluster");
     let name = duo.name.clone();
-    duo.configure(move |index, config| {
-        if index == 0 { config } else { duo::config_in("elsewhere", &name, NAMES[1], 1, NAMES[0]) }
-    });
+    duo.configure(
+        move |index, config| {
+            if index == 0 { config } else { duo::config_in("elsewhere", &name, NAMES[1], 1, NAMES[0]) }
+        },
+    );
     duo.start_both();
     for (index, words) in [(0, "belongs to cluster `elsewhere`"), (1, "belongs to cluster `processes`")] {
         duo.until(words, |duo| duo.obstacles(index).iter().any(|obstacle| obstacle.contains(words)));
@@ -130,9 +136,11 @@ fn a_node_of_another_cluster_is_told_as_such() {
 fn another_node_at_the_partners_address_is_told_as_such() {
     let mut duo = Duo::new("node");
     let name = duo.name.clone();
-    duo.configure(move |index, config| {
-        if index == 0 { config } else { duo::config_in("processes", &name, "c", 1, NAMES[0]) }
-    });
+    duo.configure(
+        move |index, config| {
+            if index == 0 { config } else { duo::config_in("processes", &name, "c", 1, NAMES[0]) }
+        },
+    );
     duo.start_both();
     for (index, words) in [(0, "belongs to node `c`, and the partner is to be `b`"), (1, "expects another node here")] {
         duo.until(words, |duo| duo.obstacles(index).iter().any(|obstacle| obstacle.contains(words)));
@@ -240,7 +248,10 @@ fn boot_stage_is_seen_before_any_session() {
         manager.stage(stage, done, total);
         // Not polled, not open: memory answers alone.
         let report = observe(&Shm::new(), &address, Duration::from_secs(1)).expect("a report");
-        assert_eq!((report.stage.as_str(), report.progress.done, report.progress.total), (stage, done as u32, total as u32));
+        assert_eq!(
+            (report.stage.as_str(), report.progress.done, report.progress.total),
+            (stage, done as u32, total as u32)
+        );
         assert_eq!((report.session, report.incarnation), (None, manager.incarnation()));
     }
     let mut other = Node::boot(config(&name, 1)).expect("boot");

@@ -14,11 +14,8 @@ const RECORD: usize = 1000;
 const RECORDS: u64 = 12;
 const WATERMARK_AT: usize = STRETCH - 64;
 
-const CLIENTS: [(&str, u16, u64); 3] = [
-    ("log", 3, 3 * STRETCH as u64),
-    ("monitor", 1, STRETCH as u64),
-    ("engine", 2, 2 * STRETCH as u64),
-];
+const CLIENTS: [(&str, u16, u64); 3] =
+    [("log", 3, 3 * STRETCH as u64), ("monitor", 1, STRETCH as u64), ("engine", 2, 2 * STRETCH as u64)];
 
 /// One direction of one port: a producer here, and who checks it there.
 struct Lane {
