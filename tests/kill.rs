@@ -112,8 +112,8 @@ impl Run {
     }
 
     fn check_words(&mut self) -> Result<(), String> {
-        for index in 0..2 {
-            let words = format!("from {}", NAMES[index]);
+        for (index, name) in NAMES.into_iter().enumerate() {
+            let words = format!("from {name}");
             let answer = self.node(index).ask(&format!("write {words}"), PATIENCE)?;
             if answer != "wrote" {
                 return Err(self.node(index).story("could not write"));

@@ -70,11 +70,11 @@ fn stopped_by(title: &str, configure: impl Fn(usize, NodeConfig) -> NodeConfig, 
         });
     }
     duo.run_for(Duration::from_millis(30));
-    for index in 0..2 {
+    for (index, name) in NAMES.into_iter().enumerate() {
         assert!(duo.node(index).manager.session().is_none(), "a session all the same: {title}");
         // One line for each thing that stands in the way, not one for each try.
         let told = duo.obstacles(index);
-        assert!(told.len() < 8, "{} told {} obstacles in 30 ms: {told:?}", NAMES[index], told.len());
+        assert!(told.len() < 8, "{name} told {} obstacles in 30 ms: {told:?}", told.len());
     }
 }
 

@@ -50,8 +50,12 @@ impl Slot {
 
 impl Handshake {
     /// Which slot a link that waits to be accepted shall have: a free one, else that of the oldest link without a valid greeting. None
-    /// where every link has one; close the slot first (and say so by [`Handshake::slot_closed`]) where it is not free.
+    /// where every link has one, and on a node that leaves: nobody opens a session with it any more, and a partner that has noticed and dials
+    /// again at once would make it wait for nothing. Close the slot first (and say so by [`Handshake::slot_closed`]) where it is not free.
     pub fn slot_for_newcomer(&self) -> Option<LinkSlot> {
+        if self.leaving {
+            return None;
+        }
         let age = |slot: LinkSlot| self.slots[slot.number()].accepted;
         LinkSlot::all().filter(|slot| self.slots[slot.number()].greeting.is_none()).min_by_key(|slot| age(*slot))
     }

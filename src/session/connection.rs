@@ -412,7 +412,8 @@ impl<F: Fabric> Connection<F> {
         }
     }
 
-    /// An ended session is told once. A partner that left, or is another process now, is not reached over this link any more.
+    /// An ended session is told once. A partner that left, or is another process now, is not reached over this link any more. A node that leaves
+    /// itself keeps its link: closed at once it might be seen before the page is read again, and a leave be taken for a death.
     fn note_end(&mut self) {
         let Some(reason) = self.handshake.take_ended() else { return };
         if matches!(reason, EndReason::PartnerLeft | EndReason::Restarted { .. }) {

@@ -97,8 +97,8 @@ impl Duo {
 
     /// Words through granted ports, both ways.
     pub(crate) fn check_words(&self) {
-        for index in 0..2 {
-            let words = format!("from {}", NAMES[index]);
+        for (index, name) in NAMES.into_iter().enumerate() {
+            let words = format!("from {name}");
             write_through(&self.node(index).clients[0], &words).expect("written");
             assert_eq!(text_here(&self.node(1 - index).clients[0]).as_ref(), Ok(&words));
         }

@@ -226,9 +226,9 @@ impl Listing {
     pub(crate) fn mend(&mut self, address: &Address, record: &Record) -> Result<bool, FabricError> {
         match named(&self.path) {
             Some(inode) if inode == self.inode => {}
-            // Another file: whoever made it has the name now, and a lock of its own.
-            Some(_) => return Ok(false),
-            None => {
+            // Somebody holds the address by now.
+            Some(_) if is_held(&self.path) => return Ok(false),
+            _ => {
                 *self = Self::take(address)?;
                 return self.publish(record).map(|()| true);
             }
@@ -251,6 +251,13 @@ impl Listing {
 /// Device and number of the file that a path stands for.
 fn named(path: &Path) -> Option<(u64, u64)> {
     std::fs::symlink_metadata(path).ok().map(|named| (named.dev(), named.ino()))
+}
+
+/// Whether a file, as far as it can be seen, belongs to a process that lives.
+fn is_held(path: &Path) -> bool {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    file.is_ok_and(|file| is_locked(file.as_fd()) != Ok(false))
 }
 
 impl Drop for Listing {
@@ -361,7 +368,8 @@ mod tests {
         let emptied = || File::create(&path).map(drop);
         let scribbled = || std::fs::write(&path, [9; 1000]);
         let removed = || std::fs::remove_file(&path);
-        for damage in [&emptied as &dyn Fn() -> io::Result<()>, &scribbled, &removed] {
+        let replaced = || removed().and_then(|()| scribbled());
+        for damage in [&emptied as &dyn Fn() -> io::Result<()>, &scribbled, &removed, &replaced] {
             damage()?;
             assert!(find(&address).is_err());
             assert!(listing.mend(&address, &record())?);
@@ -370,7 +378,14 @@ mod tests {
             let busy = FabricError::AddressInUse { address: address.clone(), process: 42 };
             assert_eq!(Listing::take(&address).err(), Some(busy), "the lock is held");
         }
+        // Another process has the address by now: it keeps it, to the end of this one.
+        removed()?;
+        let other = Listing::take(&address)?;
+        other.publish(&Record { process: 43, ..record() })?;
+        assert!(!listing.mend(&address, &record())?);
         drop(listing);
+        assert_eq!(find(&address)?.process, 43);
+        drop(other);
         assert!(!path.exists());
         Ok(())
     }
