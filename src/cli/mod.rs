@@ -5,6 +5,7 @@ mod config;
 mod demo;
 mod failure;
 mod node;
+mod output;
 mod status;
 
 use args::{Arguments, Command};

@@ -3,11 +3,13 @@
 use crate::cli::args::NodeArguments;
 use crate::cli::config::{Setup, setup};
 use crate::cli::failure::Failure;
+use crate::cli::output;
 use handfast::fabric::shm::{Shm, ShmPort};
 use handfast::manager::{Client, ClusterManager, Event, LostReason, Unavailable};
 use handfast::session::Session;
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGINT, SIGTERM};
+use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
@@ -36,7 +38,13 @@ impl Client<Shm> for Holding {
 pub(crate) fn run(arguments: &NodeArguments) -> Result<(), Failure> {
     let Setup { node, clients, stage } = setup(arguments)?;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours)
+        .with_target(false)
+        .init();
     let end = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&end))?;
@@ -71,7 +79,7 @@ pub(crate) fn run(arguments: &NodeArguments) -> Result<(), Failure> {
 
 fn tell(event: &Event, json: bool) {
     if json {
-        println!("{}", object(event));
+        output::line(object(event));
         return;
     }
     match event {

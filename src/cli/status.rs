@@ -2,6 +2,7 @@
 
 use crate::cli::args::StatusArguments;
 use crate::cli::failure::Failure;
+use crate::cli::output;
 use handfast::fabric::Address;
 use handfast::fabric::shm::Shm;
 use handfast::session::{StatusReport, observe};
@@ -29,9 +30,9 @@ pub(crate) fn run(arguments: &StatusArguments) -> Result<(), Failure> {
         let report = observe(&fabric, &address, DEADLINE)?;
         let beats = report.heartbeat.wrapping_sub(first.heartbeat);
         if arguments.json {
-            println!("{}", object(&report, beats));
+            output::line(object(&report, beats));
         } else {
-            print!("{}", text(&address, &report, beats));
+            output::line(text(&address, &report, beats));
         }
         let Some(interval) = interval else { return Ok(()) };
         std::thread::sleep(interval);
@@ -96,5 +97,5 @@ fn text(address: &Address, report: &StatusReport, beats: u64) -> String {
         let ready = if client.ready { "in session" } else { "waiting" };
         line("client", format!("{}: {ports} ports, {memory} bytes wanted at the partner, {ready}", client.name));
     }
-    lines.join("\n") + "\n"
+    lines.join("\n")
 }

@@ -99,7 +99,8 @@ pub enum PortState {
 pub struct WorkRequest {
     /// Comes back in the completion.
     pub id: u64,
-    /// Unsignalled requests complete no later than the next signalled one, errors always; each still has a completion of its own.
+    /// Unsignalled requests complete no later than the next signalled one, errors always; each still has a completion of its own. The
+    /// request that fills the queue counts as signalled.
     pub signalled: bool,
 }
 

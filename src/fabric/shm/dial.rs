@@ -67,7 +67,7 @@ impl ShmDial {
     fn find(&mut self) -> Result<Option<Link<Shm>>, FabricError> {
         let record = discovery::find(&self.to)?;
         let peer = Peer::open(record.process).map_err(|denied| self.denied(&record, denied))?;
-        let domain = ShmDomain::new(Geometry::LINK, &self.to)?;
+        let domain = ShmDomain::new(Geometry::LINK, &self.to, record.process)?;
         let pending = domain.port(&LINK_PORT)?;
         if self.purpose == DialPurpose::Observe {
             return self.observe(&record, peer, domain, pending).map(Some);
@@ -98,7 +98,8 @@ impl ShmDial {
         if !status.is_mapped() {
             return Err(gone());
         }
-        let monitor = ShmMonitor { peer, watched: watched.clone(), address: self.to.to_string() };
+        let own = pending.words().clone();
+        let monitor = ShmMonitor { peer, own, watched: watched.clone(), address: self.to.to_string() };
         let port = pending.observe(watched, parsed.token);
         Ok(Link { port, status, mailbox: None, domain, monitor })
     }
@@ -156,8 +157,10 @@ impl ShmDial {
                     return Err(lost());
                 }
                 let (status, mailbox) = (domain.import(&answer.status)?, domain.import(&answer.mailbox)?);
+                let own = pending.words().clone();
                 let port = pending.connect(&answer.port)?;
-                let monitor = ShmMonitor { peer, watched: port.partner().clone(), address: self.to.to_string() };
+                let watched = port.partner().clone();
+                let monitor = ShmMonitor { peer, own, watched, address: self.to.to_string() };
                 Ok(Some(Link { port, status, mailbox: Some((answer.slot, mailbox)), domain, monitor }))
             }
             Found::Refusal => {
@@ -198,16 +201,17 @@ impl Drop for ShmDial {
     }
 }
 
-/// Watches a dialled link: the process at its other end, and that process's port.
+/// Watches a dialled link: the process at its other end, that process's port, and our own.
 #[derive(Debug)]
 pub struct ShmMonitor {
     peer: Peer,
+    own: PortWords,
     watched: PortWords,
     address: String,
 }
 
 impl LinkMonitor for ShmMonitor {
-    /// One load, and one system call where that tells nothing.
+    /// One system call.
     fn check(&mut self) -> Result<(), FabricError> {
         let lost = |detail: String| Err(FabricError::LinkLost { address: self.address.clone(), detail });
         if self.peer.is_gone() {
@@ -215,6 +219,9 @@ impl LinkMonitor for ShmMonitor {
         }
         if !self.watched.is_ready() {
             return lost("the other side closed it".to_owned());
+        }
+        if !self.own.is_ready() {
+            return lost("our port is in error, closed or dropped".to_owned());
         }
         Ok(())
     }

@@ -24,6 +24,8 @@ struct Inner {
     number: u64,
     table: Table,
     partner: Address,
+    /// The partner's process: nobody else's memory is mapped, whatever a descriptor says. Zero: nobody's.
+    process: u32,
     imported: Mutex<Vec<(Named, Arc<ForeignTable>)>>,
 }
 
@@ -46,12 +48,13 @@ impl Named {
 }
 
 impl ShmDomain {
-    /// A domain towards the partner at `partner`.
-    pub(crate) fn new(geometry: Geometry, partner: &Address) -> Result<Self, FabricError> {
+    /// A domain towards the partner at `partner`, which is `process`.
+    pub(crate) fn new(geometry: Geometry, partner: &Address, process: u32) -> Result<Self, FabricError> {
         static NUMBERS: AtomicU64 = AtomicU64::new(1);
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         let (table, imported) = (Table::new(geometry)?, Mutex::new(Vec::new()));
-        Ok(Self { inner: Arc::new(Inner { number, table, partner: partner.clone(), imported }) })
+        let partner = partner.clone();
+        Ok(Self { inner: Arc::new(Inner { number, table, partner, process, imported }) })
     }
 
     /// Its number in this process.
@@ -69,17 +72,25 @@ impl ShmDomain {
         &self.inner.partner
     }
 
+    /// Whose memory it maps.
+    pub(crate) fn process(&self) -> u32 {
+        self.inner.process
+    }
+
     /// Where others find its table.
     pub(crate) fn named(&self) -> Named {
         Named { process: std::process::id(), file: self.inner.table.file() }
     }
 
-    /// The table that another process named; opened again where the one known by that name is not `fit` any more.
+    /// The table that the partner's process named; opened again where the one known by that name is not `fit` any more.
     pub(crate) fn foreign(
         &self,
         named: Named,
         fit: impl Fn(&ForeignTable) -> bool,
     ) -> Result<Option<Arc<ForeignTable>>, Denied> {
+        if named.process != self.inner.process {
+            return Ok(None);
+        }
         let mut imported = self.inner.imported.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, table)) = imported.iter().find(|(known, table)| *known == named && fit(table)) {
             return Ok(Some(Arc::clone(table)));

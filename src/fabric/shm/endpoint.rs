@@ -17,13 +17,19 @@ use crate::fabric::{
     PageSizes, PendingPort,
 };
 use crate::memory::Region;
+use crate::sys::random::monotonic_ns;
 use std::sync::Arc;
+
+/// How often an endpoint looks after what it is found by.
+const MEND_EVERY_NS: u64 = 50_000_000;
 
 /// The listening half of a process. Dropping it ends its links and takes its file away.
 #[derive(Debug)]
 pub struct ShmEndpoint {
     // Field order is drop order: first nobody finds us any more, then the rest ends.
-    _listing: Listing,
+    listing: Listing,
+    record: Record,
+    mend_at: u64,
     address: Address,
     sizes: PageSizes,
     status: Arc<Region>,
@@ -83,22 +89,25 @@ impl ShmEndpoint {
         }
         let listing = Listing::take(address)?;
         let status = Arc::new(shared_region(sizes.status, true)?);
-        let domain = ShmDomain::new(Geometry::LINK, address)?;
+        let domain = ShmDomain::new(Geometry::LINK, address, 0)?;
         let exposed = domain.expose_part(Arc::clone(&status), sizes.status, AccessFlags::REMOTE_READ)?;
         let port = domain.port(&LINK_PORT)?;
         let (door_token, region) = (random_word()?, Arc::new(shared_region(DOOR_BYTES, false)?));
         let door_file = file_number(&region);
         let door = Mapping::own(region).and_then(|mapping| Door::make(&mapping, door_token));
         let door = door.ok_or_else(|| no_place("an endpoint's door"))?;
-        listing.publish(&Record {
+        let record = Record {
             process: std::process::id(),
             door_file,
             door_token,
             observed: port.address(),
             status: *exposed.descriptor(),
-        })?;
+        };
+        listing.publish(&record)?;
         Ok(Self {
-            _listing: listing,
+            listing,
+            record,
+            mend_at: 0,
             address: address.clone(),
             sizes,
             status,
@@ -139,6 +148,25 @@ impl ShmEndpoint {
         None
     }
 
+    /// Puts back, at intervals, what a partner did to the file and the words that others find us by: one that could ruin them would keep every
+    /// later partner out.
+    fn mend(&mut self) -> Option<EndpointEvent> {
+        let now = monotonic_ns();
+        if now < self.mend_at {
+            return None;
+        }
+        self.mend_at = now.saturating_add(MEND_EVERY_NS);
+        let door = self.door.mend(self.record.door_token) == Some(true);
+        match self.listing.mend(&self.address, &self.record) {
+            Ok(file) if door || file => {
+                tracing::warn!(address = %self.address, door, file, "somebody wrote over what others find this endpoint by: mended");
+                None
+            }
+            Ok(_) => None,
+            Err(error) => Some(EndpointEvent::Trouble(error)),
+        }
+    }
+
     /// The next accepted link that has ended and was not reported. One system call at most, none without links.
     fn ended(&mut self) -> Option<EndpointEvent> {
         let closed = self
@@ -168,9 +196,9 @@ impl ShmEndpoint {
     /// Makes this side of a link and answers the dialler.
     fn link(&self, cell: usize, waiting: &Waiting, slot: LinkSlot) -> Result<Accepted, FabricError> {
         let process = waiting.asked.process;
-        let gave_up = |detail: String| FabricError::LinkLost { address: format!("process {process}"), detail };
-        let peer = Peer::open(process).map_err(|denied| gave_up(denied.to_string()))?;
-        let domain = ShmDomain::new(Geometry::LINK, &self.address)?;
+        let lost = |detail: String| FabricError::LinkLost { address: format!("process {process}"), detail };
+        let peer = Peer::open(process).map_err(|denied| lost(denied.to_string()))?;
+        let domain = ShmDomain::new(Geometry::LINK, &self.address, process)?;
         let readable = AccessFlags::REMOTE_READ;
         let status = domain.expose_part(Arc::clone(&self.status), self.sizes.status, readable)?;
         let region = Arc::new(shared_region(self.sizes.mailbox, false)?);
@@ -184,7 +212,7 @@ impl ShmEndpoint {
         if state.is_some_and(|state| cell::answer(state, waiting.asked, Phase::Answered)) {
             Ok(link)
         } else {
-            Err(gave_up("it gave the dial up before it was accepted".to_owned()))
+            Err(lost("its cell of the door changed while the link was made".to_owned()))
         }
     }
 }
@@ -198,9 +226,12 @@ impl Endpoint for ShmEndpoint {
         &self.status
     }
 
-    /// The next thing that happened: a few loads, and one system call while links are open.
+    /// The next thing that happened: a few loads, and one system call while links are open; every 50 ms two more, for the file it is found by.
     fn poll(&mut self) -> Option<EndpointEvent> {
         if let Some(event) = self.ended() {
+            return Some(event);
+        }
+        if let Some(event) = self.mend() {
             return Some(event);
         }
         self.reclaim.one(&self.door);
@@ -224,6 +255,10 @@ impl Endpoint for ShmEndpoint {
                 (self.address.to_string(), "the dialler gave up, or was accepted before".to_owned());
             return Err(FabricError::LinkLost { address, detail });
         };
+        let gave_up = || FabricError::LinkLost {
+            address: format!("process {}", waiting.asked.process),
+            detail: "it gave the dial up before it was accepted".to_owned(),
+        };
         match self.link(cell, &waiting, slot) {
             Ok(link) => {
                 if let Some(place) = self.links.get_mut(slot.number()) {
@@ -232,10 +267,10 @@ impl Endpoint for ShmEndpoint {
                 Ok(())
             }
             Err(error) => {
-                if let Some(state) = self.door.state(cell) {
-                    cell::answer(state, waiting.asked, Phase::Refused);
-                }
-                Err(error)
+                let state = self.door.state(cell);
+                let told = state.is_some_and(|state| cell::answer(state, waiting.asked, Phase::Refused));
+                // One that gave up took its memory with it, which is what went wrong then.
+                Err(if told { error } else { gave_up() })
             }
         }
     }

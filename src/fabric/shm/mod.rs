@@ -113,6 +113,6 @@ impl Fabric for Shm {
     }
 
     fn domain(&self, link: &Link<Self>) -> Result<ShmDomain, FabricError> {
-        ShmDomain::new(Geometry::CLIENTS, link.domain.partner())
+        ShmDomain::new(Geometry::CLIENTS, link.domain.partner(), link.domain.process())
     }
 }

@@ -32,6 +32,8 @@ pub(crate) struct SendQueue {
     ready: u32,
     executed: u32,
     tail: u32,
+    /// The first operation that ended badly.
+    bad: Option<u32>,
 }
 
 impl SendQueue {
@@ -46,7 +48,7 @@ impl SendQueue {
             buffer: None,
         };
         let entries = (0..max.next_power_of_two()).map(entry).collect();
-        Self { entries, max, head: 0, ready: 0, executed: 0, tail: 0 }
+        Self { entries, max, head: 0, ready: 0, executed: 0, tail: 0, bad: None }
     }
 
     #[inline]
@@ -153,13 +155,18 @@ impl SendQueue {
         self.end(self.executed, WorkCompletionStatus::Flushed);
     }
 
-    /// Nothing that was not handed out yet counts as done: the oldest ends as `status`, the others are flushed.
+    /// Nothing that was not handed out yet counts as done: the oldest ends as `status`, the others are flushed. All are flushed where a
+    /// failure was handed out before.
     pub(crate) fn disown(&mut self, status: WorkCompletionStatus) {
-        self.end(self.head, status);
+        let told = self.bad.is_some_and(|bad| (self.head.wrapping_sub(bad) as i32) > 0);
+        self.end(self.head, if told { WorkCompletionStatus::Flushed } else { status });
     }
 
     fn end(&mut self, first: u32, status: WorkCompletionStatus) {
         let (mut at, mut status, tail) = (first, status, self.tail);
+        if at != tail {
+            self.bad.get_or_insert(at);
+        }
         while at != tail {
             if let Some(entry) = self.entry(at) {
                 entry.status = status;
@@ -252,12 +259,34 @@ mod tests {
         }
         queue.fail(RemoteAccess);
         assert_eq!(pop(&mut queue), [(1, Success), (2, RemoteAccess), (3, Flushed), (4, Flushed)]);
-        push(&mut queue, 5, true);
-        push(&mut queue, 6, false);
-        queue.disown(RetryExceeded);
-        assert_eq!(pop(&mut queue), [(5, RetryExceeded), (6, Flushed)]);
         queue.flush();
         assert_eq!(pop(&mut queue), []);
+    }
+
+    #[test]
+    fn what_was_done_is_disowned_unless_it_was_handed_out() {
+        let mut queue = SendQueue::new(8);
+        push(&mut queue, 4, true);
+        assert_eq!(pop(&mut queue), [(4, Success)]);
+        push(&mut queue, 5, true);
+        push(&mut queue, 6, false);
+        queue.push_waiting(WorkRequest::signalled(7), Operation::Send, 8, None);
+        queue.fail(RemoteAccess);
+        queue.disown(RetryExceeded);
+        assert_eq!(pop(&mut queue), [(5, RetryExceeded), (6, Flushed), (7, Flushed)]);
+    }
+
+    #[test]
+    fn there_is_one_failure_and_then_only_flushes() {
+        let mut queue = SendQueue::new(8);
+        for id in 1..4 {
+            queue.push_waiting(WorkRequest::unsignalled(id), Operation::Send, 8, None);
+        }
+        queue.fail(RemoteAccess);
+        let mut one = [Completion::default()];
+        assert_eq!((queue.pop(&mut one), one[0].status), (1, RemoteAccess));
+        queue.disown(RetryExceeded);
+        assert_eq!(pop(&mut queue), [(2, Flushed), (3, Flushed)]);
     }
 
     #[test]

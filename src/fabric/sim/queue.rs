@@ -175,8 +175,10 @@ impl World {
         let Some(port) = self.ports.get_mut(&id) else { return };
         port.last_serial += 1;
         port.sends_outstanding += 1;
+        // The operation that fills the queue counts as signalled: else a queue full of unsignalled ones would stay full.
+        let signalled = post.request.signalled || port.sends_outstanding >= port.limits.send_work_requests_max;
         port.sends.push_back(Posted {
-            request: post.request,
+            request: WorkRequest { signalled, ..post.request },
             buffer: post.buffer,
             local_fits,
             serial: port.last_serial,
