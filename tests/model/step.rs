@@ -145,10 +145,10 @@ fn unlink(world: &mut World, side: Side, slot: LinkSlot) {
         return;
     }
     let link = world.node_mut(side).slots[slot.number()].take();
-    if link.is_some_and(|link| link.live && !link.stranger) {
-        if let Some(dialled) = &mut world.node_mut(1 - side).dialled {
-            dialled.live = false;
-        }
+    if link.is_some_and(|link| link.live && !link.stranger)
+        && let Some(dialled) = &mut world.node_mut(1 - side).dialled
+    {
+        dialled.live = false;
     }
 }
 
@@ -171,10 +171,10 @@ fn lose_link(world: &mut World, side: Side) {
     if let (Some(handshake), true) = (&mut node.handshake, dialled.up) {
         handshake.link_down();
     }
-    if dialled.live {
-        if let Some(link) = world.node_mut(1 - side).link_mut(dialled.slot) {
-            link.live = false;
-        }
+    if dialled.live
+        && let Some(link) = world.node_mut(1 - side).link_mut(dialled.slot)
+    {
+        link.live = false;
     }
 }
 
