@@ -79,17 +79,384 @@ fn explore(configuration: Configuration) -> Outcome {
 
 #[test]
 fn nothing_goes_wrong() -> Outcome {
-    explore(Configuration { name: "no fault", schedules: ALL, late_publish: true, ..Configuration::default() })
+    let budget = Budget { ..Budget::default() };
+    explore(Configuration {
+        name: "no fault",
+        key: false,
+        schedules: ALL,
+        late_publish: true,
+        strangers: 0,
+        budget,
+        ..Configuration::default()
+    })
 }
 
 #[test]
-fn a_process_dies() -> Outcome {
+fn dies() -> Outcome {
     let budget = Budget { crash: 1, ..Budget::default() };
-    explore(Configuration { name: "one crash", schedules: ALL, budget, ..Configuration::default() })
+    explore(Configuration {
+        name: "crash",
+        key: false,
+        schedules: ALL,
+        late_publish: false,
+        strangers: 0,
+        budget,
+        ..Configuration::default()
+    })
 }
 
 #[test]
-fn a_link_fails() -> Outcome {
+fn dies_late() -> Outcome {
+    let budget = Budget { crash: 1, ..Budget::default() };
+    explore(Configuration {
+        name: "crash, published late",
+        key: false,
+        schedules: ALL,
+        late_publish: true,
+        strangers: 0,
+        budget,
+        ..Configuration::default()
+    })
+}
+
+#[test]
+fn fails() -> Outcome {
     let budget = Budget { cut: 1, ..Budget::default() };
-    explore(Configuration { name: "one failed link", schedules: ALL, budget, ..Configuration::default() })
+    explore(Configuration {
+        name: "cut",
+        key: false,
+        schedules: ALL,
+        late_publish: false,
+        strangers: 0,
+        budget,
+        ..Configuration::default()
+    })
+}
+
+#[test]
+fn fails_late() -> Outcome {
+    let budget = Budget { cut: 1, ..Budget::default() };
+    explore(Configuration {
+        name: "cut, published late",
+        key: false,
+        schedules: ALL,
+        late_publish: true,
+        strangers: 0,
+        budget,
+        ..Configuration::default()
+    })
+}
+
+#[test]
+fn drops() -> Outcome {
+    let budget = Budget { drop: 1, ..Budget::default() };
+    explore(Configuration {
+        name: "drop",
+        key: false,
+        schedules: ALL,
+        late_publish: false,
+        strangers: 0,
+        budget,
+        ..Configuration::default()
+    })
+}
+
+#[test]
+fn absents() -> Outcome {
+    let budget = Budget { absent: 2, ..Budget::default() };
+    explore(Configuration {
+        name: "absent",
+        key: false,
+        schedules: ALL,
+        late_publish: false,
+        strangers: 0,
+        budget,
+        ..Configuration::default()
+    })
+}
+
+#[test]
+fn repeats2() -> Outcome {
+    let budget = Budget { repeat: 2, ..Budget::default() };
+    explore(Configuration {
+        name: "repeat",
+        key: false,
+        schedules: ALL,
+        late_publish: false,
+        strangers: 0,
+        budget,
+        ..Configuration::default()
+    })
+}
+
+#[test]
+fn torns2() -> Outcome {
+    let budget = Budget { torn: 2, ..Budget::default() };
+    explore(Configuration {
+        name: "torn",
+        key: false,
+        schedules: ALL,
+        late_publish: false,
+        strangers: 0,
+        budget,
+        ..Configuration::default()
+    })
+}
+
+#[test]
+fn torn_late() -> Outcome {
+    let budget = Budget { torn: 1, ..Budget::default() };
+    explore(Configuration {
+        name: "torn late",
+        key: false,
+        schedules: ALL,
+        late_publish: true,
+        strangers: 0,
+        budget,
+        ..Configuration::default()
+    })
+}
+
+#[test]
+fn leaves() -> Outcome {
+    let budget = Budget { leave: 1, ..Budget::default() };
+    explore(Configuration {
+        name: "leave",
+        key: false,
+        schedules: ALL,
+        late_publish: false,
+        strangers: 0,
+        budget,
+        ..Configuration::default()
+    })
+}
+
+#[test]
+fn leave_cut() -> Outcome {
+    let budget = Budget { leave: 1, cut: 1, ..Budget::default() };
+    explore(Configuration {
+        name: "leave cut",
+        key: false,
+        schedules: ALL,
+        late_publish: false,
+        strangers: 0,
+        budget,
+        ..Configuration::default()
+    })
+}
+
+#[test]
+fn repeat_cut() -> Outcome {
+    let budget = Budget { repeat: 1, cut: 1, ..Budget::default() };
+    explore(Configuration {
+        name: "repeat cut",
+        key: false,
+        schedules: ALL,
+        late_publish: false,
+        strangers: 0,
+        budget,
+        ..Configuration::default()
+    })
+}
+
+#[test]
+fn repeat_absent() -> Outcome {
+    let budget = Budget { repeat: 1, absent: 1, ..Budget::default() };
+    explore(Configuration {
+        name: "repeat absent",
+        key: false,
+        schedules: ALL,
+        late_publish: false,
+        strangers: 0,
+        budget,
+        ..Configuration::default()
+    })
+}
+
+#[test]
+fn torn_cut() -> Outcome {
+    let budget = Budget { torn: 1, cut: 1, ..Budget::default() };
+    explore(Configuration {
+        name: "torn cut",
+        key: false,
+        schedules: ALL,
+        late_publish: false,
+        strangers: 0,
+        budget,
+        ..Configuration::default()
+    })
+}
+
+#[test]
+fn torn_crash() -> Outcome {
+    let budget = Budget { torn: 1, crash: 1, ..Budget::default() };
+    explore(Configuration {
+        name: "torn crash",
+        key: false,
+        schedules: ALL,
+        late_publish: false,
+        strangers: 0,
+        budget,
+        ..Configuration::default()
+    })
+}
+
+#[test]
+fn absent_cut() -> Outcome {
+    let budget = Budget { absent: 1, cut: 1, ..Budget::default() };
+    explore(Configuration {
+        name: "absent cut",
+        key: false,
+        schedules: ALL,
+        late_publish: false,
+        strangers: 0,
+        budget,
+        ..Configuration::default()
+    })
+}
+
+#[test]
+fn drop_cut() -> Outcome {
+    let budget = Budget { drop: 1, cut: 1, ..Budget::default() };
+    explore(Configuration {
+        name: "drop cut",
+        key: false,
+        schedules: ALL,
+        late_publish: false,
+        strangers: 0,
+        budget,
+        ..Configuration::default()
+    })
+}
+
+#[test]
+fn k_stranger() -> Outcome {
+    let budget = Budget { dial: 1, letter: 2, ..Budget::default() };
+    explore(Configuration {
+        name: "keyed stranger",
+        key: true,
+        schedules: ALL,
+        late_publish: false,
+        strangers: 0,
+        budget,
+        ..Configuration::default()
+    })
+}
+
+#[test]
+fn k_evict() -> Outcome {
+    let budget = Budget { dial: 2, ..Budget::default() };
+    explore(Configuration {
+        name: "keyed evictions",
+        key: true,
+        schedules: ALL,
+        late_publish: false,
+        strangers: 3,
+        budget,
+        ..Configuration::default()
+    })
+}
+
+#[test]
+fn k_replay_crash() -> Outcome {
+    let budget = Budget { dial: 1, letter: 1, crash: 1, ..Budget::default() };
+    explore(Configuration {
+        name: "keyed replay crash",
+        key: true,
+        schedules: ALL,
+        late_publish: false,
+        strangers: 0,
+        budget,
+        ..Configuration::default()
+    })
+}
+
+#[test]
+fn k_old_page() -> Outcome {
+    let budget = Budget { old_page: 2, ..Budget::default() };
+    explore(Configuration {
+        name: "keyed old page",
+        key: true,
+        schedules: ALL,
+        late_publish: false,
+        strangers: 0,
+        budget,
+        ..Configuration::default()
+    })
+}
+
+#[test]
+fn k_old_crash() -> Outcome {
+    let budget = Budget { old_page: 1, crash: 1, ..Budget::default() };
+    explore(Configuration {
+        name: "keyed old page crash",
+        key: true,
+        schedules: ALL,
+        late_publish: false,
+        strangers: 0,
+        budget,
+        ..Configuration::default()
+    })
+}
+
+#[test]
+fn open_stranger() -> Outcome {
+    let budget = Budget { dial: 1, letter: 2, ..Budget::default() };
+    explore(Configuration {
+        name: "keyless stranger",
+        key: false,
+        schedules: ALL,
+        late_publish: false,
+        strangers: 0,
+        budget,
+        ..Configuration::default()
+    })
+}
+
+#[test]
+fn open_replay_crash() -> Outcome {
+    let budget = Budget { dial: 1, letter: 1, crash: 1, ..Budget::default() };
+    explore(Configuration {
+        name: "keyless replay crash",
+        key: false,
+        schedules: ALL,
+        late_publish: false,
+        strangers: 0,
+        budget,
+        ..Configuration::default()
+    })
+}
+
+#[test]
+fn z_cut2() -> Outcome {
+    let budget = Budget { cut: 2, ..Budget::default() };
+    explore(Configuration {
+        name: "two cuts",
+        key: false,
+        schedules: ALL,
+        late_publish: false,
+        strangers: 0,
+        budget,
+        ..Configuration::default()
+    })
+}
+
+#[test]
+fn z_crash_cut() -> Outcome {
+    let budget = Budget { crash: 1, cut: 1, ..Budget::default() };
+    explore(Configuration {
+        name: "crash cut",
+        key: false,
+        schedules: ALL,
+        late_publish: false,
+        strangers: 0,
+        budget,
+        ..Configuration::default()
+    })
+}
+
+#[test]
+fn repeat2_absent() -> Outcome {
+    let budget = Budget { repeat: 2, absent: 1, ..Budget::default() };
+    explore(Configuration { name: "two repeats, absent", schedules: ALL, budget, ..Configuration::default() })
 }

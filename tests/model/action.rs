@@ -221,12 +221,15 @@ fn mailbox_faults(world: &World, side: Side, slot: LinkSlot, mut add: impl FnMut
         }
     }
     if budget.letter > 0 && link.stranger {
-        add(true, Fault::StrangerWrites(slot, Forgery::Bare));
-        add(true, Fault::StrangerWrites(slot, Forgery::FalseProof));
+        // Where there is no key, whoever makes up a greeting is the partner for all anybody knows: only repetition is a fault there.
+        let handshake = world.node(side).handshake.as_ref();
+        let key = handshake.is_some_and(|handshake| handshake.parties().key.is_some());
+        add(key, Fault::StrangerWrites(slot, Forgery::Bare));
+        add(key, Fault::StrangerWrites(slot, Forgery::FalseProof));
         for (number, captured) in world.captured.iter().enumerate() {
             let letter = matches!(captured, Captured::Letter { .. });
             add(letter, Fault::StrangerWrites(slot, Forgery::Replay(number)));
-            add(letter, Fault::StrangerWrites(slot, Forgery::Patched(number)));
+            add(key && letter, Fault::StrangerWrites(slot, Forgery::Patched(number)));
         }
     }
 }

@@ -221,9 +221,6 @@ fn execute(world: &mut World, side: Side, answer: impl FnOnce(Box<Page>) -> Box<
         Some(Operation::Write { confirmation })
     } else {
         let page = world.node(1 - side).page();
-        if let (Some(bytes), Some(Phase::Check)) = (&page, world.node(side).phase()) {
-            capture(world, Captured::Page { of: 1 - side, bytes: bytes.clone() });
-        }
         let alive = incarnation(1 - side, world.node(1 - side).lives);
         page.map(|page| Operation::Read { bytes: answer(page), alive })
     };
@@ -247,6 +244,7 @@ fn execute_rest(world: &mut World, side: Side) {
 }
 
 fn complete(world: &mut World, side: Side) {
+    let mut acknowledged = None;
     let node = world.node_mut(side);
     let Some(handshake) = &mut node.handshake else { return };
     match node.operation.take() {
@@ -257,12 +255,16 @@ fn complete(world: &mut World, side: Side) {
             let left = handshake.take_ended() == Some(EndReason::PartnerLeft);
             if before == Some(Phase::Check) && handshake.phase() == Some(Phase::Confirm) {
                 node.checked = alive;
+                acknowledged = Some(bytes);
             }
             if left {
                 world.marks |= World::LEFT;
             }
         }
         other => node.operation = other,
+    }
+    if let Some(bytes) = acknowledged {
+        capture(world, Captured::Page { of: 1 - side, bytes });
     }
 }
 
