@@ -14,6 +14,7 @@ mod unsafety;
 
 use source::{Breach, Source};
 use std::path::Path;
+use std::sync::LazyLock;
 
 /// Where sources are. What is not there yet is passed over.
 const FOLDERS: [&str; 7] = ["src", "tests", "perf", "xtask", "benches", "examples", "ffi"];
@@ -44,9 +45,8 @@ fn files(endings: &[&str]) -> Vec<Source> {
 }
 
 /// All Rust sources, but for the samples of what must not compile: they are about one line each.
-fn sources() -> Vec<Source> {
-    files(&["rs"]).into_iter().filter(|source| !source.is_in("tests/compile_fail")).collect()
-}
+static SOURCES: LazyLock<Vec<Source>> =
+    LazyLock::new(|| files(&["rs"]).into_iter().filter(|source| !source.is_in("tests/compile_fail")).collect());
 
 /// Fails with every breach on a line of its own, as `file:line: what, and what to do`.
 fn insist(breaches: Vec<Breach>) {
@@ -57,25 +57,22 @@ fn insist(breaches: Vec<Breach>) {
 
 #[test]
 fn layers_use_only_what_is_below_them() {
-    let sources = sources();
-    let seen: usize = sources.iter().map(layers::uses).sum();
+    let seen: usize = SOURCES.iter().map(layers::uses).sum();
     assert!(seen > 300, "only {seen} paths seen: the rule has gone blind");
-    insist(sources.iter().flat_map(layers::breaches).collect());
+    insist(SOURCES.iter().flat_map(layers::breaches).collect());
 }
 
 #[test]
 fn unsafe_code_is_confined_and_explained() {
-    let sources = sources();
-    let seen: usize = sources.iter().map(|source| unsafety::uses(source).len()).sum();
+    let seen: usize = SOURCES.iter().map(|source| unsafety::uses(source).len()).sum();
     assert!(seen > 30, "only {seen} uses of unsafe seen: the rule has gone blind");
-    insist(sources.iter().flat_map(unsafety::breaches).collect());
+    insist(SOURCES.iter().flat_map(unsafety::breaches).collect());
 }
 
 #[test]
 fn files_have_a_header_a_size_and_an_end() {
-    let sources = sources();
-    assert!(sources.len() > 80, "only {} files seen: the rule has gone blind", sources.len());
-    let mut longest: Vec<_> = sources
+    assert!(SOURCES.len() > 80, "only {} files seen: the rule has gone blind", SOURCES.len());
+    let mut longest: Vec<_> = SOURCES
         .iter()
         .flat_map(|source| {
             shape::functions(source).into_iter().map(|(name, line, length)| (length, &source.path, line, name))
@@ -85,7 +82,7 @@ fn files_have_a_header_a_size_and_an_end() {
     for (length, path, line, name) in longest.iter().take(5) {
         println!("{length} lines: {name}, {path}:{line}");
     }
-    insist(sources.iter().flat_map(shape::breaches).collect());
+    insist(SOURCES.iter().flat_map(shape::breaches).collect());
 }
 
 #[test]

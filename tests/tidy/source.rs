@@ -95,7 +95,8 @@ fn part(text: &str) -> (String, String) {
         let length = step(&chars, at, &mut state);
         for &c in &chars[at..(at + length).min(chars.len())] {
             let is_comment = [before, state].iter().any(|s| matches!(s, State::LineComment | State::BlockComment(_)));
-            let is_code = before == State::Code && !is_comment;
+            let closes = state == State::Code && c == '"' && !is_comment;
+            let is_code = before == State::Code && !is_comment || closes;
             let blank = |keep: bool| if keep || c == '\n' { c } else { ' ' };
             // The inside of a character literal is taken in one step of code: its quotes stay, as those of texts do.
             code.push(blank(
@@ -110,7 +111,8 @@ fn part(text: &str) -> (String, String) {
 
 /// Takes what begins at `at`: how many characters, and what follows belongs to `state`.
 fn step(chars: &[char], at: usize, state: &mut State) -> usize {
-    let sees = |text: &str| text.chars().enumerate().all(|(index, c)| chars.get(at + index) == Some(&c));
+    let sees =
+        |text: &str| chars[at..].len() >= text.len() && text.chars().eq(chars[at..at + text.len()].iter().copied());
     match *state {
         State::Code if sees("//") => *state = State::LineComment,
         State::Code if sees("/*") => {

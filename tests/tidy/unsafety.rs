@@ -14,6 +14,7 @@ const STATEMENT_LINES_MAX: usize = 8;
 /// Every unsafe block, implementation and function in the wrong place, or without its comment.
 pub(crate) fn breaches(source: &Source) -> Vec<Breach> {
     let mut found = Vec::new();
+    let implementations = trait_implementations(source);
     for (line, next) in uses(source) {
         if source.is_in("src") && !PLACES.iter().any(|place| source.is_in(place)) {
             found.push(
@@ -25,7 +26,9 @@ pub(crate) fn breaches(source: &Source) -> Vec<Breach> {
         }
         let above = comment_above(source, line);
         if matches!(next, "fn" | "extern" | "trait") {
-            if !above.iter().any(|text| text.starts_with("/// # Safety")) {
+            // What a trait's function asks for is written at the trait.
+            let is_traits = implementations.iter().any(|(begin, end)| (*begin..*end).contains(&line));
+            if !is_traits && !above.iter().any(|text| text.starts_with("/// # Safety")) {
                 found.push(source.breach(line, "an unsafe function without `/// # Safety`: say what its caller owes"));
             }
         } else if let Some(what) = comment_breach(&above) {
@@ -41,6 +44,31 @@ pub(crate) fn uses(source: &Source) -> Vec<(usize, &str)> {
     let pairs = tokens.windows(2).filter(|pair| pair[0].text == "unsafe" && !pair[1].text.starts_with([')', ',']));
     // A type such as `unsafe fn(u8)` promises nothing by itself; here nobody needs one.
     pairs.map(|pair| (pair[0].line, pair[1].text)).collect()
+}
+
+/// First and last line of each `impl Trait for Type`.
+fn trait_implementations(source: &Source) -> Vec<(usize, usize)> {
+    let tokens = source.tokens();
+    let mut found = Vec::new();
+    for at in (0..tokens.len()).filter(|at| tokens[*at].text == "impl") {
+        let Some(body) = tokens[at..].iter().position(|token| token.text == "{").map(|body| at + body) else {
+            continue;
+        };
+        let is_for = tokens[at..body].windows(2).any(|pair| pair[0].text == "for" && pair[1].text != "<");
+        let mut open = 0usize;
+        let end = tokens[body..].iter().find(|token| {
+            match token.text {
+                "{" => open += 1,
+                "}" => open -= 1,
+                _ => {}
+            }
+            open == 0
+        });
+        if let (true, Some(end)) = (is_for, end) {
+            found.push((tokens[at].line, end.line));
+        }
+    }
+    found
 }
 
 /// The comment above the statement that begins at or above this line, attributes left out, without indentation.
@@ -151,4 +179,7 @@ fn unsafe_functions_say_what_their_callers_owe() {
         ),
         0
     );
+    let method = "T for X {\n    unsafe fn f() {}\n}";
+    assert_eq!(complaints("src/sys/x.rs", &format!("{GOOD}unsafe impl {method}")), 0, "the trait says what is owed");
+    assert_eq!(complaints("src/sys/x.rs", "impl X {\n    unsafe fn f() {}\n}"), 1);
 }
