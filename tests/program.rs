@@ -98,7 +98,7 @@ fn a_stopped_node_is_read_at_its_boot_stage() {
     let output = program().args(["status", "--json", &format!("shm://{name}:1")]).output().expect("it runs");
     let object: Value = serde_json::from_slice(&output.stdout).expect("one object");
     assert_eq!(object["stage"], "replaying log");
-    assert_eq!(object["progress_percent"], 40);
+    assert_eq!(object["progress"]["percent"], 40);
     assert_eq!(object["beating"], false);
     assert_eq!(object["clients"][0]["name"], "log");
     node.signal(signal_hook::consts::SIGCONT);
@@ -190,7 +190,7 @@ fn a_configuration_file_makes_a_node() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("node.toml");
     let text = format!(
-        "id = \"a\"\nat = \"shm://{name}:1\"\npartner = \"b@shm://{name}:2\"\ncluster = \"pair\"\nclients = [\"log:3:2MiB\"]\n"
+        "id = \"a\"\nat = \"shm://{name}:1\"\npartner = \"b@shm://{name}:2\"\ncluster = \"pair\"\nclient = [\"log:3:2MiB\"]\n"
     );
     std::fs::write(&path, text).expect("written");
     let mut node = Node::with(&["--config", &path.display().to_string()]);
