@@ -2,6 +2,10 @@
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "program/ends.rs"]
+mod ends;
+#[path = "program/formats.rs"]
+mod formats;
 #[path = "program/run.rs"]
 mod run;
 

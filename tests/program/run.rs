@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 /// Long enough for any machine; nothing here waits for it when all is well.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_handfast"));
@@ -17,6 +17,12 @@ pub(crate) fn program() -> Command {
 /// A name for addresses that no other test has.
 pub(crate) fn unique(name: &str) -> String {
     format!("{name}-{}", std::process::id())
+}
+
+/// Sends a signal to a process, or to a group of them (`-GROUP`).
+pub(crate) fn signal(process: &str, number: i32) {
+    let status = Command::new("kill").args([&format!("-{number}"), "--", process]).status();
+    assert!(status.is_ok_and(|status| status.success()), "kill -{number}");
 }
 
 /// What is in /dev/shm under this name.
@@ -84,8 +90,7 @@ impl Node {
     }
 
     pub(crate) fn signal(&self, number: i32) {
-        let status = Command::new("kill").args([format!("-{number}"), self.child.id().to_string()]).status();
-        assert!(status.is_ok_and(|status| status.success()), "kill -{number}");
+        signal(&self.child.id().to_string(), number);
     }
 
     /// The exit status, or none where a signal ended it.
