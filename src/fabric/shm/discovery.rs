@@ -187,9 +187,7 @@ impl Listing {
                 continue;
             }
             // Locked. It counts only if the name still stands for this very file: its last owner may just have removed it.
-            let named = std::fs::symlink_metadata(&path).map(|named| (named.dev(), named.ino()));
-            let ours = file.metadata().map(|ours| (ours.dev(), ours.ino()));
-            if matches!((named, ours), (Ok(named), Ok(ours)) if named == ours) {
+            if is_named(&file, &path) {
                 let listing = Self { file, path };
                 listing.clean(address)?;
                 return Ok(listing);
@@ -226,11 +224,22 @@ impl Listing {
 
 impl Drop for Listing {
     fn drop(&mut self) {
-        // While the lock is held: whoever takes the address next makes a file of its own.
+        // While the lock is held: whoever takes the address next makes a file of its own. Not where somebody removed ours before: then the
+        // name may be another's by now.
+        if !is_named(&self.file, &self.path) {
+            return;
+        }
         if let Err(error) = std::fs::remove_file(&self.path) {
             tracing::warn!(path = %self.path.display(), %error, "the file of an endpoint could not be removed");
         }
     }
+}
+
+/// Whether a path stands for this very file.
+fn is_named(file: &File, path: &Path) -> bool {
+    let named = std::fs::symlink_metadata(path).map(|named| (named.dev(), named.ino()));
+    let ours = file.metadata().map(|ours| (ours.dev(), ours.ino()));
+    matches!((named, ours), (Ok(named), Ok(ours)) if named == ours)
 }
 
 fn open(address: &Address, path: &Path) -> Result<File, FabricError> {
@@ -332,6 +341,20 @@ mod tests {
             assert!(find(&address).is_err());
             drop(Listing::take(&address)?);
         }
+        assert!(!path(&address)?.exists());
+        Ok(())
+    }
+
+    #[test]
+    fn a_file_that_was_removed_under_its_owner_is_not_removed_again() -> Result<(), Box<dyn std::error::Error>> {
+        let address = address("removed")?;
+        let first = Listing::take(&address)?;
+        std::fs::remove_file(path(&address)?)?;
+        let second = Listing::take(&address)?;
+        second.publish(&record())?;
+        drop(first);
+        assert_eq!(find(&address)?, record());
+        drop(second);
         assert!(!path(&address)?.exists());
         Ok(())
     }
