@@ -1,5 +1,6 @@
 //! How a command fails: one sentence, one exit status.
 
+use handfast::memory::MemoryError;
 use std::process::ExitCode;
 
 /// A command failed.
@@ -7,22 +8,38 @@ use std::process::ExitCode;
 pub(crate) struct Failure {
     message: String,
     status: u8,
+    lock_limit: bool,
 }
 
 impl Failure {
     /// It could not do what it was asked for.
     pub(crate) fn new(message: impl ToString) -> Self {
-        Self { message: message.to_string(), status: 1 }
+        Self { message: message.to_string(), status: 1, lock_limit: false }
     }
 
     /// It was asked in a way that makes no sense.
     pub(crate) fn usage(message: impl ToString) -> Self {
-        Self { message: message.to_string(), status: 2 }
+        Self { message: message.to_string(), status: 2, lock_limit: false }
     }
 
     /// Says what was being done when it failed.
     pub(crate) fn of(doing: impl std::fmt::Display, error: impl std::fmt::Display) -> Self {
         Self::new(format!("{doing}: {error}"))
+    }
+
+    /// Memory was not to be had. Where that is for the limit of locked memory, less of it may do.
+    pub(crate) fn memory(error: &MemoryError) -> Self {
+        Self { lock_limit: matches!(error, MemoryError::LockLimit { .. }), ..Self::new(error) }
+    }
+
+    /// What another process of this program failed of.
+    pub(crate) fn of_worker(message: String, lock_limit: bool) -> Self {
+        Self { lock_limit, ..Self::new(message) }
+    }
+
+    /// Whether less locked memory may do.
+    pub(crate) fn is_lock_limit(&self) -> bool {
+        self.lock_limit
     }
 
     /// The sentence.

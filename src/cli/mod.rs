@@ -23,7 +23,8 @@ pub(crate) fn run() -> ExitCode {
     let json = arguments.command.wants_json();
     let outcome = match arguments.command {
         Command::Demo(arguments) => demo::run(&arguments),
-        Command::DemoWorker(arguments) => demo::worker::run(&arguments),
+        // It tells its supervisor, and nobody else.
+        Command::DemoWorker(arguments) => return demo::worker::run(&arguments),
         Command::Node(arguments) => node::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
     };

@@ -5,6 +5,7 @@ use crate::cli::demo::protocol::{Order, Report};
 use crate::cli::demo::source::Source;
 use crate::cli::failure::Failure;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
@@ -13,6 +14,29 @@ use std::time::{Duration, Instant};
 pub(crate) enum Heard {
     Report(Report),
     Ended,
+}
+
+/// What both workers of a pair are told.
+pub(crate) struct Pair {
+    /// Name of their addresses.
+    pub(crate) name: String,
+    pub(crate) chunk_bytes: u32,
+}
+
+/// This program again, in one of its hidden roles.
+fn command(role: Role, pair: &Pair, source: &Source, hold: Option<u32>) -> Result<Command, Failure> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("demo-worker").args(["--name", &pair.name, "--bytes", &source.bytes.to_string()]);
+    command.args(["--chunk-bytes", &pair.chunk_bytes.to_string()]);
+    command.arg("--role").arg(match role {
+        Role::Sender => "sender",
+        Role::Receiver => "receiver",
+    });
+    command.arg("--file").arg(&source.path);
+    if let Some(pass) = hold {
+        command.args(["--hold", &pass.to_string()]);
+    }
+    Ok(command)
 }
 
 /// A worker process. Dropping it kills it.
@@ -25,24 +49,15 @@ impl Worker {
     /// Starts one; what it says arrives at `heard` under `number`.
     pub(crate) fn start(
         role: Role,
-        name: &str,
+        pair: &Pair,
         source: &Source,
         hold: Option<u32>,
         heard: &Sender<(u32, Heard)>,
         number: u32,
     ) -> Result<Self, Failure> {
-        let program = std::env::current_exe()?;
-        let mut command = Command::new(program);
-        command.arg("demo-worker").args(["--name", name, "--bytes", &source.bytes.to_string()]);
-        command.arg("--role").arg(match role {
-            Role::Sender => "sender",
-            Role::Receiver => "receiver",
-        });
-        command.arg("--file").arg(&source.path);
-        if let Some(pass) = hold {
-            command.args(["--hold", &pass.to_string()]);
-        }
-        let mut child = command
+        let mut child = command(role, pair, source, hold)?
+            // Of its own, so that Ctrl-C reaches the supervisor alone, which ends its workers in order.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

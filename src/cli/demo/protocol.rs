@@ -28,8 +28,22 @@ pub(crate) enum Report {
     Holding { bytes: u64 },
     /// Anything else worth a line.
     Note { text: String },
+    /// All WRITEs of a lost session have ended: so many of the buffers are the sender's again.
+    Flushed { buffers: usize, of: usize },
     /// It cannot go on.
-    Failed { error: String },
+    Failed { error: String, cause: Cause },
+}
+
+/// What a worker's failure is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Cause {
+    /// The limit of locked memory: less of it may do.
+    LockLimit,
+    /// Something at the partner, which knows better what.
+    Partner,
+    /// Anything else.
+    Other,
 }
 
 /// One of the four steps.
@@ -86,7 +100,7 @@ mod tests {
 
     #[test]
     fn immediates_round_trip() {
-        for bytes in [0, 1, super::super::CHUNK_BYTES as u32] {
+        for bytes in [0, 1, super::super::CHUNK_BYTES[0]] {
             for last in [false, true] {
                 let chunk = Chunk { bytes, pass: 2, last };
                 assert_eq!(Chunk::decode(chunk.encode()), chunk);

@@ -1,9 +1,9 @@
 //! The receiving half: copies each chunk out of the memory it granted, hashes it, and WRITEs back how many it took.
 
 use crate::cli::args::WorkerArguments;
+use crate::cli::demo::CHUNKS;
 use crate::cli::demo::protocol::{Chunk, Report, tell};
 use crate::cli::demo::worker::Told;
-use crate::cli::demo::{CHUNK_BYTES, CHUNKS};
 use crate::cli::failure::Failure;
 use handfast::fabric::shm::{Shm, ShmPort};
 use handfast::fabric::{Completion, Exposed, Operation, Port, WorkRequest};
@@ -56,7 +56,11 @@ impl Ring {
         let mut port = session.take_ports().pop().ok_or_else(missing)?;
         let memory = Arc::clone(session.memory().ok_or_else(missing)?);
         // A WRITE with immediate consumes a receive and puts nothing into its buffer.
-        let buffers = session.buffer(Region::builder(RECEIVES * 8).build()?)?.split_at(RECEIVES * 8).0.split_into(8);
+        let buffers = session
+            .buffer(Region::builder(RECEIVES * 8).build().map_err(|error| Failure::memory(&error))?)?
+            .split_at(RECEIVES * 8)
+            .0
+            .split_into(8);
         for (id, buffer) in buffers.into_iter().enumerate() {
             port.post_receive(WorkRequest::signalled(id as u64), buffer)
                 .map_err(|refused| Failure::new(refused.reason))?;
@@ -75,7 +79,7 @@ impl Ring {
 /// Takes chunks until the session ends (true) or the supervisor wants an end (false).
 fn receive(arguments: &WorkerArguments, ring: &mut Ring, told: &Receiver<Told>) -> Result<bool, Failure> {
     let mut pass: Option<Pass> = None;
-    let mut chunk_bytes = vec![0; CHUNK_BYTES];
+    let mut chunk_bytes = vec![0; arguments.chunk_bytes as usize];
     let mut holding = false;
     loop {
         match told.try_recv() {
@@ -129,10 +133,10 @@ impl Pass {
     /// Copies a chunk out of the ring and hashes it.
     fn take(&mut self, ring: &Ring, chunk: Chunk, into: &mut [u8]) -> Result<(), Failure> {
         // What the sender says of the length is checked against the place it has.
+        let place = ring.taken as usize % CHUNKS * into.len();
         let Some(into) = into.get_mut(..chunk.bytes as usize) else {
             return Err(Failure::new(format!("the sender claims a chunk of {} bytes", chunk.bytes)));
         };
-        let place = ring.taken as usize % CHUNKS * CHUNK_BYTES;
         ring.memory.read(place, into)?;
         self.hasher.update(into);
         self.bytes += into.len() as u64;

@@ -1,40 +1,17 @@
 //! What the demo shows: text for people while it runs, or one object at its end.
 
 use crate::cli::args::Order;
-use crate::cli::demo::protocol::{GrantReport, StepReport};
+use crate::cli::demo::outcome::{Established, Outcome, Passed, Recovery};
+use crate::cli::demo::protocol::GrantReport;
 use crate::cli::demo::source::Source;
-use crate::cli::demo::supervisor::Passed;
 use crate::cli::output;
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde_json::json;
 use std::time::Duration;
 
-/// A session as the demo shows it.
-pub(crate) struct Established {
-    pub(crate) session: String,
-    pub(crate) partner_incarnation: String,
-    pub(crate) authentication: String,
-    pub(crate) steps: Vec<StepReport>,
-    pub(crate) partner_steps: Vec<StepReport>,
-    pub(crate) since_boot_ns: u64,
-    pub(crate) grants: Vec<GrantReport>,
-}
-
-/// What came of it all.
-pub(crate) struct Outcome {
-    pub(crate) established: Established,
-    pub(crate) again: Established,
-    pub(crate) passes: [Passed; 2],
-    pub(crate) restarts: u32,
-}
-
-impl Outcome {
-    /// Whether every digest agrees, with its counterpart and over both passes.
-    pub(crate) fn agrees(&self) -> bool {
-        let [first, second] = &self.passes;
-        first.agrees() && second.agrees() && first.digest_sent == second.digest_sent
-    }
-}
+/// Lines are no longer than this, but for what cannot be broken.
+const COLUMNS: usize = 80;
+/// Where the text beside a label begins.
+const INDENT: usize = 19;
 
 /// Where it shows.
 pub(crate) struct Screen {
@@ -44,140 +21,168 @@ pub(crate) struct Screen {
 
 impl Screen {
     pub(crate) fn new(json: bool) -> Self {
-        // Hidden by itself where standard error is no terminal.
-        let bar = if json {
-            ProgressBar::hidden()
-        } else {
-            ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
-        };
-        let style = ProgressStyle::with_template("  [{bar:40}] {bytes} of {total_bytes}, {bytes_per_sec}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
-        Self { json, bar }
+        Self { json, bar: ProgressBar::hidden() }
     }
 
-    fn line(&self, text: impl AsRef<str>) {
+    /// Standard output is kept for the object where one is wanted.
+    fn line(&self, text: impl std::fmt::Display) {
         if !self.json {
-            self.bar.suspend(|| output::line(text.as_ref()));
+            self.bar.suspend(|| output::line(text));
+        }
+    }
+
+    /// A label and what belongs to it, over as many lines as that needs.
+    fn paragraph(&self, label: &str, text: &str) {
+        for (number, line) in wrap(text, COLUMNS - INDENT).iter().enumerate() {
+            self.line(format!("{:<INDENT$}{line}", if number == 0 { label } else { "" }));
+        }
+    }
+
+    /// Something that people must know, and that ends nothing.
+    pub(crate) fn warn(&self, text: &str) {
+        if !self.json {
+            self.bar.suspend(|| eprintln!("handfast: {text}"));
         }
     }
 
     pub(crate) fn begin(&self, source: &Source, order: Order) {
         let order = match order {
-            Order::AFirst => "a first",
-            Order::BFirst => "b first",
-            Order::Both => "both at once",
+            Order::AFirst => "partner a first",
+            Order::BFirst => "partner b first",
+            Order::Both => "both partners at once",
         };
         self.line(format!("handfast demo: {} ({}), {order}\n", source.name, HumanBytes(source.bytes)));
     }
 
     pub(crate) fn started(&self, sender: u32, receiver: u32) {
-        self.line(format!("two partners       a: process {sender}      b: process {receiver}"));
+        self.paragraph("partners", &format!("a: process {sender}, sends; b: process {receiver}, receives"));
     }
 
     pub(crate) fn established(&self, established: &Established) {
-        self.line(format!("session            {}", established.session));
-        self.line(format!(
-            "                   {}; {} after a's boot\n",
-            established.authentication,
-            duration(established.since_boot_ns)
-        ));
+        let since_boot = duration(Duration::from_nanos(established.since_boot_ns));
+        self.paragraph("session", &established.session);
+        self.paragraph("", &format!("{}, {since_boot} after a's boot", established.authentication));
+        self.line("");
         self.steps(established);
         self.grants(&established.grants);
     }
 
     fn steps(&self, established: &Established) {
-        self.line(format!("  {:<4} {:<24} {:>12} {:>12}", "step", "", "a", "b"));
+        self.line(format!("  {:<4} {:<24} {:>12} {:>12}", "step", "", "by a", "by b"));
         for (number, (a, b)) in established.steps.iter().zip(&established.partner_steps).enumerate() {
-            self.line(format!("  {:<4} {:<24} {:>12} {:>12}", number + 1, a.name, duration(a.ns), duration(b.ns)));
+            let [a_took, b_took] = [a, b].map(|step| duration(Duration::from_nanos(step.ns)));
+            self.line(format!("  {:<4} {:<24} {a_took:>12} {b_took:>12}", number + 1, a.name));
         }
         self.line("");
     }
 
     fn grants(&self, grants: &[GrantReport]) {
-        self.line(format!("  {:<10} {:>6} {:>16} {:>16}", "client", "ports", "memory at b", "memory at a"));
+        self.line(format!("  {:<16} {:>12} {:>12} {:>12}", "client", "ports", "memory at b", "memory at a"));
         for grant in grants {
             let (there, here) = (HumanBytes(grant.there_bytes).to_string(), HumanBytes(grant.here_bytes).to_string());
-            self.line(format!("  {:<10} {:>6} {there:>16} {here:>16}", grant.client, grant.ports));
+            self.line(format!("  {:<16} {:>12} {there:>12} {here:>12}", grant.client, grant.ports));
         }
         self.line("");
     }
 
-    pub(crate) fn progress(&self, bytes: u64, total: u64) {
-        self.bar.set_length(total);
+    /// A pass begins. Its bar hides by itself where standard error is no terminal.
+    pub(crate) fn pass(&mut self, total: u64) {
+        if self.json {
+            return;
+        }
+        let style = ProgressStyle::with_template("  [{bar:40}] {bytes} of {total_bytes}, {bytes_per_sec}");
+        self.bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr())
+            .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
+    }
+
+    pub(crate) fn progress(&self, bytes: u64) {
         self.bar.set_position(bytes);
     }
 
-    pub(crate) fn note(&self, worker: u32, text: &str) {
-        // The workers' life is on record for whoever asks; most of it is told better elsewhere.
-        tracing::debug!(worker, text);
-    }
-
     pub(crate) fn passed(&self, pass: &Passed) {
-        self.bar.reset();
-        let verdict = if pass.agrees() { "equal" } else { "DIFFERENT" };
-        self.line(format!(
-            "pass {}             {} in {}, {:.2} GB/s, digests {verdict}",
-            pass.number,
-            HumanBytes(pass.bytes),
-            duration((pass.seconds * 1e9) as u64),
-            pass.gigabytes_per_second()
-        ));
-        self.line(format!("  sent             {}", pass.digest_sent));
-        self.line(format!("  received         {}\n", pass.digest_received));
+        self.bar.finish_and_clear();
+        let verdict = if pass.agrees() { "digests equal" } else { "DIGESTS DIFFER" };
+        let (bytes, took) = (HumanBytes(pass.bytes), duration(Duration::from_secs_f64(pass.seconds)));
+        let rate = pass.gigabytes_per_second();
+        self.paragraph(&format!("pass {}", pass.number), &format!("{bytes} in {took}, {rate:.2} GB/s, {verdict}"));
+        // A digest is as long as the line that is left: nothing wraps here.
+        self.line(format!("  sent      {}", pass.digest_sent));
+        self.line(format!("  received  {}\n", pass.digest_received));
     }
 
     pub(crate) fn killed(&self, process: u32, bytes: u64, total: u64) {
+        self.bar.finish_and_clear();
         let (bytes, total) = (HumanBytes(bytes), HumanBytes(total));
-        self.line(format!("pass 2             killed b (process {process}, SIGKILL) after {bytes} of {total}"));
+        self.paragraph("pass 2", &format!("after {bytes} of {total}: killed b (process {process}, SIGKILL)"));
     }
 
-    pub(crate) fn lost(&self, reason: &str, after: Duration) {
-        self.line(format!("  +{:<15} a: session lost", duration(after.as_nanos() as u64)));
-        self.line(format!("                   {reason}"));
+    pub(crate) fn recovered(&self, process: u32, again: &Established, recovery: &Recovery) {
+        let at = |after| format!("  +{}", duration(after));
+        self.paragraph(&at(recovery.lost_after), &format!("a: session lost: {}", recovery.reason));
+        let (back, of) = recovery.buffers;
+        self.paragraph("", &format!("a: {back} of {of} buffers are back"));
+        self.paragraph(&at(recovery.restarted_after), &format!("b: started again, process {process}"));
+        self.paragraph(&at(recovery.ready_after), &format!("session {}", again.session));
+        self.paragraph("", &format!("with b's new incarnation {}", again.partner_incarnation));
+        self.paragraph("", "b's memory is new and empty: pass 2 starts again from its first byte");
+        self.line("");
     }
 
-    pub(crate) fn established_again(&self, process: u32, established: &Established, after: Duration) {
-        self.line(format!("  b again          process {process}, incarnation {}", established.partner_incarnation));
-        self.line(format!(
-            "  +{:<15} session {}\n                   b's memory is empty: pass 2 starts from its first byte\n",
-            duration(after.as_nanos() as u64),
-            established.session
-        ));
-    }
-
-    pub(crate) fn end(&self, source: &Source, outcome: &Outcome) {
-        let [first, second] = &outcome.passes;
+    pub(crate) fn end(&self, outcome: &Outcome) {
         if self.json {
-            let steps: Vec<_> =
-                outcome.established.steps.iter().map(|step| json!({ "name": step.name, "ns": step.ns })).collect();
-            let object = json!({
-                "established": true,
-                "authentication": outcome.established.authentication,
-                "steps": steps,
-                "session_id": outcome.established.session,
-                "session_id_after_restart": outcome.again.session,
-                "bytes": source.bytes,
-                "digest_sent": second.digest_sent,
-                "digest_received": second.digest_received,
-                "digests_agree": outcome.agrees(),
-                "gigabytes_per_second": first.gigabytes_per_second(),
-                "restarts": outcome.restarts,
-                "resumed": second.agrees(),
-            });
-            output::line(object);
+            output::line(outcome.object());
         } else {
-            let verdict = if outcome.agrees() { "every digest agrees" } else { "DIGESTS DIFFER" };
-            self.line(format!("{verdict}: {} each pass, through a kill and a restart", HumanBytes(source.bytes)));
+            let bytes = HumanBytes(outcome.passes[1].bytes);
+            self.line(format!("every digest agrees: {bytes} in each pass, through a kill and a restart"));
         }
     }
 }
 
-/// A duration with three digits that mean something.
-fn duration(ns: u64) -> String {
+/// Breaks a text at spaces.
+fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= columns => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+/// A duration in the unit that people would choose.
+fn duration(duration: Duration) -> String {
+    let ns = duration.as_nanos();
     match ns {
-        0..10_000 => format!("{ns} ns"),
-        10_000..10_000_000 => format!("{:.1} us", ns as f64 / 1e3),
-        10_000_000..10_000_000_000 => format!("{:.1} ms", ns as f64 / 1e6),
-        _ => format!("{:.1} s", ns as f64 / 1e9),
+        0..1_000 => format!("{ns} ns"),
+        1_000..1_000_000 => format!("{:.1} us", ns as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} ms", ns as f64 / 1e6),
+        _ => format!("{:.2} s", ns as f64 / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_the_unit_that_fits() {
+        for (ns, text) in [(0, "0 ns"), (999, "999 ns"), (1500, "1.5 us"), (20_000_000, "20.0 ms"), (3 << 30, "3.22 s")]
+        {
+            assert_eq!(duration(Duration::from_nanos(ns)), text);
+        }
+    }
+
+    #[test]
+    fn text_breaks_at_spaces_and_nothing_is_lost() {
+        let text = "the link to shm://demo-1:2 ended: process 7 has ended";
+        let lines = wrap(text, 20);
+        assert!(lines.len() > 2 && lines.iter().all(|line| line.len() <= 20), "{lines:?}");
+        assert_eq!(lines.join(" "), text);
+        assert_eq!(wrap("unbreakable", 4), ["unbreakable"]);
     }
 }

@@ -4,9 +4,9 @@
 //! memory. The receiver WRITEs back how many chunks it took; that word is all the flow control there is.
 
 use crate::cli::args::WorkerArguments;
+use crate::cli::demo::CHUNKS;
 use crate::cli::demo::protocol::{Chunk, Report, tell};
 use crate::cli::demo::worker::Told;
-use crate::cli::demo::{CHUNK_BYTES, CHUNKS};
 use crate::cli::failure::Failure;
 use handfast::fabric::shm::{Shm, ShmPort};
 use handfast::fabric::{Completion, Exposed, Port, WorkRequest};
@@ -28,6 +28,7 @@ struct Ring {
     port: ShmPort,
     credit: Arc<Exposed>,
     free: Vec<Buffer>,
+    chunk_bytes: usize,
     sent: u64,
 }
 
@@ -46,14 +47,14 @@ pub(crate) fn run(arguments: &WorkerArguments, told: &Receiver<Told>) -> Result<
         if let (Some(pass), Some(open)) = (wanted, &mut ring) {
             match stream(path, pass, open, told)? {
                 Ended::Complete => wanted = None,
-                Ended::Lost => ring = None,
+                Ended::Lost => flush(ring.take()),
                 Ended::Stop => return Ok(()),
             }
             continue;
         }
         match told.recv_timeout(PATIENCE) {
-            Ok(Told::Ready(session)) => ring = Some(Ring::new(session)?),
-            Ok(Told::Lost) => ring = None,
+            Ok(Told::Ready(session)) => ring = Some(Ring::new(session, arguments.chunk_bytes as usize)?),
+            Ok(Told::Lost) => flush(ring.take()),
             Ok(Told::Pass(pass)) => wanted = Some(pass),
             Ok(Told::End) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
             Err(RecvTimeoutError::Timeout) if wanted.is_some() => {
@@ -65,13 +66,13 @@ pub(crate) fn run(arguments: &WorkerArguments, told: &Receiver<Told>) -> Result<
 }
 
 impl Ring {
-    fn new(mut session: Box<Session<Shm>>) -> Result<Self, Failure> {
+    fn new(mut session: Box<Session<Shm>>, chunk_bytes: usize) -> Result<Self, Failure> {
         let missing = || Failure::new("the session came without the port and the memory that were asked for");
         let port = session.take_ports().pop().ok_or_else(missing)?;
         let credit = Arc::clone(session.memory().ok_or_else(missing)?);
-        let region = Region::builder(CHUNK_BYTES * CHUNKS).build()?;
-        let free = session.buffer(region)?.split_into(CHUNK_BYTES);
-        Ok(Self { session, port, credit, free, sent: 0 })
+        let region = Region::builder(chunk_bytes * CHUNKS).build().map_err(|error| Failure::memory(&error))?;
+        let free = session.buffer(region)?.split_into(chunk_bytes);
+        Ok(Self { session, port, credit, free, chunk_bytes, sent: 0 })
     }
 
     /// Chunks that the receiver took: the word it WRITEs.
@@ -95,7 +96,7 @@ impl Ring {
     fn write(&mut self, mut buffer: Buffer, bytes: usize, chunk: Chunk) -> Result<bool, Failure> {
         let grant = self.session.grant().ok_or_else(|| Failure::new("the session came without a grant"))?;
         buffer.truncate(bytes);
-        let place = self.sent % CHUNKS as u64 * CHUNK_BYTES as u64;
+        let place = self.sent % CHUNKS as u64 * self.chunk_bytes as u64;
         let request = WorkRequest::signalled(self.sent);
         match self.port.post_write_with_immediate(request, buffer, grant, place, chunk.encode()) {
             Ok(()) => {
@@ -109,6 +110,17 @@ impl Ring {
             }
         }
     }
+}
+
+/// Gives a lost session's ring up, once every WRITE has ended and given its buffer back.
+fn flush(ring: Option<Ring>) {
+    let Some(mut ring) = ring else { return };
+    ring.port.close();
+    let began = Instant::now();
+    while ring.free.len() < CHUNKS && began.elapsed() < PATIENCE {
+        ring.reclaim();
+    }
+    tell(&Report::Flushed { buffers: ring.free.len(), of: CHUNKS });
 }
 
 /// Streams the whole file once.
@@ -126,7 +138,7 @@ fn stream(path: &std::path::Path, pass: u32, ring: &mut Ring, told: &Receiver<To
             fill(&mut file, buffer).map_err(|error| Failure::of(format!("reading {}", path.display()), error))?;
         hasher.update(&buffer.as_slice()[..length]);
         bytes += length as u64;
-        last = length < CHUNK_BYTES;
+        last = length < ring.chunk_bytes;
         let chunk = Chunk { bytes: length as u32, pass: pass as u8, last };
         // A WRITE has at least one byte: the receiver goes by the immediate data.
         if !ring.write(buffer, length.max(1), chunk)? {
@@ -197,6 +209,7 @@ fn fill(file: &mut File, mut buffer: Buffer) -> std::io::Result<(Buffer, usize)>
     loop {
         let rest = &mut buffer.as_mut_slice()[length..];
         match file.read(rest) {
+            // The end, or no room left in the buffer.
             Ok(0) => return Ok((buffer, length)),
             Ok(read) => length += read,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}

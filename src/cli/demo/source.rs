@@ -1,7 +1,7 @@
 //! What the demo streams: a file that can be read twice, and whose length is known.
 
 use crate::cli::failure::Failure;
-use std::io::Seek;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 /// Something to stream.
@@ -12,7 +12,7 @@ pub(crate) struct Source {
     pub(crate) path: PathBuf,
     pub(crate) bytes: u64,
     /// Keeps standard input's copy while the demo runs.
-    _spooled: Option<tempfile::NamedTempFile>,
+    _spooled: Option<std::fs::File>,
 }
 
 /// The file, standard input for `-`, or this program itself.
@@ -35,12 +35,12 @@ fn regular(path: &Path) -> Result<Source, Failure> {
     Ok(Source { name: path.display().to_string(), path, bytes: metadata.len(), _spooled: None })
 }
 
-/// Standard input can be read once, and the demo reads twice: it is kept in a temporary file meanwhile.
+/// Standard input can be read once, and the demo reads it more often: it is kept in a temporary file meanwhile. That has no name, so that
+/// nothing is left of it however this process ends; the sender opens it through this process's table of files.
 fn spool() -> Result<Source, Failure> {
     let doing = "keeping standard input in a temporary file";
-    let mut file = tempfile::NamedTempFile::new().map_err(|error| Failure::of(doing, error))?;
+    let mut file = tempfile::tempfile().map_err(|error| Failure::of(doing, error))?;
     let bytes = std::io::copy(&mut std::io::stdin().lock(), &mut file).map_err(|error| Failure::of(doing, error))?;
-    file.rewind().map_err(|error| Failure::of(doing, error))?;
-    let path = file.path().to_owned();
+    let path = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()));
     Ok(Source { name: "standard input".to_owned(), path, bytes, _spooled: Some(file) })
 }

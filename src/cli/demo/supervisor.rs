@@ -1,18 +1,29 @@
 //! What the demo does, in order: start, session, first pass, second pass, kill, restart, second pass again, leave.
 
 use crate::cli::args::{Order as StartOrder, Role};
-use crate::cli::demo::process::{Heard, Worker};
-use crate::cli::demo::protocol::{Order, Report};
-use crate::cli::demo::report::{Established, Outcome, Screen};
+use crate::cli::demo::CHUNK_BYTES;
+use crate::cli::demo::outcome::{Established, Outcome, Passed, Recovery};
+use crate::cli::demo::process::{Heard, Pair, Worker};
+use crate::cli::demo::protocol::{Cause, Order, Report};
+use crate::cli::demo::report::Screen;
 use crate::cli::demo::source::Source;
 use crate::cli::failure::Failure;
 use handfast::fabric::shm::Shm;
 use handfast::fabric::{Fabric, PageSizes};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 /// Whatever is awaited has come by then, or never comes.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How much longer a failure is waited for that says more than "it failed at the partner".
+const BETTER_WORD: Duration = Duration::from_millis(500);
+
+/// How late a signal may be noticed.
+const HEARING: Duration = Duration::from_millis(50);
 
 const SENDER: u32 = 0;
 const RECEIVER: u32 = 1;
@@ -22,19 +33,44 @@ const RECEIVER_AGAIN: u32 = 2;
 struct Stage<'a> {
     source: &'a Source,
     screen: &'a mut Screen,
-    name: String,
+    pair: Pair,
     heard: Receiver<(u32, Heard)>,
     told: Sender<(u32, Heard)>,
     /// What was heard and is of no use yet.
     early: Vec<(u32, Report)>,
     /// A worker that is meant to be dead.
     killed: Option<u32>,
+    interrupted: &'a AtomicBool,
 }
 
 pub(crate) fn run(source: &Source, order: StartOrder, screen: &mut Screen) -> Result<Outcome, Failure> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [SIGHUP, SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
+    }
+    screen.begin(source, order);
+    let [usual, small] = CHUNK_BYTES;
+    match play(source, order, screen, usual, &interrupted) {
+        Err(failure) if failure.is_lock_limit() => {
+            screen.warn(&format!("{}; going on with {small} instead of {usual} bytes a WRITE", failure.message()));
+            play(source, order, screen, small, &interrupted)
+        }
+        outcome => outcome,
+    }
+}
+
+/// Everything from the start of the workers to their end; nothing is left of them.
+fn play(
+    source: &Source,
+    order: StartOrder,
+    screen: &mut Screen,
+    chunk_bytes: u32,
+    interrupted: &AtomicBool,
+) -> Result<Outcome, Failure> {
     let (told, heard) = channel();
-    let name = format!("demo-{}", std::process::id());
-    let stage = Stage { source, screen, name: name.clone(), heard, told, early: Vec::new(), killed: None };
+    let pair = Pair { name: format!("demo-{}", std::process::id()), chunk_bytes };
+    let name = pair.name.clone();
+    let stage = Stage { source, screen, pair, heard, told, early: Vec::new(), killed: None, interrupted };
     let outcome = stage.play(order);
     remove_leftovers(&name);
     outcome
@@ -51,7 +87,6 @@ fn remove_leftovers(name: &str) {
 
 impl Stage<'_> {
     fn play(mut self, order: StartOrder) -> Result<Outcome, Failure> {
-        self.screen.begin(self.source, order);
         let (mut sender, mut receiver) = self.start_both(order)?;
         self.screen.started(sender.id(), receiver.id());
         let established = self.session(RECEIVER)?;
@@ -59,13 +94,28 @@ impl Stage<'_> {
 
         sender.order(Order::Pass(1))?;
         let first = self.pass(1, RECEIVER)?;
-        self.screen.passed(&first);
 
         sender.order(Order::Pass(2))?;
+        self.screen.pass(self.source.bytes);
         let held = self.wait(RECEIVER, "the middle of the second pass", |report| match report {
             Report::Holding { bytes } => Some(*bytes),
             _ => None,
         })?;
+        let (receiver, again, recovery) = self.kill_and_restart(&mut receiver, held)?;
+        let second = self.pass(2, RECEIVER_AGAIN)?;
+
+        sender.leave()?;
+        receiver.leave()?;
+        let chunk_bytes = self.pair.chunk_bytes;
+        Ok(Outcome { established, again, recovery, passes: [first, second], restarts: 1, chunk_bytes })
+    }
+
+    /// Kills the receiver in the middle of a pass, and brings another one into the session.
+    fn kill_and_restart(
+        &mut self,
+        receiver: &mut Worker,
+        held: u64,
+    ) -> Result<(Worker, Established, Recovery), Failure> {
         self.killed = Some(RECEIVER);
         let killed_at = Instant::now();
         receiver.kill()?;
@@ -74,22 +124,22 @@ impl Stage<'_> {
             Report::Lost { reason } => Some(reason.clone()),
             _ => None,
         })?;
-        self.screen.lost(&reason, killed_at.elapsed());
-
-        let again_at = Instant::now();
+        let lost_after = killed_at.elapsed();
+        let buffers = self.wait(SENDER, "the buffers of the lost session", |report| match report {
+            Report::Flushed { buffers, of } => Some((*buffers, *of)),
+            _ => None,
+        })?;
+        let restarted_after = killed_at.elapsed();
         let receiver = self.start(Role::Receiver, None, RECEIVER_AGAIN)?;
         let again = self.session(RECEIVER_AGAIN)?;
-        self.screen.established_again(receiver.id(), &again, again_at.elapsed());
-        let second = self.pass(2, RECEIVER_AGAIN)?;
-        self.screen.passed(&second);
-
-        sender.leave()?;
-        receiver.leave()?;
-        Ok(Outcome { established, again, passes: [first, second], restarts: 1 })
+        let ready_after = killed_at.elapsed();
+        let recovery = Recovery { lost_after, reason, buffers, restarted_after, ready_after };
+        self.screen.recovered(receiver.id(), &again, &recovery);
+        Ok((receiver, again, recovery))
     }
 
     fn start(&mut self, role: Role, hold: Option<u32>, number: u32) -> Result<Worker, Failure> {
-        Worker::start(role, &self.name, self.source, hold, &self.told, number)
+        Worker::start(role, &self.pair, self.source, hold, &self.told, number)
     }
 
     fn start_both(&mut self, order: StartOrder) -> Result<(Worker, Worker), Failure> {
@@ -150,12 +200,15 @@ impl Stage<'_> {
             }
             _ => None,
         };
+        self.screen.pass(self.source.bytes);
         let (bytes, sent, seconds) = self.wait(SENDER, "the end of the pass", passed)?;
         let (received_bytes, received, _) = self.wait(receiver, "the receiver's digest", passed)?;
-        Ok(Passed { number, bytes, received_bytes, digest_sent: sent, digest_received: received, seconds })
+        let pass = Passed { number, bytes, received_bytes, digest_sent: sent, digest_received: received, seconds };
+        self.screen.passed(&pass);
+        Ok(pass)
     }
 
-    /// The first report of `worker` that is wanted. Progress is shown meanwhile, and renews the patience.
+    /// The first report of `worker` that is wanted. Bytes that move renew the patience, and nothing else does.
     fn wait<T>(&mut self, worker: u32, what: &str, wanted: impl Fn(&Report) -> Option<T>) -> Result<T, Failure> {
         let found = self.early.iter().position(|(number, report)| *number == worker && wanted(report).is_some());
         if let Some(found) = found
@@ -163,48 +216,54 @@ impl Stage<'_> {
         {
             return Ok(found);
         }
+        let mut until = Instant::now() + PATIENCE;
+        let mut failed = None;
         loop {
-            let (number, report) = match self.heard.recv_timeout(PATIENCE) {
+            let (number, report) = match self.hear(until) {
                 Ok((number, Heard::Report(report))) => (number, report),
                 Ok((number, Heard::Ended)) if self.killed == Some(number) => continue,
-                Ok((_, Heard::Ended)) => {
-                    return Err(Failure::new(format!("a partner process ended while {what} was awaited")));
+                Ok((number, Heard::Ended)) => {
+                    let name = if number == SENDER { "a" } else { "b" };
+                    let ended = || Failure::new(format!("partner {name} ended while {what} was awaited"));
+                    return Err(failed.unwrap_or_else(ended));
                 }
-                Err(RecvTimeoutError::Timeout) => {
-                    return Err(Failure::new(format!("{what} was awaited in vain for 30 s")));
+                Err(Some(failure)) => return Err(failure),
+                Err(None) => {
+                    let awaited = || Failure::new(format!("{what} was awaited in vain for {} s", PATIENCE.as_secs()));
+                    return Err(failed.unwrap_or_else(awaited));
                 }
-                Err(RecvTimeoutError::Disconnected) => return Err(Failure::new("nobody is left to report")),
             };
-            match &report {
-                Report::Failed { error } => return Err(Failure::new(error)),
-                Report::Progress { bytes } => self.screen.progress(*bytes, self.source.bytes),
-                Report::Note { text } => self.screen.note(number, text),
-                _ if number == worker => match wanted(&report) {
-                    Some(found) => return Ok(found),
-                    None => self.early.push((number, report)),
+            match report {
+                Report::Failed { error, cause: Cause::Partner } => {
+                    failed = Some(Failure::new(error));
+                    until = until.min(Instant::now() + BETTER_WORD);
+                }
+                Report::Failed { error, cause } => return Err(Failure::of_worker(error, cause == Cause::LockLimit)),
+                Report::Progress { bytes } => {
+                    self.screen.progress(bytes);
+                    until = Instant::now() + PATIENCE;
+                }
+                Report::Note { .. } => {}
+                report => match wanted(&report) {
+                    Some(found) if number == worker => return Ok(found),
+                    _ => self.early.push((number, report)),
                 },
-                _ => self.early.push((number, report)),
             }
         }
     }
-}
 
-/// A complete pass.
-pub(crate) struct Passed {
-    pub(crate) number: u32,
-    pub(crate) bytes: u64,
-    pub(crate) received_bytes: u64,
-    pub(crate) digest_sent: String,
-    pub(crate) digest_received: String,
-    pub(crate) seconds: f64,
-}
-
-impl Passed {
-    pub(crate) fn agrees(&self) -> bool {
-        self.digest_sent == self.digest_received && self.bytes == self.received_bytes
-    }
-
-    pub(crate) fn gigabytes_per_second(&self) -> f64 {
-        self.bytes as f64 / self.seconds.max(1e-9) / 1e9
+    /// The next word of a worker; an error is a failure of its own, or none where the time is up.
+    fn hear(&self, until: Instant) -> Result<(u32, Heard), Option<Failure>> {
+        loop {
+            if self.interrupted.load(Ordering::Relaxed) {
+                return Err(Some(Failure::new("interrupted: both partners were ended")));
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            match self.heard.recv_timeout(left.min(HEARING)) {
+                Ok(heard) => return Ok(heard),
+                Err(RecvTimeoutError::Timeout) if left > HEARING => {}
+                Err(_) => return Err(None),
+            }
+        }
     }
 }

@@ -1,13 +1,16 @@
 //! One of the demo's two processes: a node with two clients, one of which streams.
 
 use crate::cli::args::{Role, WorkerArguments};
-use crate::cli::demo::protocol::{GrantReport, Order, Report, StepReport, tell};
-use crate::cli::demo::{CREDIT_BYTES, RING_BYTES, receiver, sender};
+use crate::cli::demo::protocol::{Cause, GrantReport, Order, Report, StepReport, tell};
+use crate::cli::demo::{CHUNKS, CREDIT_BYTES, receiver, sender};
 use crate::cli::failure::Failure;
+use handfast::Error;
+use handfast::fabric::FabricError;
 use handfast::fabric::shm::{Shm, ShmPort};
 use handfast::manager::{Client, ClientSpec, ClusterManager, Event, LostReason, NodeConfig, Unavailable};
 use handfast::session::Session;
 use std::io::BufRead;
+use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 /// What the streaming thread is told.
@@ -33,7 +36,16 @@ impl Client<Shm> for Streaming {
         let _ = self.0.send(Told::Lost);
     }
     fn on_unavailable(&mut self, reason: &Unavailable) {
-        tell(&Report::Failed { error: reason.to_string() });
+        let cause = match reason {
+            Unavailable::FailedHere(Error::Memory(error) | Error::Fabric(FabricError::Memory(error)))
+                if Failure::memory(error).is_lock_limit() =>
+            {
+                Cause::LockLimit
+            }
+            Unavailable::FailedThere => Cause::Partner,
+            _ => Cause::Other,
+        };
+        tell(&Report::Failed { error: reason.to_string(), cause });
     }
 }
 
@@ -58,12 +70,11 @@ impl Client<Shm> for Idle {
     }
 }
 
-pub(crate) fn run(arguments: &WorkerArguments) -> Result<(), Failure> {
-    let outcome = work(arguments);
-    if let Err(failure) = &outcome {
-        tell(&Report::Failed { error: failure.message().to_owned() });
-    }
-    outcome
+pub(crate) fn run(arguments: &WorkerArguments) -> ExitCode {
+    let Err(failure) = work(arguments) else { return ExitCode::SUCCESS };
+    let cause = if failure.is_lock_limit() { Cause::LockLimit } else { Cause::Other };
+    tell(&Report::Failed { error: failure.message().to_owned(), cause });
+    ExitCode::FAILURE
 }
 
 fn work(arguments: &WorkerArguments) -> Result<(), Failure> {
@@ -73,10 +84,13 @@ fn work(arguments: &WorkerArguments) -> Result<(), Failure> {
         Role::Receiver => ("b", address(2)?, "a", address(1)?),
     };
     let config = NodeConfig::new("demo".parse()?, node.parse()?, at, partner.parse()?, partner_at);
-    let mut manager = ClusterManager::boot(Shm::new(), config)?;
+    let mut manager = ClusterManager::boot(Shm::new(), config).map_err(|error| match error {
+        Error::Memory(error) | Error::Fabric(FabricError::Memory(error)) => Failure::memory(&error),
+        error => Failure::new(error),
+    })?;
     let (told_here, told) = channel();
     let wanted = match arguments.role {
-        Role::Sender => RING_BYTES,
+        Role::Sender => CHUNKS as u64 * u64::from(arguments.chunk_bytes),
         Role::Receiver => CREDIT_BYTES,
     };
     let stream = ClientSpec::new("stream".parse()?).ports(1).memory(wanted);

@@ -1,0 +1,126 @@
+//! What came of a demo: the session, the passes, the recovery.
+
+use crate::cli::demo::protocol::{GrantReport, StepReport};
+use crate::cli::failure::Failure;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// A session as both sides told of it.
+pub(crate) struct Established {
+    pub(crate) session: String,
+    pub(crate) partner_incarnation: String,
+    pub(crate) authentication: String,
+    pub(crate) steps: Vec<StepReport>,
+    pub(crate) partner_steps: Vec<StepReport>,
+    pub(crate) since_boot_ns: u64,
+    pub(crate) grants: Vec<GrantReport>,
+}
+
+/// A complete pass.
+pub(crate) struct Passed {
+    pub(crate) number: u32,
+    pub(crate) bytes: u64,
+    pub(crate) received_bytes: u64,
+    pub(crate) digest_sent: String,
+    pub(crate) digest_received: String,
+    pub(crate) seconds: f64,
+}
+
+impl Passed {
+    pub(crate) fn agrees(&self) -> bool {
+        self.digest_sent == self.digest_received && self.bytes == self.received_bytes
+    }
+
+    pub(crate) fn gigabytes_per_second(&self) -> f64 {
+        self.bytes as f64 / self.seconds.max(1e-9) / 1e9
+    }
+}
+
+/// How the sender got over the loss of its partner; all times from the kill on.
+pub(crate) struct Recovery {
+    pub(crate) lost_after: Duration,
+    pub(crate) reason: String,
+    /// Buffers that came back from the lost session, and how many there are.
+    pub(crate) buffers: (usize, usize),
+    pub(crate) restarted_after: Duration,
+    pub(crate) ready_after: Duration,
+}
+
+/// What came of it all.
+pub(crate) struct Outcome {
+    pub(crate) established: Established,
+    pub(crate) again: Established,
+    pub(crate) recovery: Recovery,
+    pub(crate) passes: [Passed; 2],
+    pub(crate) restarts: u32,
+    pub(crate) chunk_bytes: u32,
+}
+
+impl Outcome {
+    /// Whether the demo shows what it is to show.
+    pub(crate) fn check(&self, source: &str) -> Result<(), Failure> {
+        let [first, second] = &self.passes;
+        for pass in &self.passes {
+            if !pass.agrees() {
+                return Err(Failure::new(format!(
+                    "pass {}: {} bytes with digest {} were sent, {} bytes with digest {} received",
+                    pass.number, pass.bytes, pass.digest_sent, pass.received_bytes, pass.digest_received
+                )));
+            }
+        }
+        if first.digest_sent != second.digest_sent {
+            return Err(Failure::new(format!(
+                "{source} changed between the two passes ({} bytes, then {}): take one that nobody writes to",
+                first.bytes, second.bytes
+            )));
+        }
+        let (back, of) = self.recovery.buffers;
+        if back != of {
+            return Err(Failure::new(format!("{back} of {of} buffers came back from the lost session")));
+        }
+        Ok(())
+    }
+
+    /// The one object that `--json` prints.
+    pub(crate) fn object(&self) -> Value {
+        let [first, second] = &self.passes;
+        let steps = |steps: &[StepReport]| -> Vec<_> {
+            steps.iter().map(|step| json!({ "name": step.name, "ns": step.ns })).collect()
+        };
+        let client = |grant: &GrantReport| {
+            json!({
+                "name": grant.client,
+                "ports": grant.ports,
+                "memory_here_bytes": grant.here_bytes,
+                "memory_there_bytes": grant.there_bytes,
+            })
+        };
+        let ns = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        json!({
+            "established": true,
+            "authentication": self.established.authentication,
+            "since_boot_ns": self.established.since_boot_ns,
+            "steps": steps(&self.established.steps),
+            "partner_steps": steps(&self.established.partner_steps),
+            "session_id": self.established.session,
+            "session_id_after_restart": self.again.session,
+            "clients": self.established.grants.iter().map(client).collect::<Vec<_>>(),
+            "chunk_bytes": self.chunk_bytes,
+            "bytes": second.bytes,
+            "digest_sent": second.digest_sent,
+            "digest_received": second.digest_received,
+            "digests_agree": self.passes.iter().all(Passed::agrees) && first.digest_sent == second.digest_sent,
+            "gigabytes_per_second": first.gigabytes_per_second(),
+            "restarts": self.restarts,
+            "resumed": second.agrees(),
+            "recovery": {
+                "lost_ns": ns(self.recovery.lost_after),
+                "reason": self.recovery.reason,
+                "buffers_back": self.recovery.buffers.0,
+                "buffers": self.recovery.buffers.1,
+                "restarted_ns": ns(self.recovery.restarted_after),
+                "ready_ns": ns(self.recovery.ready_after),
+            },
+        })
+    }
+}
