@@ -23,13 +23,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
     machine::pin(processor.parse()?)?;
     let arena = Arena::open(run, descriptor.parse()?)?;
     let control = Control::new(&arena)?;
-    let mut peer = Peer {
-        run,
-        node: Node::open(Side::B, run)?,
-        plain: Acceptor::listen(run, Keyed::No)?,
-        keyed: Acceptor::listen(run, Keyed::Yes)?,
-        started: None,
-    };
+    // The endpoints first: once the session stands the other side dials them.
+    let (plain, keyed) = (Acceptor::listen(run, Keyed::No)?, Acceptor::listen(run, Keyed::Yes)?);
+    let mut peer = Peer { run, node: Node::open(Side::B, run)?, plain, keyed, started: None };
     let mut last = 0;
     loop {
         let Some(command) = control.next(last) else {

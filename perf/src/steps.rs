@@ -84,7 +84,11 @@ impl Dialler {
             let mut handshake = Handshake::new(self.parties.clone(), Incarnation(self.lives), seed);
             handshake.link_up(self.slot);
             let from = ticks_ordered();
-            spin(|| self.step(&mut handshake).is_none_or(|phase| phase == Phase::Watch))?;
+            let outcome = spin(|| self.step(&mut handshake).is_none_or(|phase| phase == Phase::Watch));
+            outcome.map_err(|stalled| {
+                let (phase, obstacle) = (handshake.phase(), handshake.obstacle());
+                format!("life {} stays in {phase:?}, obstacle {obstacle:?}: {stalled}", self.lives)
+            })?;
             ticks.push(ticks_ordered().wrapping_sub(from));
             if handshake.phase() != Some(Phase::Watch) {
                 return Err("an operation of the four steps failed".into());
@@ -214,10 +218,11 @@ pub(crate) fn bare_steps(arena: &Arena, turns: u64, base: u64) -> Result<Vec<u64
 #[inline(never)]
 pub(crate) fn acknowledge_bare(arena: &Arena, control: &Control<'_>, command: &Command) -> Result<(), Box<dyn Error>> {
     let (status, greeting) = (arena.line(lines::STATUS)?, arena.line(lines::GREETING)?);
-    let mut seen = load_line(greeting)[0];
+    // Words rise from command to command, so what lies there from earlier ones is never taken for new.
+    let mut seen = command.base;
     while !control.is_stopped(command) {
         let word = greeting[0].load(std::sync::atomic::Ordering::Acquire);
-        if word != seen {
+        if word > seen {
             let words = load_line(greeting);
             store_line(status, &[word, words[1] + 1, words[2], 0, 0, 0, 0, 0]);
             seen = word;

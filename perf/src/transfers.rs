@@ -112,18 +112,18 @@ pub(crate) fn return_block_writes(node: &mut Node, block: Buffer, command: &Comm
     Ok(block)
 }
 
-/// What polling for a message and for the end of our own has brought so far.
-#[derive(Default)]
+/// What polling for messages and for the end of our own has brought so far.
 struct Progress {
+    /// The buffer of our message, once it is sent.
     sent: Option<Buffer>,
-    received: bool,
+    /// The word of the last message that came.
+    received: u64,
 }
 
 /// Polls until as much is done as `enough` asks for; receives go back into the queue.
 #[inline(always)]
 fn poll_messages(
     node: &mut Node,
-    word: u64,
     completions: &mut [Completion; 2],
     progress: &mut Progress,
     enough: impl Fn(&Progress) -> bool,
@@ -137,12 +137,11 @@ fn poll_messages(
         for completion in completions.iter_mut().take(count) {
             let buffer = held(checked(completion)?)?;
             if completion.operation == Operation::Receive {
-                if completion.bytes as usize != buffer.len()
-                    || buffer.as_slice().first_chunk() != Some(&word.to_ne_bytes())
-                {
+                progress.received += 1;
+                let word = buffer.as_slice().first_chunk();
+                if completion.bytes as usize != buffer.len() || word != Some(&progress.received.to_ne_bytes()) {
                     return Err("a message arrived damaged".into());
                 }
-                progress.received = true;
                 node.port.post_receive(WorkRequest::signalled(0), buffer)?;
             } else {
                 progress.sent = Some(buffer);
@@ -167,29 +166,28 @@ pub(crate) fn throw_messages(
     message: Buffer,
     command: &Command,
 ) -> Result<(Stamps, Buffer), Box<dyn Error>> {
-    let (mut stamps, mut completions, mut message) = (Stamps::new(command.turns), Default::default(), message);
+    let (mut stamps, mut completions) = (Stamps::new(command.turns), Default::default());
+    let mut progress = Progress { sent: Some(message), received: command.base };
     for word in command.base + 1..=command.base + command.turns {
-        let mut progress = Progress::default();
-        send(node, message, word)?;
+        send(node, held(progress.sent.take())?, word)?;
         stamps.stamp();
-        let both = |progress: &Progress| progress.received && progress.sent.is_some();
-        poll_messages(node, word, &mut completions, &mut progress, both)?;
-        message = held(progress.sent)?;
+        let both = |progress: &Progress| progress.received == word && progress.sent.is_some();
+        poll_messages(node, &mut completions, &mut progress, both)?;
     }
-    Ok((stamps, message))
+    Ok((stamps, held(progress.sent)?))
 }
 
 /// Throws them back.
 #[inline(never)]
 pub(crate) fn return_messages(node: &mut Node, message: Buffer, command: &Command) -> Result<Buffer, Box<dyn Error>> {
-    let (mut completions, mut message) = (Default::default(), message);
+    let mut completions = Default::default();
+    let mut progress = Progress { sent: Some(message), received: command.base };
     for word in command.base + 1..=command.base + command.turns {
-        let mut progress = Progress::default();
-        poll_messages(node, word, &mut completions, &mut progress, |progress| progress.received)?;
-        send(node, message, word)?;
-        // The next message cannot come before this one is answered, so all there is to poll is our own completion.
-        poll_messages(node, word, &mut completions, &mut progress, |progress| progress.sent.is_some())?;
-        message = held(progress.sent)?;
+        // The completion of our last answer may come with the next message, or behind it.
+        let both = |progress: &Progress| progress.received == word && progress.sent.is_some();
+        poll_messages(node, &mut completions, &mut progress, both)?;
+        send(node, held(progress.sent.take())?, word)?;
     }
-    Ok(message)
+    poll_messages(node, &mut completions, &mut progress, |progress| progress.sent.is_some())?;
+    held(progress.sent)
 }

@@ -43,10 +43,8 @@ impl Mailboxes {
         for handled in 0..EVENTS_MAX {
             match endpoint.poll() {
                 None => return handled != 0,
-                // Whoever dials a node that leaves finds nobody in a moment.
-                Some(EndpointEvent::Incoming(_)) if handshake.is_leaving() => {}
                 Some(EndpointEvent::Incoming(incoming)) => {
-                    // Every link has a valid greeting: the newcomer is let wait until one of them ends.
+                    // Every link has a valid greeting, or this node leaves: the newcomer's dial runs into its deadline.
                     let Some(slot) = handshake.slot_for_newcomer() else { return true };
                     self.close(endpoint, handshake, slot);
                     match endpoint.accept(incoming, slot) {
