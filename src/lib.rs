@@ -54,3 +54,8 @@ pub mod session;
 mod sys;
 
 pub use error::{Error, Recovery};
+
+/// The README's program is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

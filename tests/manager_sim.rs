@@ -3,7 +3,7 @@
 //! Each seed is one history: two nodes with three clients, a storm of faults, crashes, power cuts, cut wires and pauses, and then calm. At
 //! every step the two nodes must agree, and clients must be told things in order; after the storm both must end ready, and a WRITE
 //! through a granted port must arrive. A failure names its seed: `HANDFAST_SEED=N cargo test --test manager_sim` replays it with its history.
-//! `HANDFAST_SEEDS=N` sets how many are tried.
+//! `HANDFAST_SEEDS=N` sets how many are tried: 300 by default, 5000 with `HANDFAST_LONG=1`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "manager_sim/node.rs"]
@@ -15,11 +15,16 @@ use handfast::fabric::sim::{Faults, Stats};
 use pair::Pair;
 use std::time::Duration;
 
+/// Whether `HANDFAST_LONG=1` asks for the full length.
+fn is_long() -> bool {
+    std::env::var_os("HANDFAST_LONG").is_some()
+}
+
 fn seeds() -> std::ops::Range<u64> {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     match number("HANDFAST_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("HANDFAST_SEEDS").unwrap_or(300),
+        None => 0..number("HANDFAST_SEEDS").unwrap_or(if is_long() { 5000 } else { 300 }),
     }
 }
 

@@ -1,7 +1,10 @@
 //! Exhaustive exploration of the handshake: two real state machines, real bytes, and every fault at every point.
 //!
-//! Each test explores one configuration completely: all orders of all events, with as many faults as its budget allows, in any
-//! combination. Run it optimised: `cargo test --release --test model`.
+//! Each test explores one configuration completely: all orders of all events, with as many faults as its budget allows, at every point
+//! and in any combination. What holds in every state is listed in `model/system.rs`; what a fault is, in `model/action.rs`.
+//!
+//! Run it optimised: `cargo test --release --test model` takes a minute or two; without optimisation only the small configurations run.
+//! The pairs of faults that take minutes each: `cargo test --release --test model -- --ignored`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "model/action.rs"]
@@ -28,6 +31,12 @@ use world::Budget;
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 const ALL: &[Schedule] = &[TURNS, UNEVEN, Schedule::Lockstep];
+/// The two that differ most, for what is large.
+const TWO: &[Schedule] = &[TURNS, Schedule::Lockstep];
+
+fn configuration(name: &'static str, states_min: usize, budget: Budget) -> Configuration {
+    Configuration { name, states_min, budget, checks_max: 1, schedules: ALL, ..Configuration::default() }
+}
 
 /// One exploration at a time: each uses all it can get.
 static TURN: Mutex<()> = Mutex::new(());
@@ -79,17 +88,192 @@ fn explore(configuration: Configuration) -> Outcome {
 
 #[test]
 fn nothing_goes_wrong() -> Outcome {
-    explore(Configuration { name: "no fault", schedules: ALL, late_publish: true, ..Configuration::default() })
+    let budget = Budget { ..Budget::default() };
+    explore(Configuration { late_publish: true, ..configuration("no fault, published late", 1_500, budget) })
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "large: run it with --release")]
 fn a_process_dies() -> Outcome {
     let budget = Budget { crash: 1, ..Budget::default() };
-    explore(Configuration { name: "one crash", schedules: ALL, budget, ..Configuration::default() })
+    explore(Configuration { ..configuration("a crash", 90_000, budget) })
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "large: run it with --release")]
+fn a_process_dies_while_its_status_lags() -> Outcome {
+    let budget = Budget { crash: 1, ..Budget::default() };
+    explore(Configuration {
+        late_publish: true,
+        schedules: TWO,
+        ..configuration("a crash, published late", 300_000, budget)
+    })
+}
+
+#[test]
+#[cfg_attr(debug_assertions, ignore = "large: run it with --release")]
 fn a_link_fails() -> Outcome {
     let budget = Budget { cut: 1, ..Budget::default() };
-    explore(Configuration { name: "one failed link", schedules: ALL, budget, ..Configuration::default() })
+    explore(Configuration { ..configuration("a failed link", 90_000, budget) })
+}
+
+#[test]
+#[cfg_attr(debug_assertions, ignore = "large: run it with --release")]
+fn a_link_fails_while_the_status_lags() -> Outcome {
+    let budget = Budget { cut: 1, ..Budget::default() };
+    explore(Configuration {
+        late_publish: true,
+        schedules: TWO,
+        ..configuration("a failed link, published late", 450_000, budget)
+    })
+}
+
+#[test]
+#[cfg_attr(debug_assertions, ignore = "large: run it with --release")]
+fn an_accepted_link_is_lost() -> Outcome {
+    let budget = Budget { drop: 2, ..Budget::default() };
+    explore(Configuration { ..configuration("two lost accepted links", 150_000, budget) })
+}
+
+#[test]
+#[cfg_attr(debug_assertions, ignore = "large: run it with --release")]
+fn a_session_is_ended() -> Outcome {
+    let budget = Budget { end: 2, ..Budget::default() };
+    explore(Configuration { ..configuration("two sessions ended", 45_000, budget) })
+}
+
+#[test]
+#[cfg_attr(debug_assertions, ignore = "large: run it with --release")]
+fn an_old_write_is_repeated() -> Outcome {
+    let budget = Budget { repeat: 2, end: 1, ..Budget::default() };
+    explore(Configuration { ..configuration("an ended session, two repeated WRITEs", 110_000, budget) })
+}
+
+#[test]
+#[cfg_attr(debug_assertions, ignore = "large: run it with --release")]
+fn an_old_write_is_repeated_after_a_link_failed() -> Outcome {
+    let budget = Budget { repeat: 1, cut: 1, ..Budget::default() };
+    explore(Configuration { schedules: TWO, ..configuration("a failed link, a repeated WRITE", 300_000, budget) })
+}
+
+#[test]
+fn pages_are_torn() -> Outcome {
+    let budget = Budget { torn: 3, ..Budget::default() };
+    explore(Configuration { late_publish: true, ..configuration("three torn pages, published late", 40_000, budget) })
+}
+
+#[test]
+#[cfg_attr(debug_assertions, ignore = "large: run it with --release")]
+fn a_page_is_torn_and_a_process_dies() -> Outcome {
+    let budget = Budget { torn: 1, crash: 1, ..Budget::default() };
+    explore(Configuration { schedules: TWO, ..configuration("a torn page, a crash", 700_000, budget) })
+}
+
+#[test]
+#[cfg_attr(debug_assertions, ignore = "large: run it with --release")]
+fn a_partner_leaves() -> Outcome {
+    let budget = Budget { leave: 1, drop: 1, ..Budget::default() };
+    explore(Configuration { ..configuration("a leave, a lost accepted link", 70_000, budget) })
+}
+
+#[test]
+#[cfg_attr(debug_assertions, ignore = "large: run it with --release")]
+fn a_stranger_lacks_the_key() -> Outcome {
+    let budget = Budget { dial: 1, letter: 2, ..Budget::default() };
+    explore(Configuration { key: true, ..configuration("key, a stranger that writes twice", 90_000, budget) })
+}
+
+#[test]
+fn strangers_take_the_slots() -> Outcome {
+    let budget = Budget { dial: 2, ..Budget::default() };
+    explore(Configuration {
+        key: true,
+        strangers: 3,
+        ..configuration("key, two strangers where three were before", 9_000, budget)
+    })
+}
+
+#[test]
+#[cfg_attr(debug_assertions, ignore = "large: run it with --release")]
+fn a_stranger_repeats_greetings_where_there_is_no_key() -> Outcome {
+    let budget = Budget { dial: 1, letter: 2, ..Budget::default() };
+    explore(Configuration { schedules: TWO, ..configuration("no key, a stranger that repeats twice", 180_000, budget) })
+}
+
+#[test]
+#[cfg_attr(debug_assertions, ignore = "large: run it with --release")]
+fn an_impostor_answers_with_old_pages() -> Outcome {
+    let budget = Budget { old_page: 2, end: 1, ..Budget::default() };
+    explore(Configuration { key: true, ..configuration("key, two old pages, an ended session", 300_000, budget) })
+}
+
+#[test]
+#[ignore = "minutes each: run it with --release -- --ignored"]
+fn an_impostor_answers_after_a_crash() -> Outcome {
+    let budget = Budget { old_page: 1, crash: 1, ..Budget::default() };
+    explore(Configuration {
+        key: true,
+        schedules: TWO,
+        ..configuration("key, an old page, a crash", 1_000_000, budget)
+    })
+}
+
+#[test]
+#[ignore = "minutes each: run it with --release -- --ignored"]
+fn a_stranger_repeats_what_a_dead_process_wrote() -> Outcome {
+    let budget = Budget { dial: 1, letter: 1, crash: 1, ..Budget::default() };
+    explore(Configuration {
+        key: true,
+        schedules: TWO,
+        ..configuration("key, a stranger that writes, a crash", 1_000_000, budget)
+    })
+}
+
+#[test]
+#[ignore = "minutes each: run it with --release -- --ignored"]
+fn a_page_is_torn_and_a_link_fails() -> Outcome {
+    let budget = Budget { torn: 1, cut: 1, ..Budget::default() };
+    explore(Configuration { schedules: TWO, ..configuration("a torn page, a failed link", 1_000_000, budget) })
+}
+
+#[test]
+#[ignore = "minutes each: run it with --release -- --ignored"]
+fn a_partner_leaves_and_a_link_fails() -> Outcome {
+    let budget = Budget { leave: 1, cut: 1, ..Budget::default() };
+    explore(Configuration { schedules: TWO, ..configuration("a leave, a failed link", 1_000_000, budget) })
+}
+
+#[test]
+#[ignore = "minutes each: run it with --release -- --ignored"]
+fn both_ends_of_links_fail() -> Outcome {
+    let budget = Budget { drop: 1, cut: 1, ..Budget::default() };
+    explore(Configuration { schedules: TWO, ..configuration("a lost accepted link, a failed link", 1_000_000, budget) })
+}
+
+#[test]
+#[ignore = "minutes each: run it with --release -- --ignored"]
+fn a_session_is_ended_and_a_link_fails() -> Outcome {
+    let budget = Budget { end: 1, cut: 1, ..Budget::default() };
+    explore(Configuration { schedules: TWO, ..configuration("an ended session, a failed link", 1_000_000, budget) })
+}
+
+#[test]
+#[ignore = "minutes each: run it with --release -- --ignored"]
+fn two_links_fail() -> Outcome {
+    let budget = Budget { cut: 2, ..Budget::default() };
+    explore(Configuration { schedules: TWO, ..configuration("two failed links", 1_000_000, budget) })
+}
+
+#[test]
+#[ignore = "minutes each: run it with --release -- --ignored"]
+fn a_process_dies_and_a_link_fails() -> Outcome {
+    let budget = Budget { crash: 1, cut: 1, ..Budget::default() };
+    explore(Configuration { schedules: TWO, ..configuration("a crash, a failed link", 1_000_000, budget) })
+}
+
+#[test]
+#[ignore = "minutes each: run it with --release -- --ignored"]
+fn two_processes_die() -> Outcome {
+    let budget = Budget { crash: 2, ..Budget::default() };
+    explore(Configuration { schedules: TWO, ..configuration("two crashes", 1_000_000, budget) })
 }

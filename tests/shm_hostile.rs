@@ -12,7 +12,7 @@ use handfast::fabric::{
 use handfast::memory::{Buffer, Region};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -198,10 +198,8 @@ fn whatever_is_scribbled_only_what_is_scribbled_over_suffers() -> Outcome {
     assert!(enough(links, dials, failures), "it hit something, and not everything");
     assert!(link.monitor.check().is_ok() && link.port.state() == PortState::Ready);
 
-    static TRIES: AtomicU64 = AtomicU64::new(0);
     let begun = Instant::now();
     let healed = loop {
-        TRIES.fetch_add(1, Ordering::Relaxed);
         if let Some(link) = try_dial(&mut endpoint, slot(2)?) {
             break link;
         }

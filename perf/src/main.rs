@@ -1,2 +1,64 @@
-//! Latency profiler of handfast.
-fn main() {}
+//! Latency profiler of handfast: two processes, one on each of two processors, and beside each figure what bare atomics need for the
+//! same in the same run. `perf/METHOD.md` says how it is measured.
+//!
+//! Unsafe code is in `machine` (pinning, the tick counter) and `bare` (the limits' own shared memory) alone.
+
+mod about;
+mod arguments;
+mod bare;
+mod control;
+mod lines;
+mod machine;
+mod nodes;
+mod operations;
+mod peer;
+mod report;
+mod rows;
+mod run;
+mod samples;
+mod start;
+mod steps;
+mod transfers;
+
+use arguments::{HELP, Options};
+use std::error::Error;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let main_ns = machine::monotonic_ns();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let outcome = match arguments.split_first() {
+        Some((first, rest)) if first == start::SESSION => start::session(main_ns, rest),
+        Some((first, rest)) if first == start::BARE => start::bare(main_ns, rest),
+        Some((first, rest)) if first == peer::PEER => peer::run(rest),
+        _ => bench(&arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("handfast-perf: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bench(arguments: &[String]) -> Result<(), Box<dyn Error>> {
+    let options = Options::parse(arguments)?;
+    if options.help {
+        print!("{HELP}");
+        return Ok(());
+    }
+    if cfg!(debug_assertions) {
+        eprintln!("this is a debug build: its figures mean nothing (cargo run --release -p handfast-perf)");
+    }
+    let (about, rows) = run::run(&options)?;
+    if options.json {
+        println!("{}", serde_json::to_string_pretty(&report::json(&about, &rows))?);
+    } else {
+        print!("{}", report::text(&about, &rows)?);
+    }
+    match &options.report {
+        Some(folder) => report::write(folder, &about, &rows),
+        None => Ok(()),
+    }
+}

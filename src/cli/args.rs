@@ -78,11 +78,14 @@ pub(crate) struct NodeArguments {
     /// A client: NAME:PORTS:BYTES, bytes with an optional KiB, MiB or GiB; repeatable [default: log:1:1MiB]
     #[arg(long = "client", value_name = "NAME:PORTS:BYTES")]
     pub(crate) clients: Vec<String>,
+    /// What the partner's clients may ask of this node's memory in all, bytes as above [default: 1GiB]
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) memory_max: Option<String>,
     /// A boot stage to publish
     #[arg(long, value_name = "NAME")]
     pub(crate) stage: Option<String>,
     /// Progress within it
-    #[arg(long, value_name = "DONE/TOTAL", requires = "stage")]
+    #[arg(long, value_name = "DONE/TOTAL")]
     pub(crate) progress: Option<String>,
     /// Stay in that stage: the page can be read and the handshake made, but clients are not offered
     #[arg(long)]
@@ -90,7 +93,7 @@ pub(crate) struct NodeArguments {
     /// A TOML file with the same names as these options; options given here win
     #[arg(long, value_name = "FILE.toml")]
     pub(crate) config: Option<PathBuf>,
-    /// Print one JSON object for each event
+    /// Print one JSON object a line for each event, on standard output; no text on standard error unless RUST_LOG asks for it
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -102,7 +105,7 @@ pub(crate) struct StatusArguments {
     /// Read it again every so many seconds, until interrupted
     #[arg(long, value_name = "SECONDS")]
     pub(crate) watch: Option<f64>,
-    /// Print one JSON object instead of text
+    /// Print one JSON object instead of text; with --watch, one a line for each reading
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -33,7 +33,7 @@ impl Failure {
     /// Says it: to people on standard error, as an object on standard output where JSON was asked for.
     pub(crate) fn tell(&self, json: bool) -> ExitCode {
         if json {
-            println!("{}", serde_json::json!({ "error": self.message }));
+            crate::cli::output::line(serde_json::json!({ "error": self.message }));
         } else {
             eprintln!("handfast: {}", self.message);
         }

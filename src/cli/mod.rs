@@ -3,17 +3,23 @@
 mod args;
 mod config;
 mod demo;
+mod events;
 mod failure;
 mod node;
+mod output;
 mod status;
 
 use args::{Arguments, Command};
 use clap::Parser;
+use failure::Failure;
 use std::process::ExitCode;
 
 /// Runs the program: 0 where all went well, 1 where it failed, 2 where it was called wrongly.
 pub(crate) fn run() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return refused(&error),
+    };
     let json = arguments.command.wants_json();
     let outcome = match arguments.command {
         Command::Demo(arguments) => demo::run(&arguments),
@@ -25,4 +31,17 @@ pub(crate) fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.tell(json),
     }
+}
+
+/// The command line makes no sense (or asks for help): whoever wanted JSON gets that as JSON too.
+fn refused(error: &clap::Error) -> ExitCode {
+    let json = std::env::args_os().any(|argument| argument == "--json");
+    if json && error.use_stderr() {
+        let text = error.to_string();
+        let lines = text.trim_start_matches("error: ").lines().map(str::trim).take_while(|line| !line.is_empty());
+        return Failure::usage(lines.collect::<Vec<_>>().join(" ")).tell(true);
+    }
+    // A closed pipe is no reason for another status.
+    let _ = error.print();
+    ExitCode::from(if error.use_stderr() { 2 } else { 0 })
 }

@@ -3,16 +3,21 @@
 use crate::cli::args::NodeArguments;
 use crate::cli::config::{Setup, setup};
 use crate::cli::failure::Failure;
+use crate::cli::{events, output};
 use handfast::fabric::shm::{Shm, ShmPort};
-use handfast::manager::{Client, ClusterManager, Event, LostReason, Unavailable};
+use handfast::manager::{Client, ClusterManager, LostReason, Unavailable};
 use handfast::session::Session;
-use serde_json::{Value, json};
+use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
+use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
+
+/// How late a signal may be noticed.
+const HEARING: Duration = Duration::from_millis(20);
 
 /// A client that holds what it was granted, and does nothing with it.
 #[derive(Default)]
@@ -34,67 +39,54 @@ impl Client<Shm> for Holding {
 }
 
 pub(crate) fn run(arguments: &NodeArguments) -> Result<(), Failure> {
-    let Setup { node, clients, stage } = setup(arguments)?;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let Setup { node, clients, stage, booting } = setup(arguments)?;
+    start_log(arguments.json)?;
     let end = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&end))?;
     }
     let mut manager = ClusterManager::boot(Shm::new(), node)?;
     for client in clients {
-        manager.client(client, Box::<Holding>::default())?;
+        manager.client(client, Box::<Holding>::default()).map_err(Failure::usage)?;
     }
-    if let Some((name, done, total)) = &stage {
-        manager.stage(name, *done, *total);
+    match &stage {
+        Some((name, done, total)) => manager.stage(name, *done, *total),
+        None => manager.stage(if booting { "booting" } else { "up" }, 0, 0),
     }
-    if !arguments.booting {
-        if stage.is_none() {
-            manager.stage("up", 0, 0);
-        }
+    if !booting {
         manager.open();
     }
     let control = manager.spawn()?;
     while !end.load(Ordering::Relaxed) {
-        match control.events().recv_timeout(Duration::from_millis(50)) {
-            Ok(event) => tell(&event, arguments.json),
+        match control.events().recv_timeout(HEARING) {
+            Ok(event) => events::tell(&event, arguments.json),
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Disconnected) => return Err(Failure::new("the control thread ended by itself")),
         }
     }
     control.leave();
-    if !arguments.json {
+    if arguments.json {
+        output::line(json!({ "event": "left", "text": "left" }));
+    } else {
         tracing::info!("left");
     }
     Ok(())
 }
 
-fn tell(event: &Event, json: bool) {
-    if json {
-        println!("{}", object(event));
-        return;
-    }
-    match event {
-        Event::Obstacle(_) | Event::Unavailable { .. } | Event::Lost { .. } | Event::Trouble(_) => {
-            tracing::warn!("{event}")
+/// Standard error carries the text: at `info`, or what RUST_LOG says. Whoever wants JSON gets no text that was not asked for.
+fn start_log(json: bool) -> Result<(), Failure> {
+    let filter = match std::env::var("RUST_LOG") {
+        Ok(wanted) if !wanted.is_empty() => {
+            EnvFilter::try_new(&wanted).map_err(|error| Failure::usage(format!("RUST_LOG `{wanted}`: {error}")))?
         }
-        _ => tracing::info!("{event}"),
-    }
-}
-
-fn object(event: &Event) -> Value {
-    let (kind, session) = match event {
-        Event::Listening { .. } => ("listening", None),
-        Event::Linked { .. } => ("linked", None),
-        Event::PartnerStage { .. } => ("partner_stage", None),
-        Event::Obstacle(_) => ("obstacle", None),
-        Event::Unreachable(_) => ("unreachable", None),
-        Event::Established { session, .. } => ("established", Some(session)),
-        Event::Ready { session, .. } => ("ready", Some(session)),
-        Event::Unavailable { .. } => ("unavailable", None),
-        Event::Lost { session, .. } => ("lost", Some(session)),
-        Event::Trouble(_) => ("trouble", None),
-        _ => ("other", None),
+        _ => EnvFilter::new(if json { "off" } else { "info" }),
     };
-    json!({ "event": kind, "session": session.map(|session| session.to_string()), "text": event.to_string() })
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours)
+        .with_target(false)
+        .init();
+    Ok(())
 }

@@ -1,10 +1,13 @@
 //! `handfast status`: what a node publishes of itself, read one-sided.
 
 use crate::cli::args::StatusArguments;
+use crate::cli::events::progress;
 use crate::cli::failure::Failure;
+use crate::cli::output::{self, count};
 use handfast::fabric::Address;
 use handfast::fabric::shm::Shm;
 use handfast::session::{StatusReport, observe};
+use handfast::{Error, Recovery};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -24,18 +27,33 @@ pub(crate) fn run(arguments: &StatusArguments) -> Result<(), Failure> {
     };
     let fabric = Shm::new();
     loop {
-        let first = observe(&fabric, &address, DEADLINE)?;
-        std::thread::sleep(BEAT_WINDOW);
-        let report = observe(&fabric, &address, DEADLINE)?;
-        let beats = report.heartbeat.wrapping_sub(first.heartbeat);
-        if arguments.json {
-            println!("{}", object(&report, beats));
-        } else {
-            print!("{}", text(&address, &report, beats));
+        let heard = match (read(&fabric, &address), interval) {
+            (Ok((report, beats)), _) if arguments.json => output::line(object(&report, beats)),
+            (Ok((report, beats)), _) => output::line(text(&address, &report, beats)),
+            // A node that is watched may end and come back.
+            (Err(error), Some(_)) if error.recovery() != Recovery::Fatal => absent(&error, arguments.json),
+            (Err(error), _) => return Err(Failure::new(error)),
+        };
+        match interval {
+            Some(interval) if heard => std::thread::sleep(interval),
+            _ => return Ok(()),
         }
-        let Some(interval) = interval else { return Ok(()) };
-        std::thread::sleep(interval);
     }
+}
+
+/// What the node publishes, and how often its heart beat within the window.
+fn read(fabric: &Shm, address: &Address) -> Result<(StatusReport, u64), Error> {
+    let first = observe(fabric, address, DEADLINE)?;
+    std::thread::sleep(BEAT_WINDOW);
+    let report = observe(fabric, address, DEADLINE)?;
+    // Another process in between has another heart.
+    let before = if first.incarnation == report.incarnation { first.heartbeat } else { 0 };
+    let beats = report.heartbeat.wrapping_sub(before);
+    Ok((report, beats))
+}
+
+fn absent(error: &Error, json: bool) -> bool {
+    if json { output::line(json!({ "error": error.to_string() })) } else { output::line(error) }
 }
 
 fn object(report: &StatusReport, beats: u64) -> Value {
@@ -54,8 +72,7 @@ fn object(report: &StatusReport, beats: u64) -> Value {
         "protocol": { "min": report.versions.min, "max": report.versions.max },
         "leaving": report.leaving,
         "stage": report.stage,
-        "progress_percent": report.progress.percent(),
-        "progress": { "done": report.progress.done, "total": report.progress.total },
+        "progress": progress(report.progress),
         "heartbeat": report.heartbeat,
         "beating": beats != 0,
         "clients": clients,
@@ -79,7 +96,7 @@ fn text(address: &Address, report: &StatusReport, beats: u64) -> String {
         "heartbeat",
         match beats {
             0 => format!("{}, stands still ({window} ms)", report.heartbeat),
-            _ => format!("{}, {beats} beats in {window} ms", report.heartbeat),
+            _ => format!("{}, {} in {window} ms", report.heartbeat, count(beats, "beat")),
         },
     );
     line("session", report.session.map_or("none".to_owned(), |session| session.to_string()));
@@ -92,9 +109,9 @@ fn text(address: &Address, report: &StatusReport, beats: u64) -> String {
         line("clients", "none".to_owned());
     }
     for client in &report.clients {
-        let (ports, memory) = (client.ports, client.memory);
+        let (ports, memory) = (count(client.ports.into(), "port"), count(client.memory, "byte"));
         let ready = if client.ready { "in session" } else { "waiting" };
-        line("client", format!("{}: {ports} ports, {memory} bytes wanted at the partner, {ready}", client.name));
+        line("client", format!("{}: {ports}, {memory} wanted at the partner, {ready}", client.name));
     }
-    lines.join("\n") + "\n"
+    lines.join("\n")
 }

@@ -11,7 +11,8 @@ use crate::page::{Proof, SessionId};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[must_use]
 pub struct Answer {
-    /// An earlier link of the partner that this one replaces: close it, then say so by [`Handshake::slot_closed`].
+    /// A link to close, then say so by [`Handshake::slot_closed`]: the earlier one that this one replaces, or this one itself where a newer one
+    /// of the partner stands already.
     pub close: Option<LinkSlot>,
 }
 
@@ -50,8 +51,12 @@ impl Slot {
 
 impl Handshake {
     /// Which slot a link that waits to be accepted shall have: a free one, else that of the oldest link without a valid greeting. None
-    /// where every link has one; close the slot first (and say so by [`Handshake::slot_closed`]) where it is not free.
+    /// where every link has one, and on a node that leaves: nobody opens a session with it any more, and a partner that has noticed and dials
+    /// again at once would make it wait for nothing. Close the slot first (and say so by [`Handshake::slot_closed`]) where it is not free.
     pub fn slot_for_newcomer(&self) -> Option<LinkSlot> {
+        if self.leaving {
+            return None;
+        }
         let age = |slot: LinkSlot| self.slots[slot.number()].accepted;
         LinkSlot::all().filter(|slot| self.slots[slot.number()].greeting.is_none()).min_by_key(|slot| age(*slot))
     }
@@ -105,8 +110,13 @@ impl Handshake {
             return None;
         }
         let verdict = self.verdict(slot, greeting);
-        let proof = self.acceptor_transcript(slot, greeting).proof(self.parties.key.as_ref(), Saying::Acknowledgement);
         let acknowledged = verdict == Verdict::Acknowledged;
+        if acknowledged && self.has_newer_link(slot) {
+            // An earlier link cannot take the session back. Whoever still speaks on it learns so when it closes, and dials anew: where
+            // somebody without the key holds the newer one, by repeating what the partner wrote, that gives the partner the newest again.
+            return Some(slot);
+        }
+        let proof = self.acceptor_transcript(slot, greeting).proof(self.parties.key.as_ref(), Saying::Acknowledgement);
         let place = &mut self.slots[slot.number()];
         if !acknowledged && place.greeting.is_some() {
             // A repeated old WRITE never takes back what a newer greeting gained.
@@ -171,9 +181,7 @@ impl Handshake {
         }
         let word = (greeting.word.incarnation, greeting.word.attempt);
         let superseded = self.newest.is_some_and(|newest| newest.0 == word.0 && word.1 < newest.1);
-        // The newer of two links wins: an earlier one cannot take the session back.
-        let older = self.has_newer_link(slot);
-        if superseded || older { Verdict::Stale } else { Verdict::Acknowledged }
+        if superseded { Verdict::Stale } else { Verdict::Acknowledged }
     }
 
     /// The proof covers our word: one made for an attempt of ours that has passed cannot match, and its sender has the key all the same.

@@ -340,7 +340,8 @@ impl Handshake {
                 steps.fruitless = 0;
             }
             steps.held = held;
-            if self.established.is_none() && !held && steps.fruitless > self.checks_max {
+            let waiting = self.established.is_none() && !held && !self.leaving;
+            if waiting && steps.fruitless > self.checks_max {
                 // An older confirmation may lie over ours, and an older one of the partner over its own: one of both must speak again.
                 steps.advance(Phase::Confirm);
             }

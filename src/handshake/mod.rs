@@ -187,6 +187,11 @@ impl Handshake {
         }
     }
 
+    /// Whether this node is about to end.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving
+    }
+
     /// This node's earlier word must no longer count: the attempt rises, and with it everything that named the old one is void.
     fn begin_anew(&mut self) {
         self.own.attempt = Attempt(self.own.attempt.0 + 1);

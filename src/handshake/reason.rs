@@ -60,6 +60,13 @@ pub enum Obstacle {
     NotConfirmed,
 }
 
+impl Obstacle {
+    /// Whether it belongs to any handshake that goes well: the partner just has not answered yet.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::NotAcknowledged | Self::NotConfirmed)
+    }
+}
+
 /// Why an established session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]

@@ -277,6 +277,32 @@ fn a_newer_link_of_the_partner_closes_the_earlier_one() -> Outcome {
 }
 
 #[test]
+fn a_partner_whose_greeting_was_repeated_on_a_newer_link_gets_the_newest_again() -> Outcome {
+    let (mut a, mut b) = pair(None)?;
+    b.handshake.posted();
+    b.handshake.read_done(&a.handshake.encode());
+    a.mailbox[..GREETING_BYTES].copy_from_slice(&b.handshake.greeting());
+    b.handshake.posted();
+    b.handshake.write_done();
+    // A stranger dials, and repeats the greeting of `b` before `a` has looked at either mailbox.
+    let strange = a.handshake.slot_for_newcomer().ok_or("slot")?;
+    a.handshake.accepted(strange);
+    assert_eq!(a.handshake.mailbox(strange, &a.mailbox), Answer { close: None });
+    assert_eq!(a.handshake.mailbox(SLOT, &a.mailbox), Answer { close: Some(SLOT) }, "b must not wait for ever");
+    a.handshake.slot_closed(SLOT);
+    b.handshake.link_down();
+    a.mailbox = [0; mailbox::HANDSHAKE_BYTES];
+    let newest = a.handshake.slot_for_newcomer().ok_or("slot")?;
+    a.handshake.accepted(newest);
+    b.handshake.link_up(newest);
+    b.handshake.posted();
+    b.handshake.read_done(&a.handshake.encode());
+    a.mailbox[..GREETING_BYTES].copy_from_slice(&b.handshake.greeting());
+    assert_eq!(a.handshake.mailbox(newest, &a.mailbox), Answer { close: Some(strange) });
+    Ok(())
+}
+
+#[test]
 fn a_handshake_is_small() {
     assert!(size_of::<Handshake>() < 2048, "{}", size_of::<Handshake>());
 }

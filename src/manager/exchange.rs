@@ -63,6 +63,12 @@ struct Wiring<F: Fabric> {
     failed: Option<Unavailable>,
 }
 
+/// What one client has on this side before it is wired: memory for its counterpart, and ports.
+type Unwired<F> = (Option<Arc<Exposed>>, Vec<<F as Fabric>::PendingPort>);
+
+/// What one client has once it is wired: ports, and memory at the partner.
+type Wired<F> = (Vec<<F as Fabric>::Port>, Option<<F as Fabric>::Remote>);
+
 /// A client's session with what it was granted, or why it has none.
 pub(crate) type Served<F> = Result<(Session<F>, GrantSummary), Unavailable>;
 
@@ -258,7 +264,7 @@ fn make<F: Fabric>(domain: &F::Domain, spec: &ClientSpec, common: Match) -> Wiri
 where
     F::Domain: Domain<Fabric = F>,
 {
-    let made = || -> Result<(Option<Arc<Exposed>>, Vec<F::PendingPort>), Error> {
+    let made = || -> Result<Unwired<F>, Error> {
         let memory = match usize::try_from(common.memory_here) {
             Ok(0) => None,
             Ok(bytes) => {
@@ -312,7 +318,7 @@ impl<F: Fabric> Wiring<F> {
             self.failed = Some(Unavailable::FailedHere(ExchangeError::Mismatch.into()));
             return;
         }
-        let mut connected = || -> Result<(Vec<F::Port>, Option<F::Remote>), Error> {
+        let mut connected = || -> Result<Wired<F>, Error> {
             let pending = self.pending.drain(..);
             let ports =
                 pending.zip(&theirs.ports).map(|(port, partner)| port.connect(partner)).collect::<Result<_, _>>()?;

@@ -278,7 +278,7 @@ impl<F: Fabric> ClusterManager<F> {
         let now = self.connection.fabric().now();
         let Some(session) = self.session() else { return };
         if self.exchange.is_none() && self.open && now >= self.hold_until && self.leaving_since.is_none() {
-            let specs = self.roster.iter().map(|entry| entry.spec.clone()).collect();
+            let specs = self.roster.iter().map(|entry| entry.spec).collect();
             self.exchange = Some(Exchange::new(specs, session, &self.config));
         }
         let Some(exchange) = &mut self.exchange else { return };

@@ -218,11 +218,6 @@ impl Region {
         self.mapped.as_ptr()
     }
 
-    /// The file behind it, to be sealed or told to others.
-    pub(crate) fn as_file(&self) -> Option<&File> {
-        self.file.as_ref()
-    }
-
     fn out_of_range(&self, offset: usize, length: usize) -> MemoryError {
         MemoryError::OutOfRange { offset: offset as u64, length: length as u64, region: self.len() as u64 }
     }

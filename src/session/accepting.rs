@@ -33,19 +33,19 @@ impl Mailboxes {
         Self { seen: [Seen { bytes: [0; HANDSHAKE_BYTES], edition: None }; LINK_SLOTS] }
     }
 
-    /// Takes in what happened at the endpoint. Enters the kernel.
+    /// Takes in what happened at the endpoint; whether anything did. Enters the kernel.
     pub(crate) fn accept<E: Endpoint>(
         &mut self,
         endpoint: &mut E,
         handshake: &mut Handshake,
         mut tell: impl FnMut(Accepting),
-    ) {
-        for _ in 0..EVENTS_MAX {
+    ) -> bool {
+        for handled in 0..EVENTS_MAX {
             match endpoint.poll() {
-                None => return,
+                None => return handled != 0,
                 Some(EndpointEvent::Incoming(incoming)) => {
-                    // Every link has a valid greeting: the newcomer is let wait until one of them ends.
-                    let Some(slot) = handshake.slot_for_newcomer() else { return };
+                    // Every link has a valid greeting, or this node leaves: the newcomer's dial runs into its deadline.
+                    let Some(slot) = handshake.slot_for_newcomer() else { return true };
                     self.close(endpoint, handshake, slot);
                     match endpoint.accept(incoming, slot) {
                         Ok(()) => {
@@ -62,6 +62,7 @@ impl Mailboxes {
                 Some(EndpointEvent::Trouble(error)) => tell(Accepting::Trouble(error)),
             }
         }
+        true
     }
 
     /// Closes a link, in the fabric's eyes first: what its partner wrote last must not be looked at again.

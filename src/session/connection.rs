@@ -16,6 +16,10 @@ use crate::session::timing::{Backoff, Timing};
 use std::collections::VecDeque;
 use std::time::Duration;
 
+/// After something moved on a link, and until a session stands, the next thing is expected within this: what the partner does in answer takes
+/// microseconds, and a caller that sleeps meanwhile costs both sides more.
+const EAGER: Duration = Duration::from_micros(200);
+
 /// What happened on a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -72,6 +76,7 @@ pub struct Connection<F: Fabric> {
     backoff: Backoff,
     steps: StepClock,
     next_check: Timestamp,
+    eager_until: Timestamp,
     absent_since: Option<Timestamp>,
     read: Box<[u8; READ_BYTES]>,
     pulse: Option<Pulse>,
@@ -109,6 +114,7 @@ impl<F: Fabric> Connection<F> {
             backoff: Backoff::new(word(chance)),
             steps: StepClock::default(),
             next_check: Timestamp(0),
+            eager_until: Timestamp(0),
             absent_since: None,
             read: Box::new([0; READ_BYTES]),
             pulse: None,
@@ -188,6 +194,9 @@ impl<F: Fabric> Connection<F> {
             return Duration::ZERO;
         }
         let now = self.fabric.now();
+        if now < self.eager_until {
+            return Duration::ZERO;
+        }
         let mut due = self.publisher.next_beat().min(self.next_check);
         match self.dialling.due(now, &self.timing) {
             Some(dialling) => due = due.min(dialling),
@@ -248,11 +257,15 @@ impl<F: Fabric> Connection<F> {
     /// One round of everything; whether anything moved.
     fn round(&mut self) -> bool {
         let now = self.fabric.now();
-        self.accept(now);
-        let mut moved = self.mailboxes.look::<F>(&mut self.endpoint, &mut self.handshake);
+        let mut moved = self.accept(now);
+        moved |= self.mailboxes.look::<F>(&mut self.endpoint, &mut self.handshake);
         self.publish();
         moved |= self.dial(now);
         self.publish();
+        let opening = self.handshake.phase().is_some() && !self.handshake.is_held_by_partner();
+        if moved && opening && self.handshake.obstacle().is_none_or(|obstacle| obstacle.is_passing()) {
+            self.eager_until = now.after(EAGER);
+        }
         self.watch(now);
         let beat = self.publisher.beat(self.endpoint.status(), now, self.timing.beat);
         self.report(beat.map(|_| ()));
@@ -261,18 +274,18 @@ impl<F: Fabric> Connection<F> {
     }
 
     /// Links of others: looked after at each call while there is no session, and once per check interval while there is.
-    fn accept(&mut self, now: Timestamp) {
+    fn accept(&mut self, now: Timestamp) -> bool {
         let due = now >= self.next_check;
         if self.handshake.established().is_some() && !due {
-            return;
+            return false;
         }
         let (events, detail) = (&mut self.events, &mut self.detail);
-        self.mailboxes.accept(&mut self.endpoint, &mut self.handshake, |told| match told {
+        let moved = self.mailboxes.accept(&mut self.endpoint, &mut self.handshake, |told| match told {
             Accepting::Closed(error) => *detail = Some(error),
             Accepting::Trouble(error) => events.push_back(ConnectionEvent::Trouble(error)),
         });
         if !due {
-            return;
+            return moved;
         }
         self.next_check = now.after(self.timing.check);
         let gone = match &mut self.dialling {
@@ -282,6 +295,7 @@ impl<F: Fabric> Connection<F> {
         if let Some(error) = gone {
             self.drop_link(now, Some(error));
         }
+        moved
     }
 
     fn drop_link(&mut self, now: Timestamp, why: Option<FabricError>) {
@@ -308,6 +322,10 @@ impl<F: Fabric> Connection<F> {
 
     /// The link to the partner; whether anything moved on it.
     fn dial(&mut self, now: Timestamp) -> bool {
+        // A node that leaves keeps its link until the end: were it gone first, the partner would take that for a failure.
+        if self.handshake.is_leaving() {
+            return false;
+        }
         let (dialling, mut context) = self.dialling_context(now);
         match dialling.advance(&mut context) {
             Dialled::None => false,
@@ -372,8 +390,8 @@ impl<F: Fabric> Connection<F> {
             }
         }
         let obstacle = self.handshake.obstacle();
-        let told = matches!(obstacle, None | Some(Obstacle::NotAcknowledged | Obstacle::NotConfirmed));
-        if !told && obstacle != self.told_obstacle {
+        let passing = obstacle.is_none_or(|obstacle| obstacle.is_passing());
+        if !passing && obstacle != self.told_obstacle {
             self.told_obstacle = obstacle;
             self.events.extend(obstacle.map(ConnectionEvent::Obstacle));
         }
@@ -394,10 +412,11 @@ impl<F: Fabric> Connection<F> {
         }
     }
 
-    /// An ended session is told once. A partner that left, or is another process now, is not reached over this link any more.
+    /// An ended session is told once. A partner that left, or is another process now, is not reached over this link any more. A node that leaves
+    /// itself keeps its link: closed at once it might be seen before the page is read again, and a leave be taken for a death.
     fn note_end(&mut self) {
         let Some(reason) = self.handshake.take_ended() else { return };
-        if matches!(reason, EndReason::PartnerLeft | EndReason::Restarted { .. } | EndReason::Left) {
+        if matches!(reason, EndReason::PartnerLeft | EndReason::Restarted { .. }) {
             let now = self.fabric.now();
             self.drop_link(now, None);
             self.handshake.take_ended();

@@ -4,7 +4,6 @@
 //! stay in `memory` and in the fabrics' backends.
 #![allow(unsafe_code)]
 
-pub(crate) mod barrier;
 mod errno;
 pub(crate) mod file;
 pub(crate) mod memory;

@@ -121,11 +121,11 @@ impl Pair {
     pub(crate) fn calm(&mut self) {
         self.sim.replace_faults(Faults::none());
         self.sim.heal_all();
-        for index in 0..2 {
+        for (index, name) in NAMES.into_iter().enumerate() {
             if self.nodes[index].is_none() {
                 self.start(index);
             }
-            self.sim.resume(NAMES[index]);
+            self.sim.resume(name);
         }
         // What the storm left on its way arrives: a session that it has already doomed may still look whole.
         self.run_for(Duration::from_millis(50));
@@ -165,8 +165,8 @@ impl Pair {
 
     /// WRITEs through the log's port 1 of each node, and finds the bytes in the other's memory.
     pub(crate) fn check_data_path(&mut self) {
-        for index in 0..2 {
-            let text = format!("from {}", NAMES[index]).into_bytes();
+        for (index, name) in NAMES.into_iter().enumerate() {
+            let text = format!("from {name}").into_bytes();
             let [here, there] = [index, 1 - index]
                 .map(|index| std::sync::Arc::clone(&self.nodes[index].as_ref().expect("a live node").clients[0]));
             let mut here = here.lock().unwrap();

@@ -1,17 +1,19 @@
 //! Everything that may happen next, and which of it is a fault.
+//!
+//! What nobody can see is no step of its own: that a dialler learns of its accepted dial (it does nothing before it knows, and said
+//! nothing that could count), that the WRITE of a greeting completes (a link that fails before or after leaves the same), and that a
+//! process which died starts again (a process that has done nothing yet is as good as none).
 
-use crate::world::{Budget, Captured, Dialled, Node, Operation, Side, World};
+use crate::world::{Budget, Captured, Node, Operation, Side, World};
 use handfast::fabric::LinkSlot;
-use handfast::handshake::{Action as Step, Phase};
+use handfast::handshake::Action as Step;
 
 /// One step of the world. The side is the node it happens to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Action {
-    /// Dials, and the other side accepts.
+    /// Dials, the other side accepts, and the link stands.
     Dial(Side),
-    /// Learns that its dial was accepted.
-    LinkUp(Side),
-    /// Posts the next operation, which is carried out at once.
+    /// Posts the next operation, which is carried out at once. The WRITE of a greeting completes as well.
     Execute(Side),
     /// A torn READ fetches its second half.
     ExecuteRest(Side),
@@ -27,8 +29,6 @@ pub(crate) enum Action {
     Land(Side, LinkSlot),
     /// Publishes its newest status.
     Publish(Side),
-    /// A new process starts.
-    Restart(Side),
     /// A fault.
     Fault(Fault, Side),
 }
@@ -36,7 +36,7 @@ pub(crate) enum Action {
 /// What goes wrong, each as often as the budget allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Fault {
-    /// The process dies; with `late`, a WRITE it had posted may still land.
+    /// The process dies, and another one starts; with `late`, a WRITE it had posted may still land.
     Crash { late: bool },
     /// The dialled link fails, or an operation on it (carried out or not); with `late`, the WRITE just posted may still land.
     Cut { late: bool },
@@ -58,8 +58,8 @@ pub(crate) enum Fault {
     OldPage { number: usize, mixed: bool },
     /// Leaves in order.
     Leave,
-    /// Its session was not named by the partner for too long.
-    Absent,
+    /// Ends its session: the partner did not name it in time, or the exchange after the handshake failed.
+    End,
 }
 
 /// What a stranger can write without the key.
@@ -88,20 +88,14 @@ impl Fault {
             Self::StrangerWrites(..) => &mut budget.letter,
             Self::OldPage { .. } => &mut budget.old_page,
             Self::Leave => &mut budget.leave,
-            Self::Absent => &mut budget.absent,
+            Self::End => &mut budget.end,
         }
     }
 }
 
-/// The link, if it stands in the dialler's eyes.
-pub(crate) fn up(node: &Node) -> Option<&Dialled> {
-    node.dialled.as_ref().filter(|dialled| dialled.up)
-}
-
 /// The operation that the node would post now.
 pub(crate) fn next_step(node: &Node) -> Option<Step> {
-    up(node).filter(|_| node.operation.is_none())?;
-    node.handshake.as_ref().map(|handshake| handshake.action())
+    (node.dialled.is_some() && node.operation.is_none()).then(|| node.handshake.action())
 }
 
 /// Whether it would WRITE, and may: what a node says, it publishes first.
@@ -116,7 +110,6 @@ fn would_read(node: &Node) -> bool {
 fn side_of(action: Action) -> Side {
     match action {
         Action::Dial(side)
-        | Action::LinkUp(side)
         | Action::Execute(side)
         | Action::ExecuteRest(side)
         | Action::Complete(side)
@@ -125,7 +118,6 @@ fn side_of(action: Action) -> Side {
         | Action::SlotLost(side, _)
         | Action::Land(side, _)
         | Action::Publish(side)
-        | Action::Restart(side)
         | Action::Fault(_, side) => side,
     }
 }
@@ -134,22 +126,17 @@ fn side_of(action: Action) -> Side {
 pub(crate) fn is_enabled(world: &World, action: Action) -> bool {
     let side = side_of(action);
     let (node, other) = (world.node(side), world.node(1 - side));
-    let live = up(node).is_some_and(|dialled| dialled.live);
+    let live = node.dialled.as_ref().is_some_and(|dialled| dialled.live);
     match action {
-        Action::Dial(_) => {
-            let room = other.handshake.as_ref().is_some_and(|handshake| handshake.slot_for_newcomer().is_some());
-            node.handshake.is_some() && node.dialled.is_none() && room
-        }
-        Action::LinkUp(_) => node.dialled.as_ref().is_some_and(|dialled| dialled.live && !dialled.up),
+        Action::Dial(_) => node.dialled.is_none() && other.handshake.slot_for_newcomer().is_some(),
         Action::Execute(_) => live && (would_read(node) || would_write(node)),
         Action::ExecuteRest(_) => live && matches!(node.operation, Some(Operation::HalfRead { .. })),
-        Action::Complete(_) => matches!(node.operation, Some(Operation::Read { .. } | Operation::Write { .. })),
+        Action::Complete(_) => matches!(node.operation, Some(Operation::Read { .. } | Operation::Confirmation)),
         Action::Look(_, slot) => node.link(slot).is_some(),
         Action::LinkLost(_) => node.dialled.as_ref().is_some_and(|dialled| !dialled.live),
         Action::SlotLost(_, slot) => node.link(slot).is_some_and(|link| !link.live),
         Action::Land(_, slot) => node.link(slot).is_some_and(|link| link.late.is_some()),
         Action::Publish(_) => node.published.is_some(),
-        Action::Restart(_) => node.handshake.is_none(),
         Action::Fault(..) => false,
     }
 }
@@ -157,10 +144,8 @@ pub(crate) fn is_enabled(world: &World, action: Action) -> bool {
 /// All that is no fault, in a fixed order.
 pub(crate) fn plain(side: Side) -> impl Iterator<Item = Action> {
     let single = [
-        Action::Restart(side),
         Action::LinkLost(side),
         Action::Dial(side),
-        Action::LinkUp(side),
         Action::Execute(side),
         Action::ExecuteRest(side),
         Action::Complete(side),
@@ -175,15 +160,12 @@ pub(crate) fn plain(side: Side) -> impl Iterator<Item = Action> {
 pub(crate) fn faults(world: &World, side: Side) -> Vec<Fault> {
     let (node, budget) = (world.node(side), &world.budget);
     let mut faults = Vec::new();
-    if node.handshake.is_none() {
-        return faults;
-    }
     let mut add = |when: bool, fault: Fault| {
         if when {
             faults.push(fault);
         }
     };
-    let live = up(node).is_some_and(|dialled| dialled.live);
+    let live = node.dialled.as_ref().is_some_and(|dialled| dialled.live);
     let (writes, reads) = (live && would_write(node), would_read(node));
     for late in [false, true] {
         add(budget.crash > 0 && (!late || writes), Fault::Crash { late });
@@ -194,8 +176,7 @@ pub(crate) fn faults(world: &World, side: Side) -> Vec<Fault> {
         add(budget.torn > 0 && live && reads, Fault::Split { core_first: flag });
     }
     add(budget.leave > 0 && !node.is_leaving(), Fault::Leave);
-    let unnamed = node.established().is_some() && node.phase() == Some(Phase::Watch) && !node.is_held();
-    add(budget.absent > 0 && unnamed, Fault::Absent);
+    add(budget.end > 0 && node.established().is_some(), Fault::End);
     add(budget.dial > 0, Fault::StrangerDials);
     if budget.old_page > 0 && reads {
         for number in 0..world.captured.len() {
@@ -221,12 +202,14 @@ fn mailbox_faults(world: &World, side: Side, slot: LinkSlot, mut add: impl FnMut
         }
     }
     if budget.letter > 0 && link.stranger {
-        add(true, Fault::StrangerWrites(slot, Forgery::Bare));
-        add(true, Fault::StrangerWrites(slot, Forgery::FalseProof));
+        // Where there is no key, whoever makes up a greeting is the partner for all anybody knows: only repetition is a fault there.
+        let key = world.node(side).handshake.parties().key.is_some();
+        add(key, Fault::StrangerWrites(slot, Forgery::Bare));
+        add(key, Fault::StrangerWrites(slot, Forgery::FalseProof));
         for (number, captured) in world.captured.iter().enumerate() {
             let letter = matches!(captured, Captured::Letter { .. });
             add(letter, Fault::StrangerWrites(slot, Forgery::Replay(number)));
-            add(letter, Fault::StrangerWrites(slot, Forgery::Patched(number)));
+            add(key && letter, Fault::StrangerWrites(slot, Forgery::Patched(number)));
         }
     }
 }

@@ -6,9 +6,10 @@
 use crate::action::{Action, is_enabled};
 use crate::step::{Start, apply, crash, give_up};
 use crate::system::{both_hold, normalise, rehash};
-use crate::world::{Side, World};
+use crate::world::{Folded, Side, World};
 use handfast::fabric::LinkSlot;
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 use std::sync::{Mutex, PoisonError};
 
 /// More rounds than this are no progress.
@@ -39,12 +40,14 @@ enum Prospect {
     Failure,
 }
 
+/// The keys are hashes already.
+type Quick = BuildHasherDefault<Folded>;
 type Key = (Schedule, (u64, u64));
 
 /// The table of states whose prospects are known.
 #[derive(Default)]
 pub(crate) struct Continuation {
-    known: Mutex<HashMap<Key, Prospect>>,
+    known: Mutex<HashMap<Key, Prospect, Quick>>,
     worst: Mutex<(u32, u64)>,
 }
 
@@ -106,22 +109,23 @@ fn raises(before: &World, after: &World) -> u64 {
     raised(0) + raised(1)
 }
 
-/// Nothing moves any more: deadlines pass, and who said that it leaves is gone. None where nobody waits for anything.
+/// Nothing moves any more: deadlines pass. None where nobody waits for anything.
 fn time_passes(world: &World) -> Option<World> {
     let mut next = world.clone();
-    let mut moved = false;
+    let waits = |side: &Side| world.node(*side).established().is_some() && !world.node(*side).is_held();
+    let waiting: Vec<Side> = (0..2).filter(waits).collect();
+    waiting.iter().for_each(|side| give_up(&mut next, *side));
+    finish(&mut next);
+    (!waiting.is_empty()).then_some(next)
+}
+
+/// Who said that it leaves is gone once the partner has understood.
+fn depart(start: Start<'_>, world: &mut World) {
     for side in 0..2 {
-        // Whoever leaves must have been understood by then.
         if world.node(side).is_leaving() && world.node(1 - side).established().is_none() {
-            crash(&mut next, side);
-            moved = true;
-        } else if world.node(side).established().is_some() && !world.node(side).is_held() {
-            give_up(&mut next, side);
-            moved = true;
+            crash(start, world, side);
         }
     }
-    finish(&mut next);
-    moved.then_some(next)
 }
 
 fn finish(world: &mut World) {
@@ -133,6 +137,7 @@ fn finish(world: &mut World) {
 
 fn round(start: Start<'_>, world: &World, schedule: Schedule) -> World {
     let mut world = world.clone();
+    depart(start, &mut world);
     let mut act = |action: Action| {
         if is_enabled(&world, action) {
             apply(start, &mut world, action);
@@ -140,15 +145,8 @@ fn round(start: Start<'_>, world: &World, schedule: Schedule) -> World {
     };
     act(Action::Publish(0));
     act(Action::Publish(1));
-    let steps: [fn(Side) -> Action; 7] = [
-        Action::Restart,
-        Action::LinkLost,
-        Action::Dial,
-        Action::LinkUp,
-        Action::Execute,
-        Action::ExecuteRest,
-        Action::Complete,
-    ];
+    let steps: [fn(Side) -> Action; 5] =
+        [Action::LinkLost, Action::Dial, Action::Execute, Action::ExecuteRest, Action::Complete];
     match schedule {
         Schedule::Turns(turns) => {
             for side in turns {

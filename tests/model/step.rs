@@ -14,15 +14,10 @@ pub(crate) type Start<'a> = &'a dyn Fn(Side, Incarnation) -> Handshake;
 pub(crate) fn apply(start: Start<'_>, world: &mut World, action: Action) {
     match action {
         Action::Dial(side) => {
-            let slot = accept(world, 1 - side, false);
-            world.node_mut(side).dialled = slot.map(|slot| Dialled { slot, up: false, live: true });
-        }
-        Action::LinkUp(side) => {
+            let Some(slot) = accept(world, 1 - side, false) else { return };
             let node = world.node_mut(side);
-            if let (Some(dialled), Some(handshake)) = (&mut node.dialled, &mut node.handshake) {
-                dialled.up = true;
-                handshake.link_up(dialled.slot);
-            }
+            node.dialled = Some(Dialled { slot, live: true });
+            node.handshake.link_up(slot);
         }
         Action::Execute(side) => execute(world, side, |page| page),
         Action::ExecuteRest(side) => execute_rest(world, side),
@@ -37,31 +32,26 @@ pub(crate) fn apply(start: Start<'_>, world: &mut World, action: Action) {
             }
         }
         Action::Publish(side) => world.node_mut(side).published = None,
-        Action::Restart(side) => {
-            let node = world.node_mut(side);
-            node.lives += 1;
-            node.handshake = Some(start(side, Incarnation(incarnation(side, node.lives))));
-        }
         Action::Fault(fault, side) => {
             *fault.budget(&mut world.budget) -= 1;
-            go_wrong(world, fault, side);
+            go_wrong(start, world, fault, side);
         }
     }
 }
 
-fn go_wrong(world: &mut World, fault: Fault, side: Side) {
+fn go_wrong(start: Start<'_>, world: &mut World, fault: Fault, side: Side) {
     match fault {
         Fault::Crash { late } => {
             if late {
                 post_late(world, side);
             }
-            crash(world, side);
+            crash(start, world, side);
         }
         Fault::Cut { late } => {
             if late {
                 post_late(world, side);
             }
-            if world.node(side).operation == Some(Operation::Write { confirmation: true }) {
+            if world.node(side).operation == Some(Operation::Confirmation) {
                 world.marks |= World::LANDED;
             }
             lose_link(world, side);
@@ -101,39 +91,34 @@ fn go_wrong(world: &mut World, fault: Fault, side: Side) {
             }
         }
         Fault::OldPage { number, mixed } => old_page(world, side, number, mixed),
-        Fault::Leave => {
-            if let Some(handshake) = &mut world.node_mut(side).handshake {
-                handshake.leave();
-            }
-        }
-        Fault::Absent => give_up(world, side),
+        Fault::Leave => world.node_mut(side).handshake.leave(),
+        Fault::End => give_up(world, side),
     }
 }
 
 /// The partner did not name the session in time.
 pub(crate) fn give_up(world: &mut World, side: Side) {
-    if let Some(handshake) = &mut world.node_mut(side).handshake {
-        handshake.end(EndReason::Absent);
-    }
+    world.node_mut(side).handshake.end(EndReason::Absent);
 }
 
-/// The process is gone, with its memory and all its links.
-pub(crate) fn crash(world: &mut World, side: Side) {
+/// The process is gone, with its memory and all its links, and the next one starts.
+pub(crate) fn crash(start: Start<'_>, world: &mut World, side: Side) {
     for slot in LinkSlot::all() {
         unlink(world, side, slot);
     }
-    let node = world.node_mut(side);
-    node.handshake = None;
-    node.published = None;
     lose_link(world, side);
+    let node = world.node_mut(side);
+    node.published = None;
+    node.lives += 1;
+    node.handshake = start(side, Incarnation(incarnation(side, node.lives)));
 }
 
 /// A link is accepted into a slot of `side`, dialled by the partner or a stranger.
 pub(crate) fn accept(world: &mut World, side: Side, stranger: bool) -> Option<LinkSlot> {
-    let slot = world.node(side).handshake.as_ref()?.slot_for_newcomer()?;
+    let slot = world.node(side).handshake.slot_for_newcomer()?;
     close_slot(world, side, slot);
     let node = world.node_mut(side);
-    node.handshake.as_mut()?.accepted(slot);
+    node.handshake.accepted(slot);
     let link = Accepted { stranger, live: true, mailbox: [0; mailbox::HANDSHAKE_BYTES], late: None, past: Vec::new() };
     node.slots[slot.number()] = Some(Box::new(link));
     Some(slot)
@@ -145,10 +130,9 @@ fn unlink(world: &mut World, side: Side, slot: LinkSlot) {
         return;
     }
     let link = world.node_mut(side).slots[slot.number()].take();
-    if link.is_some_and(|link| link.live && !link.stranger) {
-        if let Some(dialled) = &mut world.node_mut(1 - side).dialled {
-            dialled.live = false;
-        }
+    let live = link.is_some_and(|link| link.live && !link.stranger);
+    if let (true, Some(dialled)) = (live, &mut world.node_mut(1 - side).dialled) {
+        dialled.live = false;
     }
 }
 
@@ -158,9 +142,7 @@ fn close_slot(world: &mut World, side: Side, slot: LinkSlot) {
         return;
     }
     unlink(world, side, slot);
-    if let Some(handshake) = &mut world.node_mut(side).handshake {
-        handshake.slot_closed(slot);
-    }
+    world.node_mut(side).handshake.slot_closed(slot);
 }
 
 /// The dialled link failed, or an operation on it did.
@@ -168,19 +150,15 @@ fn lose_link(world: &mut World, side: Side) {
     let node = world.node_mut(side);
     node.operation = None;
     let Some(dialled) = node.dialled.take() else { return };
-    if let (Some(handshake), true) = (&mut node.handshake, dialled.up) {
-        handshake.link_down();
-    }
-    if dialled.live {
-        if let Some(link) = world.node_mut(1 - side).link_mut(dialled.slot) {
-            link.live = false;
-        }
+    node.handshake.link_down();
+    if let (true, Some(link)) = (dialled.live, world.node_mut(1 - side).link_mut(dialled.slot)) {
+        link.live = false;
     }
 }
 
 /// The bytes of the WRITE that a node would post now.
 fn write_of(world: &World, side: Side) -> Option<Write> {
-    let handshake = world.node(side).handshake.as_ref()?;
+    let handshake = &world.node(side).handshake;
     match next_step(world.node(side))? {
         Step::WriteGreeting => Some(Write::Greeting(handshake.greeting())),
         Step::WriteConfirmation => Some(Write::Confirmation(handshake.confirmation())),
@@ -198,9 +176,7 @@ fn far_end(world: &mut World, side: Side) -> Option<&mut Accepted> {
 fn post_late(world: &mut World, side: Side) {
     let Some(write) = write_of(world, side) else { return };
     capture(world, Captured::Letter { from: side, write: write.clone() });
-    if let Some(handshake) = &mut world.node_mut(side).handshake {
-        handshake.posted();
-    }
+    world.node_mut(side).handshake.posted();
     if let Some(link) = far_end(world, side) {
         link.late = Some(write);
     }
@@ -208,72 +184,75 @@ fn post_late(world: &mut World, side: Side) {
 
 /// Posts the next operation and carries it out; a READ is answered with what `answer` makes of the partner's page.
 fn execute(world: &mut World, side: Side, answer: impl FnOnce(Box<Page>) -> Box<Page>) {
-    let operation = if let Some(write) = write_of(world, side) {
-        capture(world, Captured::Letter { from: side, write: write.clone() });
-        let confirmation = matches!(write, Write::Confirmation(_));
-        let may_repeat = world.budget.repeat > 0;
-        if let Some(link) = far_end(world, side) {
-            write.land(&mut link.mailbox);
-            if may_repeat && !link.past.contains(&write) {
-                link.past.push(write);
-            }
-        }
-        Some(Operation::Write { confirmation })
-    } else {
-        let page = world.node(1 - side).page();
-        if let (Some(bytes), Some(Phase::Check)) = (&page, world.node(side).phase()) {
-            capture(world, Captured::Page { of: 1 - side, bytes: bytes.clone() });
-        }
-        let alive = incarnation(1 - side, world.node(1 - side).lives);
-        page.map(|page| Operation::Read { bytes: answer(page), alive })
+    let Some(write) = write_of(world, side) else {
+        let (mut bytes, alive) = (answer(world.node(1 - side).page()), world.node(1 - side).incarnation());
+        let node = world.node_mut(side);
+        keep_own(&mut bytes, node.dialled.as_ref());
+        node.operation = Some(Operation::Read { bytes, alive });
+        return node.handshake.posted();
     };
+    capture(world, Captured::Letter { from: side, write: write.clone() });
+    let may_repeat = world.budget.repeat > 0;
+    if let Some(link) = far_end(world, side) {
+        write.land(&mut link.mailbox);
+        if may_repeat && !link.past.contains(&write) {
+            link.past.push(write.clone());
+        }
+    }
     let node = world.node_mut(side);
-    node.operation = operation;
-    if let Some(handshake) = &mut node.handshake {
-        handshake.posted();
+    node.handshake.posted();
+    match write {
+        Write::Greeting(_) => node.handshake.write_done(),
+        Write::Confirmation(_) => node.operation = Some(Operation::Confirmation),
+    }
+}
+
+/// Blanks the acknowledgements of other links, which nobody will look at: states that differ in them alone are one.
+fn keep_own(page: &mut Page, dialled: Option<&Dialled>) {
+    for (slot, ack) in LinkSlot::all().zip(page[status::ACK_OFFSET..].chunks_exact_mut(status::ACK_BYTES)) {
+        if dialled.is_none_or(|dialled| dialled.slot != slot) {
+            ack.fill(0);
+        }
     }
 }
 
 fn execute_rest(world: &mut World, side: Side) {
-    let alive = incarnation(1 - side, world.node(1 - side).lives);
-    let page = world.node(1 - side).page();
+    let (page, alive) = (world.node(1 - side).page(), world.node(1 - side).incarnation());
     let node = world.node_mut(side);
-    let (Some(Operation::HalfRead { mut bytes, core_first }), Some(page)) = (node.operation.take(), page) else {
-        return;
-    };
+    let Some(Operation::HalfRead { mut bytes, core_first }) = node.operation.take() else { return };
     let rest = if core_first { status::ACK_OFFSET..status::HANDSHAKE_BYTES } else { 0..status::ACK_OFFSET };
     bytes[rest.clone()].copy_from_slice(&page[rest]);
+    keep_own(&mut bytes, node.dialled.as_ref());
     node.operation = Some(Operation::Read { bytes, alive });
 }
 
 fn complete(world: &mut World, side: Side) {
     let node = world.node_mut(side);
-    let Some(handshake) = &mut node.handshake else { return };
-    match node.operation.take() {
-        Some(Operation::Write { .. }) => handshake.write_done(),
-        Some(Operation::Read { bytes, alive }) => {
-            let before = handshake.phase();
-            handshake.read_done(&bytes);
-            let left = handshake.take_ended() == Some(EndReason::PartnerLeft);
-            if before == Some(Phase::Check) && handshake.phase() == Some(Phase::Confirm) {
-                node.checked = alive;
-            }
-            if left {
-                world.marks |= World::LEFT;
-            }
-        }
-        other => node.operation = other,
+    let (bytes, alive) = match node.operation.take() {
+        Some(Operation::Read { bytes, alive }) => (bytes, alive),
+        Some(Operation::Confirmation) => return node.handshake.write_done(),
+        other => return node.operation = other,
+    };
+    let before = node.handshake.phase();
+    node.handshake.read_done(&bytes);
+    let left = node.handshake.take_ended() == Some(EndReason::PartnerLeft);
+    let acknowledged = before == Some(Phase::Check) && node.handshake.phase() == Some(Phase::Confirm);
+    if acknowledged {
+        node.checked = alive;
+        capture(world, Captured::Page { of: 1 - side, bytes });
+    }
+    if left {
+        world.marks |= World::LEFT;
     }
 }
 
 fn look(world: &mut World, side: Side, slot: LinkSlot, torn: bool) {
     let node = world.node_mut(side);
-    let (Some(handshake), Some(link)) = (&mut node.handshake, &node.slots[slot.number()]) else { return };
-    let mut bytes = link.mailbox;
+    let Some(mut bytes) = node.link(slot).map(|link| link.mailbox) else { return };
     if torn {
         bytes[mailbox::GREETING_BYTES / 2] ^= 1;
     }
-    let answer = handshake.mailbox(slot, &bytes);
+    let answer = node.handshake.mailbox(slot, &bytes);
     if let Some(earlier) = answer.close {
         close_slot(world, side, earlier);
     }
@@ -282,13 +261,11 @@ fn look(world: &mut World, side: Side, slot: LinkSlot, torn: bool) {
 fn old_page(world: &mut World, side: Side, number: usize, mixed: bool) {
     let Some(Captured::Page { bytes, .. }) = world.captured.get(number) else { return };
     let mut bytes = bytes.clone();
-    let alive = incarnation(1 - side, world.node(1 - side).lives);
-    if let (true, Some(now)) = (mixed, world.node(1 - side).page()) {
-        bytes[status::ACK_OFFSET..].copy_from_slice(&now[status::ACK_OFFSET..]);
+    let alive = world.node(1 - side).incarnation();
+    if mixed {
+        bytes[status::ACK_OFFSET..].copy_from_slice(&world.node(1 - side).page()[status::ACK_OFFSET..]);
     }
     let node = world.node_mut(side);
     node.operation = Some(Operation::Read { bytes, alive });
-    if let Some(handshake) = &mut node.handshake {
-        handshake.posted();
-    }
+    node.handshake.posted();
 }

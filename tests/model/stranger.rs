@@ -2,7 +2,6 @@
 
 use crate::action::Forgery;
 use crate::world::{Captured, Side, World, Write, hash_of};
-use handfast::handshake::Handshake;
 use handfast::page::mailbox::Greeting;
 use handfast::page::{Attempt, Proof};
 use std::sync::Arc;
@@ -32,7 +31,7 @@ pub(crate) fn forge(world: &World, side: Side, forgery: Forgery) -> Option<Write
         },
         Forgery::Patched(number) => match world.captured.get(number)? {
             Captured::Letter { write: Write::Greeting(bytes), .. } => {
-                let greeting = current(world, side, Greeting::decode(bytes).ok()?)?;
+                let greeting = current(world, side, Greeting::decode(bytes).ok()?);
                 Some(Write::Greeting(greeting.encode()))
             }
             _ => None,
@@ -41,12 +40,11 @@ pub(crate) fn forge(world: &World, side: Side, forgery: Forgery) -> Option<Write
 }
 
 /// A greeting that names both nodes' present words, with the proof it had.
-fn current(world: &World, side: Side, mut greeting: Greeting) -> Option<Greeting> {
-    let own = world.node(side).handshake.as_ref()?.own();
-    let partner = world.node(1 - side).handshake.as_ref().map(Handshake::own);
-    greeting.word = partner.unwrap_or(greeting.word);
+fn current(world: &World, side: Side, mut greeting: Greeting) -> Greeting {
+    let own = world.node(side).handshake.own();
+    greeting.word = world.node(1 - side).handshake.own();
     (greeting.saw_incarnation, greeting.saw_attempt) = (own.incarnation, own.attempt);
-    Some(greeting)
+    greeting
 }
 
 /// A greeting as if the partner had begun its next attempt. Its direction is known from any greeting seen before.
@@ -55,7 +53,7 @@ fn made_up(world: &World, side: Side, proof: Option<Proof>) -> Option<Write> {
         Captured::Letter { from, write: Write::Greeting(bytes) } if *from != side => Greeting::decode(bytes).ok(),
         _ => None,
     });
-    let mut greeting = current(world, side, seen?)?;
+    let mut greeting = current(world, side, seen?);
     greeting.word.attempt = Attempt(greeting.word.attempt.0 + 1);
     greeting.proof = proof;
     Some(Write::Greeting(greeting.encode()))

@@ -4,14 +4,12 @@ use crate::action::{Action, faults, is_enabled, plain};
 use crate::continuation::{Continuation, Schedule};
 use crate::step::{accept, apply};
 use crate::world::{Budget, Hashed, Node, Side, World, hash_of, incarnation};
+use handfast::fabric::LinkSlot;
 use handfast::handshake::{Handshake, Parties, Phase, PreSharedKey};
 use handfast::page::status::{Snapshot, Verdict};
 use handfast::page::{Incarnation, VersionRange};
 use stateright::{Model, Property};
 use std::sync::Arc;
-
-/// Fruitless READs before a step is taken again. The usual number would only add states that differ in the count.
-const CHECKS_MAX: u32 = 1;
 
 /// What is explored.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +24,8 @@ pub(crate) struct Configuration {
     pub strangers: usize,
     /// Under which orders of events each state must come to a session when nothing more goes wrong.
     pub schedules: &'static [Schedule],
+    /// Fruitless READs before a step is taken again. The usual number would only add states that differ in the count.
+    pub checks_max: u32,
     /// An exploration of fewer states has missed something.
     pub states_min: usize,
 }
@@ -59,7 +59,7 @@ impl System {
     pub(crate) fn start(&self, side: Side, incarnation: Incarnation) -> Handshake {
         let mut seed = [side as u8 + 1; 32];
         seed[..8].copy_from_slice(&incarnation.0.to_le_bytes());
-        Handshake::new(self.parties[side].clone(), incarnation, seed).with_checks_max(CHECKS_MAX)
+        Handshake::new(self.parties[side].clone(), incarnation, seed).with_checks_max(self.configuration.checks_max)
     }
 
     /// Carries out an action and brings the result into its normal form.
@@ -77,6 +77,9 @@ impl System {
         for side in 0..2 {
             if !Arc::ptr_eq(&world.nodes[side], &before.nodes[side]) {
                 let old = before.node(side);
+                if has_changed_untold(old, world.node(side)) {
+                    world.marks |= World::UNTOLD;
+                }
                 if self.configuration.late_publish && !matches!(action, Action::Publish(_)) {
                     hold_back(old, world.node_mut(side));
                 }
@@ -93,18 +96,23 @@ impl System {
     }
 }
 
+/// The status of the same process changed, and its edition (zero in the normal form) did not.
+fn has_changed_untold(old: &Node, new: &Node) -> bool {
+    let (was, is) = (&old.handshake, &new.handshake);
+    old.lives == new.lives && is.edition() == was.edition() && is.encode() != was.encode()
+}
+
 /// What was published before stays so until the node publishes again.
 fn hold_back(old: &Node, new: &mut Node) {
-    let Some(now) = &new.handshake else { return };
-    let Some(page) = old.page().filter(|_| old.lives == new.lives) else { return };
-    new.published = (*page != now.encode()).then_some(page);
+    if old.lives == new.lives {
+        let page = old.page();
+        new.published = (*page != new.handshake.encode()).then_some(page);
+    }
 }
 
 /// Drops what no later step depends on.
 pub(crate) fn normalise(node: &mut Node) {
-    if let Some(handshake) = &mut node.handshake {
-        handshake.forget_history();
-    }
+    node.handshake.forget_history();
     if node.phase() < Some(Phase::Confirm) {
         node.checked = 0;
     }
@@ -121,8 +129,8 @@ impl Model for System {
 
     fn init_states(&self) -> Vec<World> {
         let node = |side| {
-            let handshake = Some(self.start(side, Incarnation(incarnation(side, 1))));
-            let slots = [const { None }; handfast::fabric::LINK_SLOTS];
+            let handshake = self.start(side, Incarnation(incarnation(side, 1)));
+            let slots = std::array::from_fn(|_| None);
             Hashed::new(Node {
                 handshake,
                 lives: 1,
@@ -160,12 +168,16 @@ impl Model for System {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        let Budget { crash, cut, drop, repeat, torn, letter, leave, .. } = self.configuration.budget;
+        let Budget { crash, cut, drop, repeat, torn, letter, leave, end, .. } = self.configuration.budget;
         let mut properties = vec![
             Property::always("agreement", |_, world| agree(world)),
             Property::always("freshness", |_, world: &World| (0..2).all(|side| is_fresh(world.node(side)))),
             Property::always("no session with anybody else", |system, world| {
                 (0..2).all(|side| is_with_the_partner(system, world, side))
+            }),
+            Property::always("every change of the status is told", |_, world: &World| world.marks & World::UNTOLD == 0),
+            Property::always("one greeting counts at most", |_, world: &World| {
+                (0..2).all(|side| acknowledged(world.node(side)) <= 1)
             }),
             Property::always("a session in the end, and no half-open one for ever", |system, world| {
                 let start = |side, incarnation| system.start(side, incarnation);
@@ -187,6 +199,9 @@ impl Model for System {
         });
         sometimes(drop > 0, "both hold a session after an accepted link was lost", |system, world| {
             both_hold(world) && world.budget.drop < system.configuration.budget.drop
+        });
+        sometimes(end > 0, "both hold a session after one of them ended its own", |system, world| {
+            both_hold(world) && world.budget.end < system.configuration.budget.end
         });
         sometimes(repeat > 0, "both hold a session after an old greeting was repeated", |_, world| {
             both_hold(world) && world.marks & World::REPEATED != 0
@@ -243,27 +258,32 @@ fn is_with_the_partner(system: &System, world: &World, side: Side) -> bool {
     let Some(established) = node.established() else { return true };
     let word = established.partner;
     let real = (1..=partner.lives).any(|life| incarnation(1 - side, life) == word.incarnation.0);
-    let same_nonce = partner.handshake.as_ref().is_none_or(|handshake| {
-        let own = handshake.own();
-        own.incarnation != word.incarnation || own.attempt != word.attempt || own == word
-    });
+    let now = partner.handshake.own();
+    let same_nonce = (now.incarnation, now.attempt) != (word.incarnation, word.attempt) || now == word;
     // Without a key, a stranger can repeat what the partner wrote.
     let strangers_may = !system.configuration.key && system.configuration.budget.letter > 0;
     let link = node.link(established.slot).is_some_and(|link| strangers_may || !link.stranger);
-    let own = node.handshake.as_ref().is_some_and(|handshake| handshake.own() == established.own);
+    let own = node.handshake.own() == established.own;
     real && same_nonce && link && own
+}
+
+/// What a node publishes about the links that it accepted.
+fn verdicts(node: &Node) -> impl Iterator<Item = (LinkSlot, Verdict)> {
+    let page = node.handshake.encode();
+    LinkSlot::all().filter_map(move |slot| Some((slot, Snapshot::decode(&page, slot).ok()?.ack.verdict)))
+}
+
+fn acknowledged(node: &Node) -> usize {
+    verdicts(node).filter(|(_, verdict)| *verdict == Verdict::Acknowledged).count()
 }
 
 /// A stranger's greeting was looked at and refused.
 fn refuses_a_stranger(world: &World) -> bool {
-    (0..2).any(|side| {
-        let node = world.node(side);
-        let Some(page) = node.page() else { return false };
-        handfast::fabric::LinkSlot::all().filter(|slot| node.link(*slot).is_some_and(|link| link.stranger)).any(
-            |slot| {
-                Snapshot::decode(&page, slot)
-                    .is_ok_and(|snapshot| !matches!(snapshot.ack.verdict, Verdict::None | Verdict::Acknowledged))
-            },
-        )
+    (0..2).map(|side| world.node(side)).any(|node| {
+        let refused = |(slot, verdict)| {
+            node.link(slot).is_some_and(|link| link.stranger)
+                && !matches!(verdict, Verdict::None | Verdict::Acknowledged)
+        };
+        verdicts(node).any(refused)
     })
 }

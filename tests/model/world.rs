@@ -4,7 +4,6 @@ use handfast::fabric::{LINK_SLOTS, LinkSlot};
 use handfast::handshake::{Established, Handshake, Phase};
 use handfast::page::mailbox::{self, CONFIRMATION_BYTES, CONFIRMATION_OFFSET, GREETING_BYTES};
 use handfast::page::status::{self, ACK_OFFSET, CORE_OFFSET, Core};
-use std::collections::hash_map::DefaultHasher;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -74,8 +73,6 @@ pub(crate) struct Accepted {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Dialled {
     pub slot: LinkSlot,
-    /// The dialler knows that it was accepted.
-    pub up: bool,
     /// The accepting end still stands.
     pub live: bool,
 }
@@ -87,14 +84,14 @@ pub(crate) enum Operation {
     Read { bytes: Box<Page>, alive: u64 },
     /// The first half of a READ: names and core, or only the acknowledgements.
     HalfRead { bytes: Box<Page>, core_first: bool },
-    /// A WRITE: of the confirmation, or of the greeting.
-    Write { confirmation: bool },
+    /// The WRITE of the confirmation.
+    Confirmation,
 }
 
 /// One node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Node {
-    pub handshake: Option<Handshake>,
+    pub handshake: Handshake,
     /// Processes so far, this one counted.
     pub lives: u8,
     pub dialled: Option<Dialled>,
@@ -108,31 +105,33 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn established(&self) -> Option<&Established> {
-        self.handshake.as_ref().and_then(Handshake::established)
+        self.handshake.established()
     }
 
     pub(crate) fn phase(&self) -> Option<Phase> {
-        self.handshake.as_ref().and_then(Handshake::phase)
+        self.handshake.phase()
+    }
+
+    pub(crate) fn incarnation(&self) -> u64 {
+        self.handshake.own().incarnation.0
     }
 
     pub(crate) fn is_held(&self) -> bool {
-        self.handshake.as_ref().is_some_and(Handshake::is_held_by_partner)
+        self.handshake.is_held_by_partner()
     }
 
     pub(crate) fn attempt(&self) -> u64 {
-        self.handshake.as_ref().map_or(0, |handshake| handshake.own().attempt.0)
+        self.handshake.own().attempt.0
     }
 
     /// What a READ finds here now.
-    pub(crate) fn page(&self) -> Option<Box<Page>> {
-        let handshake = self.handshake.as_ref()?;
-        Some(self.published.clone().unwrap_or_else(|| Box::new(handshake.encode())))
+    pub(crate) fn page(&self) -> Box<Page> {
+        self.published.clone().unwrap_or_else(|| Box::new(self.handshake.encode()))
     }
 
     pub(crate) fn is_leaving(&self) -> bool {
-        let Some(handshake) = &self.handshake else { return false };
         let mut core = [0; ACK_OFFSET - CORE_OFFSET];
-        core.copy_from_slice(&handshake.encode()[CORE_OFFSET..ACK_OFFSET]);
+        core.copy_from_slice(&self.handshake.encode()[CORE_OFFSET..ACK_OFFSET]);
         Core::decode(&core).is_ok_and(|core| core.leaving)
     }
 
@@ -165,8 +164,7 @@ impl fmt::Debug for Hashed {
         let link = match &node.dialled {
             None => "no link",
             Some(dialled) if !dialled.live => "dead link",
-            Some(dialled) if dialled.up => "link",
-            Some(_) => "link offered",
+            Some(_) => "link",
         };
         let session = if node.established().is_some() { "ESTABLISHED" } else { "no session" };
         let operation = if node.operation.is_some() { ", operation under way" } else { "" };
@@ -175,8 +173,34 @@ impl fmt::Debug for Hashed {
     }
 }
 
+/// 64 bits in, 64 bits out, by a folded multiplication: hashing states is most of the work, and nobody attacks it.
+#[derive(Default)]
+pub(crate) struct Folded(u64);
+
+impl Hasher for Folded {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.write_u64(u64::from_le_bytes(word) ^ (chunk.len() as u64) << 56);
+        }
+    }
+    fn write_u64(&mut self, word: u64) {
+        let product = u128::from(self.0 ^ word) * 0x9e37_79b9_7f4a_7c15;
+        self.0 = (product as u64 ^ (product >> 64) as u64).rotate_left(23).wrapping_add(0x2545_f491_4f6c_dd1d);
+    }
+    fn write_usize(&mut self, word: usize) {
+        self.write_u64(word as u64);
+    }
+    fn finish(&self) -> u64 {
+        let mut last = Self(self.0);
+        last.write_u64(0xa076_1d64_78bd_642f);
+        last.0
+    }
+}
+
 pub(crate) fn hash_of(value: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
+    let mut hasher = Folded(0x1656_67b1_9e37_79f9);
     value.hash(&mut hasher);
     hasher.finish()
 }
@@ -209,8 +233,8 @@ pub(crate) struct Budget {
     pub old_page: u8,
     /// A node leaves in order.
     pub leave: u8,
-    /// A node gives up waiting for the partner to name the session.
-    pub absent: u8,
+    /// A node ends its session of its own accord.
+    pub end: u8,
 }
 
 /// One state.
@@ -230,6 +254,8 @@ impl World {
     pub(crate) const REPEATED: u8 = 2;
     /// A node learned that its partner left.
     pub(crate) const LEFT: u8 = 4;
+    /// A status changed, and the edition did not: it would never be published.
+    pub(crate) const UNTOLD: u8 = 8;
 
     pub(crate) fn node(&self, side: Side) -> &Node {
         &self.nodes[side].node

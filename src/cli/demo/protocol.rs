@@ -73,13 +73,11 @@ impl Chunk {
     }
 }
 
-/// Writes one report to standard output.
+/// Writes one report to standard output. Where the supervisor is gone, the end of standard input says so too, and ends this process.
 pub(crate) fn tell(report: &Report) {
-    use std::io::Write;
-    let Ok(line) = serde_json::to_string(report) else { return };
-    let mut out = std::io::stdout().lock();
-    // The supervisor is gone: the end of standard input says so too, and ends this process.
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    if let Ok(line) = serde_json::to_string(report) {
+        crate::cli::output::line(line);
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use crate::cli::args::Order;
 use crate::cli::demo::protocol::{GrantReport, StepReport};
 use crate::cli::demo::source::Source;
 use crate::cli::demo::supervisor::Passed;
+use crate::cli::output;
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 use std::time::Duration;
@@ -56,7 +57,7 @@ impl Screen {
 
     fn line(&self, text: impl AsRef<str>) {
         if !self.json {
-            self.bar.suspend(|| println!("{}", text.as_ref()));
+            self.bar.suspend(|| output::line(text.as_ref()));
         }
     }
 
@@ -163,7 +164,7 @@ impl Screen {
                 "restarts": outcome.restarts,
                 "resumed": second.agrees(),
             });
-            println!("{object}");
+            output::line(object);
         } else {
             let verdict = if outcome.agrees() { "every digest agrees" } else { "DIGESTS DIFFER" };
             self.line(format!("{verdict}: {} each pass, through a kill and a restart", HumanBytes(source.bytes)));

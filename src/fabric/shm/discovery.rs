@@ -167,6 +167,8 @@ pub(crate) fn find(address: &Address) -> Result<Record, FabricError> {
 pub(crate) struct Listing {
     file: File,
     path: PathBuf,
+    /// Device and number: whether the path still stands for this very file.
+    inode: (u64, u64),
 }
 
 impl Listing {
@@ -187,8 +189,10 @@ impl Listing {
                 continue;
             }
             // Locked. It counts only if the name still stands for this very file: its last owner may just have removed it.
-            if is_named(&file, &path) {
-                let listing = Self { file, path };
+            let ours = file.metadata().map_err(|error| system("looking at", errno_of(&error)))?;
+            let inode = (ours.dev(), ours.ino());
+            if named(&path) == Some(inode) {
+                let listing = Self { file, path, inode };
                 listing.clean(address)?;
                 return Ok(listing);
             }
@@ -217,29 +221,56 @@ impl Listing {
         })
     }
 
+    /// Puts back what somebody did to the file (emptied it, wrote over it, took its name away); whether that was needed. Two system calls and
+    /// no allocation where it was not.
+    pub(crate) fn mend(&mut self, address: &Address, record: &Record) -> Result<bool, FabricError> {
+        match named(&self.path) {
+            Some(inode) if inode == self.inode => {}
+            // Somebody holds the address by now.
+            Some(_) if is_held(&self.path) => return Ok(false),
+            _ => {
+                *self = Self::take(address)?;
+                return self.publish(record).map(|()| true);
+            }
+        }
+        let (mut found, wanted) = ([0; RECORD_BYTES + 1], record.encode());
+        let whole = self.file.read_at(&mut found, 0).is_ok_and(|bytes| bytes == RECORD_BYTES);
+        if whole && found[..RECORD_BYTES] == wanted {
+            return Ok(false);
+        }
+        self.publish(record)?;
+        self.file.set_len(RECORD_BYTES as u64).map_err(|error| self.failed("cutting", &error))?;
+        Ok(true)
+    }
+
     fn failed(&self, tried: &str, error: &io::Error) -> FabricError {
         FabricError::System { tried: format!("{tried} {}", self.path.display()), errno: errno_of(error) }
     }
 }
 
+/// Device and number of the file that a path stands for.
+fn named(path: &Path) -> Option<(u64, u64)> {
+    std::fs::symlink_metadata(path).ok().map(|named| (named.dev(), named.ino()))
+}
+
+/// Whether a file, as far as it can be seen, belongs to a process that lives.
+fn is_held(path: &Path) -> bool {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    file.is_ok_and(|file| is_locked(file.as_fd()) != Ok(false))
+}
+
 impl Drop for Listing {
     fn drop(&mut self) {
-        // While the lock is held: whoever takes the address next makes a file of its own. Not where somebody removed ours before: then the
-        // name may be another's by now.
-        if !is_named(&self.file, &self.path) {
+        // Only our own: somebody may have taken the file away, and another process the name.
+        if named(&self.path) != Some(self.inode) {
             return;
         }
+        // While the lock is held: whoever takes the address next makes a file of its own.
         if let Err(error) = std::fs::remove_file(&self.path) {
             tracing::warn!(path = %self.path.display(), %error, "the file of an endpoint could not be removed");
         }
     }
-}
-
-/// Whether a path stands for this very file.
-fn is_named(file: &File, path: &Path) -> bool {
-    let named = std::fs::symlink_metadata(path).map(|named| (named.dev(), named.ino()));
-    let ours = file.metadata().map(|ours| (ours.dev(), ours.ino()));
-    matches!((named, ours), (Ok(named), Ok(ours)) if named == ours)
 }
 
 fn open(address: &Address, path: &Path) -> Result<File, FabricError> {
@@ -324,6 +355,38 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).map(|file| file.mode() & 0o777).ok(), Some(0o600));
         drop(listing);
         assert!(!path.exists() && absent(find(&address)));
+        Ok(())
+    }
+
+    #[test]
+    fn a_file_that_was_emptied_scribbled_over_or_removed_is_mended() -> Result<(), Box<dyn std::error::Error>> {
+        let address = address("mended")?;
+        let path = path(&address)?;
+        let mut listing = Listing::take(&address)?;
+        listing.publish(&record())?;
+        assert!(!listing.mend(&address, &record())?);
+        let emptied = || File::create(&path).map(drop);
+        let scribbled = || std::fs::write(&path, [9; 1000]);
+        let removed = || std::fs::remove_file(&path);
+        let replaced = || removed().and_then(|()| scribbled());
+        for damage in [&emptied as &dyn Fn() -> io::Result<()>, &scribbled, &removed, &replaced] {
+            damage()?;
+            assert!(find(&address).is_err());
+            assert!(listing.mend(&address, &record())?);
+            assert_eq!(find(&address)?, record());
+            assert_eq!(std::fs::metadata(&path)?.len(), RECORD_BYTES as u64);
+            let busy = FabricError::AddressInUse { address: address.clone(), process: 42 };
+            assert_eq!(Listing::take(&address).err(), Some(busy), "the lock is held");
+        }
+        // Another process has the address by now: it keeps it, to the end of this one.
+        removed()?;
+        let other = Listing::take(&address)?;
+        other.publish(&Record { process: 43, ..record() })?;
+        assert!(!listing.mend(&address, &record())?);
+        drop(listing);
+        assert_eq!(find(&address)?.process, 43);
+        drop(other);
+        assert!(!path.exists());
         Ok(())
     }
 

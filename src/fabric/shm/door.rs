@@ -103,19 +103,21 @@ impl Door {
     /// The owner's: makes it a door with this number.
     pub(crate) fn make(mapping: &Arc<Mapping>, token: u64) -> Option<Self> {
         let door = Self(Span::new(mapping, 0, DOOR_BYTES)?);
-        for (at, value) in [(8, token), (16, OPEN), (0, MAGIC)] {
-            door.0.word(at)?.store_release(value);
-        }
+        door.mend(token)?;
         Some(door)
     }
 
-    /// The owner's: puts the first line right where somebody wrote over it. Three loads.
-    pub(crate) fn mend(&self, token: u64) {
+    /// As the owner, while it listens: puts back the words that tell diallers so, where somebody wrote over them; whether that was needed.
+    pub(crate) fn mend(&self, token: u64) -> Option<bool> {
+        let mut mended = false;
         for (at, value) in [(8, token), (16, OPEN), (0, MAGIC)] {
-            if let Some(word) = self.0.word(at).filter(|word| word.load_relaxed() != value) {
+            let word = self.0.word(at)?;
+            if word.load_relaxed() != value {
                 word.store_release(value);
+                mended = true;
             }
         }
+        Some(mended)
     }
 
     /// A dialler's: none where it is not the door with this number.

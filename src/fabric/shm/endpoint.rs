@@ -17,18 +17,23 @@ use crate::fabric::{
     PageSizes, PendingPort,
 };
 use crate::memory::Region;
+use crate::sys::random::monotonic_ns;
 use std::sync::Arc;
+
+/// How often an endpoint looks after what it is found by.
+const MEND_EVERY_NS: u64 = 50_000_000;
 
 /// The listening half of a process. Dropping it ends its links and takes its file away.
 #[derive(Debug)]
 pub struct ShmEndpoint {
     // Field order is drop order: first nobody finds us any more, then the rest ends.
-    _listing: Listing,
+    listing: Listing,
+    record: Record,
+    mend_at: u64,
     address: Address,
     sizes: PageSizes,
     status: Arc<Region>,
     door: Door,
-    door_token: u64,
     waiting: [Option<Waiting>; CELLS],
     reclaim: Reclaim,
     next_cell: usize,
@@ -91,20 +96,22 @@ impl ShmEndpoint {
         let door_file = file_number(&region);
         let door = Mapping::own(region).and_then(|mapping| Door::make(&mapping, door_token));
         let door = door.ok_or_else(|| no_place("an endpoint's door"))?;
-        listing.publish(&Record {
+        let record = Record {
             process: std::process::id(),
             door_file,
             door_token,
             observed: port.address(),
             status: *exposed.descriptor(),
-        })?;
+        };
+        listing.publish(&record)?;
         Ok(Self {
-            _listing: listing,
+            listing,
+            record,
+            mend_at: 0,
             address: address.clone(),
             sizes,
             status,
             door,
-            door_token,
             waiting: [const { None }; CELLS],
             reclaim: Reclaim::default(),
             next_cell: 0,
@@ -139,6 +146,25 @@ impl ShmEndpoint {
             return Some(incoming);
         }
         None
+    }
+
+    /// Puts back, at intervals, what a partner did to the file and the words that others find us by: one that could ruin them would keep every
+    /// later partner out.
+    fn mend(&mut self) -> Option<EndpointEvent> {
+        let now = monotonic_ns();
+        if now < self.mend_at {
+            return None;
+        }
+        self.mend_at = now.saturating_add(MEND_EVERY_NS);
+        let door = self.door.mend(self.record.door_token) == Some(true);
+        match self.listing.mend(&self.address, &self.record) {
+            Ok(file) if door || file => {
+                tracing::warn!(address = %self.address, door, file, "somebody wrote over what others find this endpoint by: mended");
+                None
+            }
+            Ok(_) => None,
+            Err(error) => Some(EndpointEvent::Trouble(error)),
+        }
     }
 
     /// The next accepted link that has ended and was not reported. One system call at most, none without links.
@@ -200,12 +226,14 @@ impl Endpoint for ShmEndpoint {
         &self.status
     }
 
-    /// The next thing that happened: a few loads, and one system call while links are open.
+    /// The next thing that happened: a few loads, and one system call while links are open; every 50 ms two more, for the file it is found by.
     fn poll(&mut self) -> Option<EndpointEvent> {
         if let Some(event) = self.ended() {
             return Some(event);
         }
-        self.door.mend(self.door_token);
+        if let Some(event) = self.mend() {
+            return Some(event);
+        }
         self.reclaim.one(&self.door);
         self.knocked().map(EndpointEvent::Incoming)
     }

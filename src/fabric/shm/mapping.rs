@@ -50,10 +50,6 @@ impl Mapping {
         let length = map.len();
         Some(Arc::new(Self { base, length, writable, _holder: Holder::Foreign { _map: map } }))
     }
-    /// Bytes mapped.
-    pub(crate) fn len(&self) -> usize {
-        self.length
-    }
 }
 
 /// A stretch of a mapping.

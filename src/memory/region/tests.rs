@@ -125,7 +125,7 @@ fn nobody_can_shrink_sealed_memory() -> Outcome {
 fn memory_that_is_read_only_elsewhere_cannot_be_mapped_to_write() -> Outcome {
     let region = Region::builder(4096).backing(Backing::Shared { read_only_elsewhere: true }).build()?;
     region.write(0, b"we can")?;
-    let file = region.as_file().ok_or("file")?;
+    let file = &std::fs::File::from(region.file().ok_or("file")?.try_clone_to_owned()?);
     let refused = memmap2::MmapOptions::new().map_raw(file).err().and_then(|error| error.raw_os_error());
     assert_eq!(refused, Some(libc::EPERM));
     let mut bytes = [0; 6];

@@ -1,0 +1,62 @@
+//! No allocation on the hot path: an allocator that counts, and ten thousand rounds of everything.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "hot_path/counting.rs"]
+mod counting;
+#[path = "hot/mod.rs"]
+mod hot;
+
+use counting::{Counting, counted};
+use hot::posts::Posts;
+use hot::quiet::Quiet;
+use hot::steps::Steps;
+use std::time::{Duration, Instant};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const ROUNDS: u32 = 10_000;
+
+#[test]
+fn the_allocator_counts() {
+    let (calls, kept) = counted(|| std::hint::black_box(vec![1u8; 100]));
+    assert_eq!(calls, 1);
+    let (calls, ()) = counted(|| drop(std::hint::black_box(kept)));
+    assert_eq!(calls, 1, "giving memory back counts too");
+}
+
+#[test]
+fn the_four_steps_on_an_open_link_allocate_nothing() {
+    for key in [false, true] {
+        let mut steps = Steps::new(key);
+        steps.once();
+        let (calls, rounds) = counted(|| (0..ROUNDS).map(|_| u64::from(steps.once())).sum::<u64>());
+        eprintln!("key {key}: {ROUNDS} handshakes, {rounds} rounds, {calls} calls to the allocator");
+        assert_eq!(calls, 0, "with key: {key}");
+    }
+}
+
+#[test]
+fn posting_and_polling_allocate_nothing() {
+    let mut posts = Posts::new();
+    let (calls, ()) = counted(|| (0..ROUNDS).for_each(|_| posts.once()));
+    eprintln!("{ROUNDS} rounds of every operation, {calls} calls to the allocator");
+    assert_eq!(calls, 0);
+}
+
+/// With the looks at the kernel that [`Timing::check`](handfast::session::Timing::check) asks for, every 100 us.
+#[test]
+fn an_established_session_that_only_beats_and_watches_allocates_nothing() {
+    let mut quiet = Quiet::new(Duration::from_micros(100));
+    let (before, began, mut rounds) = (quiet.heartbeats(), Instant::now(), 0u32);
+    let (calls, ()) = counted(|| {
+        while rounds < ROUNDS || began.elapsed() < Duration::from_millis(100) {
+            quiet.once();
+            rounds += 1;
+        }
+    });
+    let beats = [0, 1].map(|index: usize| quiet.heartbeats()[index] - before[index]);
+    eprintln!("{rounds} rounds, {beats:?} heartbeats, {calls} calls to the allocator");
+    assert!(beats.iter().all(|beats| *beats > 100), "the nodes did not beat: {beats:?}");
+    assert_eq!(calls, 0);
+}

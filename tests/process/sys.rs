@@ -1,0 +1,107 @@
+//! The system calls that these tests need and the standard library has not: one unsafe call each.
+#![allow(unsafe_code)]
+
+/// Ends this process by SIGKILL, now.
+pub(crate) fn kill_self() -> ! {
+    // SAFETY:
+    // - thread: sends a signal to this very process; touches no memory.
+    unsafe { libc::kill(std::process::id() as i32, libc::SIGKILL) };
+    loop {
+        std::thread::yield_now();
+    }
+}
+
+/// How a forked child ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    Code(i32),
+    Signal(i32),
+}
+
+/// Runs `work` in a forked child with this one thread, which ends by [`exit_thread`], and waits for it.
+pub(crate) fn fork_and_wait(work: impl FnOnce() -> i32) -> Ended {
+    // SAFETY:
+    // - thread: the child has this thread alone; it touches only memory that no other thread had locked (glibc readies its allocator for forks).
+    let child = unsafe { libc::fork() };
+    assert!(child >= 0, "fork: {}", std::io::Error::last_os_error());
+    if child == 0 {
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        exit_thread(outcome.unwrap_or(101));
+    }
+    let mut status = 0;
+    // SAFETY:
+    // - live: `status` outlives the call.
+    // - alias: `status` is ours alone.
+    let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
+    assert_eq!(waited, child, "waitpid: {}", std::io::Error::last_os_error());
+    if libc::WIFSIGNALED(status) {
+        Ended::Signal(libc::WTERMSIG(status))
+    } else {
+        Ended::Code(libc::WEXITSTATUS(status))
+    }
+}
+
+/// From here on the kernel ends this process by SIGSYS at every system call but `write` and `exit`.
+///
+/// By a filter: the strict mode of old takes the clock's counter (`rdtsc`) away too, which is no system call.
+pub(crate) fn allow_no_system_calls() -> std::io::Result<()> {
+    let instruction = |code: u32, jump: (u8, u8), value: u32| libc::sock_filter {
+        code: code as u16,
+        jt: jump.0,
+        jf: jump.1,
+        k: value,
+    };
+    let (load, equal) = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K);
+    let (give, none) = (libc::BPF_RET | libc::BPF_K, (0, 0));
+    let mut filter = [
+        // The first word of what the filter is shown is the call's number.
+        instruction(load, none, 0),
+        instruction(equal, (2, 0), libc::SYS_write as u32),
+        instruction(equal, (1, 0), libc::SYS_exit as u32),
+        instruction(give, none, libc::SECCOMP_RET_KILL_PROCESS),
+        instruction(give, none, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY:
+    // - thread: this thread gains no rights by `execve` any more; touches no memory.
+    let unprivileged = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    // SAFETY:
+    // - live: `filter` and `program` outlive the call, which copies them.
+    // - bounds: `len` is the filter's length.
+    let filtered = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
+    if unprivileged == 0 && filtered == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+/// Ends this thread by the plain `exit` system call (that of the C library is `exit_group`).
+pub(crate) fn exit_thread(code: i32) -> ! {
+    loop {
+        // SAFETY:
+        // - thread: ends the calling thread, the only one of a forked child; nothing runs after it.
+        unsafe { libc::syscall(libc::SYS_exit, code) };
+    }
+}
+
+/// One `write` to stderr, and nothing else: a mark in a trace of system calls.
+pub(crate) fn mark(text: &str) {
+    // SAFETY:
+    // - live: `text` outlives the call.
+    // - bounds: exactly its own length is told.
+    unsafe { libc::write(2, text.as_ptr().cast(), text.len()) };
+}
+
+/// A system call with no effect, for proofs that a proof can fail.
+pub(crate) fn some_system_call() {
+    // SAFETY:
+    // - thread: asks for the parent's number; touches no memory.
+    unsafe { libc::syscall(libc::SYS_getppid) };
+}
+
+/// Takes the pages out of a file without changing its length.
+pub(crate) fn punch_hole(file: &std::fs::File, bytes: u64) -> std::io::Result<()> {
+    use std::os::fd::AsRawFd;
+    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    // SAFETY:
+    // - live: `file` is open throughout; no memory of this process is passed.
+    let outcome = unsafe { libc::fallocate(file.as_raw_fd(), mode, 0, bytes as i64) };
+    if outcome == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}

@@ -1,0 +1,114 @@
+//! Starting the program, and reading what it says.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+/// Long enough for any machine; nothing here waits for it when all is well.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_handfast"));
+    command.env_remove("RUST_LOG");
+    command
+}
+
+/// A name for addresses that no other test has.
+pub(crate) fn unique(name: &str) -> String {
+    format!("{name}-{}", std::process::id())
+}
+
+/// What is in /dev/shm under this name.
+pub(crate) fn names_in_dev_shm(name: &str) -> Vec<String> {
+    let entries = std::fs::read_dir("/dev/shm").into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).filter(|entry| entry.contains(name)).collect()
+}
+
+/// A running `handfast node`. Killed when dropped.
+pub(crate) struct Node {
+    child: Child,
+    lines: Receiver<String>,
+    seen: Vec<String>,
+}
+
+impl Node {
+    /// Node a (port 1) or b (port 2) of a pair; `more` comes last, and an `--id` in it wins.
+    pub(crate) fn start(name: &str, port: u16, more: &[&str]) -> Self {
+        let (id, partner) = if port == 1 { ("a", "b") } else { ("b", "a") };
+        let at = format!("shm://{name}:{port}");
+        let partner = format!("{partner}@shm://{name}:{}", 3 - port);
+        let mut arguments = vec!["--at", &at, "--partner", &partner];
+        if !more.contains(&"--id") {
+            arguments.extend(["--id", id]);
+        }
+        arguments.extend(more);
+        Self::with(&arguments)
+    }
+
+    pub(crate) fn with(arguments: &[&str]) -> Self {
+        let mut child = program()
+            .arg("node")
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let (sender, lines) = channel();
+        let output = child.stderr.take().expect("a pipe");
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        Self { child, lines, seen: Vec::new() }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Reads on until a line contains this.
+    pub(crate) fn wait_for(&mut self, wanted: &str) {
+        let began = Instant::now();
+        while began.elapsed() < PATIENCE {
+            if let Ok(line) = self.lines.recv_timeout(Duration::from_millis(50)) {
+                let found = line.contains(wanted);
+                self.seen.push(line);
+                if found {
+                    return;
+                }
+            }
+        }
+        panic!("`{wanted}` never came; what came was:\n{}", self.seen.join("\n"));
+    }
+
+    pub(crate) fn signal(&self, number: i32) {
+        let status = Command::new("kill").args([format!("-{number}"), self.child.id().to_string()]).status();
+        assert!(status.is_ok_and(|status| status.success()), "kill -{number}");
+    }
+
+    /// The exit status, or none where a signal ended it.
+    pub(crate) fn wait(&mut self) -> Option<i32> {
+        let began = Instant::now();
+        while began.elapsed() < PATIENCE {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("it did not end; what it said was:\n{}", self.seen.join("\n"));
+    }
+
+    pub(crate) fn end(&mut self, number: i32) -> Option<i32> {
+        self.signal(number);
+        self.wait()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

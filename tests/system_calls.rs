@@ -1,0 +1,166 @@
+//! No system call on the hot path, twice over.
+//!
+//! Once by the kernel itself: a forked child gives up every system call but `write` and `exit` (by a seccomp filter) and then runs ten
+//! thousand rounds; one call more and it is dead. And once by `strace`, which names what it sees between two marks. Where one of the two is not to be
+//! had the test says so aloud; where neither is, it fails.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "hot/mod.rs"]
+mod hot;
+#[path = "process/mod.rs"]
+mod process;
+
+use hot::posts::Posts;
+use hot::quiet::Quiet;
+use hot::steps::Steps;
+use process::child::command;
+use process::role::{asked, variable};
+use process::sys::{Ended, allow_no_system_calls, fork_and_wait, mark, some_system_call};
+use std::io::Write;
+use std::process::Stdio;
+use std::time::Duration;
+
+const ROUNDS: u32 = 10_000;
+const BEGIN: &str = "handfast: the loop begins\n";
+const END: &str = "handfast: the loop ends\n";
+
+const LOOPS: [&str; 4] = ["steps", "steps-with-key", "posts", "quiet"];
+/// A loop that does make system calls: what must be caught.
+const CONTROL: &str = "control";
+
+/// A loop, made ready.
+fn prepared(which: &str) -> Box<dyn FnMut()> {
+    match which {
+        "steps" | "steps-with-key" => {
+            let mut steps = Steps::new(which == "steps-with-key");
+            Box::new(move || {
+                steps.once();
+            })
+        }
+        "posts" => {
+            let mut posts = Posts::new();
+            Box::new(move || posts.once())
+        }
+        // Looking at whether the partner lives enters the kernel, at intervals of its own: here once an hour.
+        "quiet" => {
+            let mut quiet = Quiet::new(Duration::from_secs(3600));
+            let before = quiet.heartbeats();
+            let mut rounds = 0;
+            Box::new(move || {
+                quiet.once();
+                rounds += 1;
+                if rounds == ROUNDS {
+                    assert!(quiet.heartbeats() > before, "the nodes did not beat");
+                }
+            })
+        }
+        "clock" => Box::new(|| {
+            std::hint::black_box(std::time::Instant::now());
+        }),
+        CONTROL => Box::new(some_system_call),
+        other => panic!("there is no loop `{other}`"),
+    }
+}
+
+#[test]
+fn role() {
+    let (Some(which), "loop") = (variable("HANDFAST_TEST_LOOP"), asked().as_deref().unwrap_or_default()) else {
+        return;
+    };
+    let mut once = prepared(&which);
+    mark(BEGIN);
+    for _ in 0..ROUNDS {
+        once();
+    }
+    mark(END);
+}
+
+/// Runs a loop behind the filter.
+fn filtered(which: &str) -> Option<Ended> {
+    let mut once = prepared(which);
+    // What the child leaves behind (nothing is dropped there: `exit` is all it may) is ours, and dropped here.
+    let ended = fork_and_wait(move || {
+        if allow_no_system_calls().is_err() {
+            return 99;
+        }
+        for _ in 0..ROUNDS {
+            once();
+        }
+        std::mem::forget(once);
+        0
+    });
+    if ended == Ended::Code(99) { None } else { Some(ended) }
+}
+
+/// Whether the filter is to be had, and catches what it must.
+fn filter_works() -> bool {
+    match filtered(CONTROL) {
+        None => false,
+        Some(ended) => {
+            assert_eq!(ended, Ended::Signal(libc::SIGSYS), "a system call behind the filter went unnoticed");
+            true
+        }
+    }
+}
+
+#[test]
+fn the_kernel_sees_no_system_call() {
+    if !filter_works() {
+        return skip("seccomp filters are not to be had here");
+    }
+    if filtered("clock") != Some(Ended::Code(0)) {
+        // On such a machine every reading of the clock is a system call, handfast's too.
+        return skip("the clock of this machine cannot be read without the kernel");
+    }
+    for which in LOOPS {
+        assert_eq!(filtered(which), Some(Ended::Code(0)), "loop `{which}`: a system call, or a panic (code 101)");
+        eprintln!("loop `{which}`: {ROUNDS} rounds without a system call, says the kernel");
+    }
+}
+
+fn skip(why: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
+    assert!(filter_works() || strace_works(), "neither seccomp nor strace is to be had: nothing was proven");
+}
+
+/// The calls that `strace` saw between the marks; none where it cannot trace here.
+fn traced(which: &str) -> Option<Vec<String>> {
+    let directory = tempfile::tempdir().expect("a directory");
+    let trace = directory.path().join("trace");
+    let role = command("loop", &[("HANDFAST_TEST_LOOP", which.to_owned())]);
+    let mut strace = std::process::Command::new("strace");
+    strace.args(["-f", "-s", "64", "-o"]).arg(&trace).arg(role.get_program()).args(role.get_args());
+    for (name, value) in role.get_envs() {
+        strace.env(name, value.unwrap_or_default());
+    }
+    let output = strace.stdin(Stdio::null()).output().ok()?;
+    let lines = std::fs::read_to_string(&trace).ok()?;
+    let has = |mark: &str| lines.contains(mark.trim_end());
+    if !has(BEGIN) {
+        return None;
+    }
+    assert!(output.status.success() && has(END), "the traced loop `{which}` failed: {output:?}");
+    // One loop, one thread: what others of the process do (the harness waits) is none of it.
+    let begin = lines.lines().position(|line| line.contains(BEGIN.trim_end()))?;
+    let thread = lines.lines().nth(begin)?.split_whitespace().next()?.to_owned();
+    let own = lines.lines().skip(begin + 1).filter(|line| line.split_whitespace().next() == Some(&thread));
+    Some(own.take_while(|line| !line.contains(END.trim_end())).map(str::to_owned).collect())
+}
+
+fn strace_works() -> bool {
+    traced(CONTROL).is_some()
+}
+
+#[test]
+fn strace_sees_no_system_call() {
+    let Some(control) = traced(CONTROL) else {
+        return skip("strace is missing, or may not trace here");
+    };
+    let caught = control.iter().filter(|line| line.contains("getppid")).count();
+    assert_eq!(caught, ROUNDS as usize, "strace missed system calls");
+    for which in LOOPS {
+        let calls = traced(which).expect("a trace, as of the control");
+        eprintln!("loop `{which}`: {ROUNDS} rounds, {} system calls", calls.len());
+        assert!(calls.is_empty(), "loop `{which}`: {} system calls, the first {:?}", calls.len(), calls.first());
+    }
+}
