@@ -1,11 +1,15 @@
 //! Two threads cannot post to one port.
 use handfast::fabric::{Completion, Port};
 
-fn poll<P: Port>(mut port: P) {
+fn at_once(here: impl FnOnce() -> usize + Send, there: impl FnOnce() -> usize + Send) {
     std::thread::scope(|scope| {
-        scope.spawn(|| port.poll(&mut [Completion::default()]));
-        scope.spawn(|| port.poll(&mut [Completion::default()]));
+        scope.spawn(there);
+        here();
     });
+}
+
+fn poll<P: Port>(mut port: P) {
+    at_once(|| port.poll(&mut [Completion::default()]), || port.poll(&mut [Completion::default()]));
 }
 
 fn main() {}
