@@ -54,6 +54,19 @@ impl Other {
         let done = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status()?;
         if done.success() { Ok(()) } else { Err("no signal sent".into()) }
     }
+    /// Stops it, and waits until all of it stands still.
+    fn stop(&self) -> Outcome {
+        self.signal("STOP")?;
+        until("the other process to stop", || {
+            for task in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+                let stat = std::fs::read_to_string(task?.path().join("stat"))?;
+                if !stat.rsplit(") ").next().is_some_and(|state| state.starts_with('T')) {
+                    return Ok(None);
+                }
+            }
+            Ok(Some(()))
+        })
+    }
     fn kill(&mut self) -> Outcome {
         self.child.kill()?;
         self.child.wait()?;
@@ -252,7 +265,7 @@ fn a_stopped_owner_is_read_and_its_door_is_open_again_when_it_goes_on() -> Outco
     let mut owner = Other::start("listen", &at)?;
     owner.says("ready")?;
     let mut link = dialled(&at, DialPurpose::Session)?;
-    owner.signal("STOP")?;
+    owner.stop()?;
     assert_eq!(read_status(&mut link)?, 41);
     assert_eq!(read_status(&mut dialled(&at, DialPurpose::Observe)?)?, 41);
     assert!(link.monitor.check().is_ok(), "a stopped process is not a dead one");

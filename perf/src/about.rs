@@ -8,18 +8,20 @@ use std::process::Command;
 pub(crate) struct About {
     processor: String,
     processors: usize,
+    counter_step_ns: f64,
     kernel: String,
     commit: String,
     command: String,
 }
 
 impl About {
-    /// Of this machine and this run.
-    pub(crate) fn here(processors: usize) -> Self {
+    /// Of this machine and this run, whose tick counter steps by so many nanoseconds.
+    pub(crate) fn here(processors: usize, counter_step_ns: f64) -> Self {
         let arguments: Vec<String> = std::env::args().skip(1).collect();
         Self {
             processor: processor().unwrap_or_else(|| "unknown".to_owned()),
             processors,
+            counter_step_ns,
             kernel: first_line("/proc/sys/kernel/osrelease").unwrap_or_else(|| "unknown".to_owned()),
             commit: commit().unwrap_or_else(|| "unknown".to_owned()),
             command: format!("cargo run --release -p handfast-perf -- {}", without_paths(&arguments)),
@@ -28,9 +30,10 @@ impl About {
 
     /// As lines of text.
     pub(crate) fn text(&self) -> String {
-        let Self { processor, processors, kernel, commit, command } = self;
+        let Self { processor, processors, counter_step_ns, kernel, commit, command } = self;
+        let counter = format!("steps by {counter_step_ns:.1} ns");
         format!(
-            "processor  {processor}, {processors} available\nkernel     {kernel}\ncommit     {commit}\ncommand    {command}\n"
+            "processor  {processor}, {processors} available\ncounter    {counter}\nkernel     {kernel}\ncommit     {commit}\ncommand    {command}\n"
         )
     }
 
@@ -39,6 +42,7 @@ impl About {
         json!({
             "processor": self.processor,
             "processors": self.processors,
+            "counter_step_ns": self.counter_step_ns,
             "kernel": self.kernel,
             "commit": self.commit,
             "command": self.command,

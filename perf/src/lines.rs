@@ -100,13 +100,6 @@ impl std::ops::Deref for AlignedBlock {
     }
 }
 
-/// Median round trip of so many turns, in ticks: the probe that sees whether both processors share a core.
-pub(crate) fn round_trip(stamps: &Stamps) -> u64 {
-    let mut ticks = stamps.ticks.clone();
-    ticks.sort_unstable();
-    ticks.get(ticks.len() / 2).copied().unwrap_or(0)
-}
-
 /// Dirties the data line when told to.
 #[inline(never)]
 pub(crate) fn dirty_on_request(

@@ -94,7 +94,8 @@ pub(crate) fn ticks_ordered() -> u64 {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scale {
     tenths_per_tick: f64,
-    overhead_ticks: u64,
+    overhead_tenths: f64,
+    step_tenths: f64,
 }
 
 impl Scale {
@@ -106,12 +107,16 @@ impl Scale {
         }
         let (to, elapsed) = (ticks_ordered(), clock.elapsed());
         let tenths = elapsed.as_nanos() as f64 * 10.0;
-        let pair = || {
-            let from = ticks_ordered();
-            ticks_ordered().wrapping_sub(from)
-        };
-        let overhead_ticks = (0..10_000).map(|_| pair()).min().unwrap_or(0);
-        Self { tenths_per_tick: tenths / to.wrapping_sub(from).max(1) as f64, overhead_ticks }
+        let tenths_per_tick = tenths / to.wrapping_sub(from).max(1) as f64;
+        let mut pairs: Vec<u64> = (0..200).map(|_| chain(1000)).collect();
+        pairs.sort_unstable();
+        let pair = pairs.get(pairs.len() / 2).copied().unwrap_or(0) as f64 / 1000.0;
+        Self { tenths_per_tick, overhead_tenths: pair * tenths_per_tick, step_tenths: step() as f64 * tenths_per_tick }
+    }
+
+    /// How far apart readings in a row are that differ, nanoseconds: many processors count in steps of many ticks.
+    pub(crate) fn step_ns(&self) -> f64 {
+        self.step_tenths / 10.0
     }
 
     /// Tenths of a nanosecond for a number of ticks that `operations` operations took together.
@@ -121,6 +126,30 @@ impl Scale {
 
     /// The same for ticks between two readings of [`ticks_ordered`], whose own cost is taken off.
     pub(crate) fn tenths_ordered(&self, ticks: u64, operations: u64) -> u64 {
-        self.tenths(ticks.saturating_sub(self.overhead_ticks), operations)
+        let net = (ticks as f64 * self.tenths_per_tick - self.overhead_tenths).max(0.0);
+        (net / operations.max(1) as f64).round() as u64
     }
+}
+
+/// Ticks of so many readings one behind the other: their mean is what a pair of them adds to what lies between.
+fn chain(readings: u64) -> u64 {
+    let from = ticks_ordered();
+    for _ in 0..readings {
+        std::hint::black_box(ticks_ordered());
+    }
+    ticks_ordered().wrapping_sub(from)
+}
+
+/// The median difference between two readings that differ, ticks.
+fn step() -> u64 {
+    let mut last = ticks();
+    let difference = |_| {
+        let now = ticks();
+        let step = now.wrapping_sub(last);
+        last = now;
+        step
+    };
+    let mut steps: Vec<u64> = (0..10_000).map(difference).filter(|step| *step != 0).collect();
+    steps.sort_unstable();
+    steps.get(steps.len() / 2).copied().unwrap_or(0)
 }

@@ -30,8 +30,8 @@ pub(crate) struct Measured {
     pub(crate) handfast: Figures,
     /// Repetitions set aside because both processors shared a core.
     pub(crate) set_aside: usize,
-    /// Round trip of a line before each round that was kept, nanoseconds.
-    pub(crate) probes_ns: Vec<f64>,
+    /// Round trip of a line before, between and behind the sides of each round that was kept, nanoseconds.
+    pub(crate) probes_ns: Vec<[f64; 3]>,
 }
 
 impl Measured {

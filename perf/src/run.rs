@@ -11,13 +11,17 @@ use crate::rows::{Bench, Of, Row};
 use crate::samples::{Quantiles, Samples};
 use std::error::Error;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// A line's round trip below this means that both virtual processors run on one physical core.
-const SHARED_CORE_NS: f64 = 120.0;
+/// A line's round trip below this means that both virtual processors run on one physical core: 100 to 122 ns were seen there, and 235 to
+/// 480 between two cores.
+const SHARED_CORE_NS: f64 = 170.0;
 
-/// Repetitions that may be set aside for each round that is wanted.
-const SET_ASIDE_MAX: usize = 20;
+/// How long a row may go on without a repetition that counts. Hypervisors have been seen to leave both on one core for half a minute.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Pause after a repetition that does not count: an idle processor is the likeliest to be moved.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Measures everything that is asked for.
 pub(crate) fn run(options: &Options) -> Result<(About, Vec<Measured>), Box<dyn Error>> {
@@ -35,7 +39,7 @@ pub(crate) fn run(options: &Options) -> Result<(About, Vec<Measured>), Box<dyn E
     }
     let status = peer.wait()?;
     match measured {
-        Ok(rows) if status.success() => Ok((About::here(processors.len()), rows)),
+        Ok((step_ns, rows)) if status.success() => Ok((About::here(processors.len(), step_ns), rows)),
         Ok(_) => Err(format!("the peer ended with {status}").into()),
         Err(error) => Err(format!("{error} (the peer: {status})").into()),
     }
@@ -46,8 +50,9 @@ fn start_peer(run: u32, arena: &Arena, processor: usize) -> Result<Child, Box<dy
     Ok(Command::new(std::env::current_exe()?).arg(peer::PEER).args(numbers).stdin(Stdio::null()).spawn()?)
 }
 
-fn measure(options: &Options, run: u32, arena: &Arena) -> Result<Vec<Measured>, Box<dyn Error>> {
+fn measure(options: &Options, run: u32, arena: &Arena) -> Result<(f64, Vec<Measured>), Box<dyn Error>> {
     let mut bench = Bench::open(run, arena)?;
+    let step_ns = bench.step_ns();
     let mut measured = Vec::new();
     for row in &options.rows {
         eprintln!("{}: {}", row.name(), row.title());
@@ -55,53 +60,70 @@ fn measure(options: &Options, run: u32, arena: &Arena) -> Result<Vec<Measured>, 
         measured.push(outcome.map_err(|error| format!("{}: {error}", row.name()))?);
     }
     bench.close()?;
-    Ok(measured)
+    Ok((step_ns, measured))
 }
 
-/// Rounds of limit and handfast in turn, each behind a probe.
+/// Rounds of limit and handfast in turn, with a probe before, between and behind them.
 fn measure_row(bench: &mut Bench<'_>, row: Row, options: &Options) -> Result<Measured, Box<dyn Error>> {
-    let (mut limit, mut handfast, mut probes_ns, mut set_aside) = (Side::new()?, Side::new()?, Vec::new(), 0);
+    let (mut limit, mut handfast, mut probes_ns, mut set_aside) = (Side::default(), Side::default(), Vec::new(), 0);
     // One that does not count: pages, caches and branches are warm after it.
     bench.sample(row, Of::Limit, true)?;
     bench.sample(row, Of::Handfast, true)?;
-    while probes_ns.len() < options.rounds {
-        let probe = bench.probe()?;
-        if probe < SHARED_CORE_NS {
-            set_aside += 1;
-            if set_aside > SET_ASIDE_MAX * options.rounds {
+    let mut counted_at = Instant::now();
+    while limit.rounds.len() < options.rounds {
+        match repetition(bench, row, options.quick)? {
+            Some((probes, bare, ours)) => {
+                probes_ns.push(probes);
+                limit.take(&bare, row.group())?;
+                handfast.take(&ours, row.group())?;
+                counted_at = Instant::now();
+            }
+            None if counted_at.elapsed() > PATIENCE => {
                 return Err("both processors share a physical core all the time: no figure would mean anything".into());
             }
-            std::thread::sleep(Duration::from_millis(50));
-            continue;
+            None => {
+                set_aside += 1;
+                std::thread::sleep(PAUSE);
+            }
         }
-        probes_ns.push(probe);
-        limit.take(&bench.sample(row, Of::Limit, options.quick)?)?;
-        handfast.take(&bench.sample(row, Of::Handfast, options.quick)?)?;
     }
-    Ok(Measured { row, limit: limit.figures(), handfast: handfast.figures(), set_aside, probes_ns })
+    Ok(Measured { row, limit: limit.figures()?, handfast: handfast.figures()?, set_aside, probes_ns })
+}
+
+/// What one repetition brought: probes, limit, handfast.
+type Repetition = ([f64; 3], Vec<u64>, Vec<u64>);
+
+/// One repetition; none where a probe found both processors on one core.
+fn repetition(bench: &mut Bench<'_>, row: Row, quick: bool) -> Result<Option<Repetition>, Box<dyn Error>> {
+    let before = bench.probe()?;
+    if before < SHARED_CORE_NS {
+        return Ok(None);
+    }
+    let bare = bench.sample(row, Of::Limit, quick)?;
+    let between = bench.probe()?;
+    if between < SHARED_CORE_NS {
+        return Ok(None);
+    }
+    let ours = bench.sample(row, Of::Handfast, quick)?;
+    let after = bench.probe()?;
+    Ok((after >= SHARED_CORE_NS).then_some(([before, between, after], bare, ours)))
 }
 
 /// One side's rounds as they come.
+#[derive(Default)]
 struct Side {
     rounds: Vec<Quantiles>,
-    all: Samples,
+    all: Vec<u64>,
 }
 
 impl Side {
-    fn new() -> Result<Self, Box<dyn Error>> {
-        Ok(Self { rounds: Vec::new(), all: Samples::new()? })
+    fn take(&mut self, tenths: &[u64], group: usize) -> Result<(), Box<dyn Error>> {
+        self.rounds.push(Quantiles::of_round(tenths, group)?);
+        self.all.extend_from_slice(tenths);
+        Ok(())
     }
 
-    fn take(&mut self, tenths: &[u64]) -> Result<(), Box<dyn Error>> {
-        let mut samples = Samples::new()?;
-        for sample in tenths {
-            samples.add(*sample)?;
-        }
-        self.rounds.push(samples.quantiles());
-        Ok(self.all.merge(&samples)?)
-    }
-
-    fn figures(self) -> Figures {
-        Figures { quoted: Quantiles::median(&self.rounds), rounds: self.rounds, all: self.all }
+    fn figures(self) -> Result<Figures, Box<dyn Error>> {
+        Ok(Figures { quoted: Quantiles::median(&self.rounds), rounds: self.rounds, all: Samples::of(&self.all)? })
     }
 }

@@ -23,9 +23,13 @@ impl Samples {
         self.histogram.record(tenths.clamp(1, TENTHS_MAX))
     }
 
-    /// Adds those of another round.
-    pub(crate) fn merge(&mut self, other: &Samples) -> Result<(), hdrhistogram::AdditionError> {
-        self.histogram.add(&other.histogram)
+    /// Of samples in tenths of a nanosecond, in the order they were taken.
+    pub(crate) fn of(tenths: &[u64]) -> Result<Self, Box<dyn std::error::Error>> {
+        let mut samples = Self::new()?;
+        for sample in tenths {
+            samples.add(*sample)?;
+        }
+        Ok(samples)
     }
 
     /// Its quantiles, in nanoseconds.
@@ -74,6 +78,14 @@ pub(crate) struct Quantiles {
 }
 
 impl Quantiles {
+    /// Of one round: the p50 is that of the means of so many samples in a row, the others are those of single samples.
+    pub(crate) fn of_round(tenths: &[u64], group: usize) -> Result<Self, Box<dyn std::error::Error>> {
+        let singles = Samples::of(tenths)?.quantiles();
+        let means =
+            tenths.chunks_exact(group.max(1)).map(|group| group.iter().sum::<u64>() as f64 / group.len() as f64);
+        Ok(Self { p50: median(means.collect()) / 10.0, ..singles })
+    }
+
     /// The median over rounds, for each quantile by itself.
     pub(crate) fn median(rounds: &[Quantiles]) -> Self {
         let of = |pick: fn(&Quantiles) -> f64| median(rounds.iter().map(pick).collect());
@@ -100,6 +112,14 @@ mod tests {
         assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
         assert_eq!(median(Vec::new()), 0.0);
+    }
+
+    #[test]
+    fn the_p50_of_a_round_sees_between_the_steps_of_the_counter() -> Result<(), Box<dyn std::error::Error>> {
+        let tenths: Vec<u64> = (0..1600).map(|number| if number % 4 == 0 { 1100 } else { 1000 }).collect();
+        let at = Quantiles::of_round(&tenths, 16)?;
+        assert!((at.p50 - 102.5).abs() < 0.01 && (at.p99 - 110.0).abs() < 0.1, "{at:?}");
+        Ok(())
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub(crate) const RETURNED: u8 = 0xB2;
 /// Waits for the word of a turn in our exposed memory.
 #[inline(always)]
 fn await_flag(node: &Node, word: u64) -> Result<(), crate::control::Stalled> {
-    spin(|| node.memory.load(places::FLAG, Ordering::Acquire) == Ok(word))
+    spin(|| matches!(node.memory.load(places::FLAG, Ordering::Acquire), Ok(found) if found == word))
 }
 
 /// One inline WRITE of the word and its completion.

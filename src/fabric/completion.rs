@@ -35,7 +35,7 @@ pub enum WorkCompletionStatus {
     LocalLength,
     /// The buffer belongs to another protection domain (`IBV_WC_LOC_PROT_ERR`).
     LocalProtection,
-    /// Not tried: the port was in error, or was torn down (`IBV_WC_WR_FLUSH_ERR`).
+    /// Not tried, or tried and nobody knows how it went: the port was in error, or was torn down (`IBV_WC_WR_FLUSH_ERR`).
     Flushed,
     /// Misaligned atomic, or a message longer than the other side takes (`IBV_WC_REM_INV_REQ_ERR`).
     RemoteInvalidRequest,
@@ -71,7 +71,8 @@ impl fmt::Display for WorkCompletionStatus {
     }
 }
 
-/// The end of one work request. Every posted request has exactly one, in posting order within a port.
+/// The end of one work request. Every posted request has exactly one; those of a port's operations come in posting order, and so do those
+/// of its receives, each beside the other. After the first that failed, all others of the port are flushed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Completion {

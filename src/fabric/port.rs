@@ -170,9 +170,15 @@ pub trait PendingPort: Send {
 /// One queue pair and its completion queue.
 ///
 /// Owned by one thread (`Send`, every call takes `&mut`). Posting and polling allocate nothing, take no lock, and handfast's own code in
-/// them makes no system call. Operations of one port are carried out, and complete, in posting order. A completed WRITE has been taken by
-/// the other side's fabric; its bytes are certainly in the other side's memory once a READ posted behind it has completed (InfiniBand
-/// Architecture Specification, volume 1, 9.5 "transaction ordering").
+/// them makes no system call. Operations of one port are carried out, and complete, in posting order; so do its receives, independently. A
+/// completed WRITE has been taken by the other side's fabric; its bytes are certainly in the other side's memory once a READ posted behind
+/// it has completed (InfiniBand Architecture Specification, volume 1, 9.5 "transaction ordering").
+///
+/// Ends. The first operation that fails puts the port in error for good: what is outstanding comes back flushed, what is posted is refused,
+/// and the other side's port ends too: its operations fail, and its posted receives are flushed (keep one posted as a tripwire).
+///
+/// Limits of what is promised: an operation of no bytes is carried out like others, but whether its key is checked is the fabric's affair. A
+/// SEND longer than the receive that it meets ends that receive as [`LocalLength`](crate::fabric::WorkCompletionStatus::LocalLength) and both ports; the SEND itself may have completed well before.
 pub trait Port: Send {
     /// Remote memory as this fabric addresses it.
     type Remote: Remote;

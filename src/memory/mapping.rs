@@ -11,6 +11,9 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 
+/// A region that takes no more new memory than this is made without asking whether the machine has it.
+const UNASKED_BYTES: u64 = 1 << 20;
+
 /// The mapping of a region.
 #[derive(Debug)]
 pub(crate) struct Mapped {
@@ -208,9 +211,13 @@ impl<'a> Plan<'a> {
     }
 
     /// Refuses what the machine cannot hold: touching or reserving memory that there is not enough of returns no error, it calls the kernel's
-    /// killer. `present` bytes are there already. Huge pages are set aside beforehand, and are counted by the kernel itself.
+    /// killer. `present` bytes are there already. Huge pages are set aside beforehand, and are counted by the kernel itself. A small region is
+    /// not worth the question, which takes longer than making it.
     fn check_room(&self, present: u64, place: &str) -> Result<(), MemoryError> {
         let wanted = (self.bytes as u64).saturating_sub(present);
+        if wanted <= UNASKED_BYTES {
+            return Ok(());
+        }
         match sys::memory::available() {
             Some(available) if self.shift.is_none() && wanted > available => {
                 Err(self.failed("reserving", place, Errno::new(libc::ENOMEM)))

@@ -93,7 +93,8 @@ fn loom(root: &Path, quick: bool) -> io::Result<Work> {
     if quick {
         return Ok(Work::Skip(format!("--quick ({})", names.join(", "))));
     }
-    let step = chosen(&names).variable("RUSTFLAGS", "--cfg loom").variable("CARGO_TARGET_DIR", "target/loom");
+    let step = chosen(&["--no-default-features"], &names);
+    let step = step.variable("RUSTFLAGS", "--cfg loom").variable("CARGO_TARGET_DIR", "target/loom");
     Ok(Work::Steps(vec![step]))
 }
 
@@ -106,13 +107,13 @@ fn long(root: &Path, quick: bool) -> io::Result<Work> {
     if quick {
         return Ok(Work::Skip(format!("--quick ({})", names.join(", "))));
     }
-    Ok(Work::Steps(vec![chosen(&names).variable("HANDFAST_LONG", "1")]))
+    Ok(Work::Steps(vec![chosen(&[], &names).variable("HANDFAST_LONG", "1")]))
 }
 
 /// The command that runs these integration tests.
-fn chosen(names: &[String]) -> Step {
-    let words: Vec<&str> = names.iter().flat_map(|name| ["--test", name.as_str()]).collect();
-    cargo_test(&words).with(&["--", "--show-output"])
+fn chosen(words: &[&str], names: &[String]) -> Step {
+    let names: Vec<&str> = names.iter().flat_map(|name| ["--test", name.as_str()]).collect();
+    cargo_test(words).with(&names).with(&["--", "--show-output"])
 }
 
 /// Names of the integration tests that `wanted` picks by name and text.

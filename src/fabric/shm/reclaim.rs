@@ -12,6 +12,8 @@ use crate::sys::random::monotonic_ns;
 const INTERVAL_NS: u64 = 50_000_000;
 /// How long a living dialler may sit on a cell that waits for it.
 const PATIENCE_NS: u64 = 5_000_000_000;
+/// How long a request may wait for this process: a dialler that still wants its link then dials again.
+const REQUEST_PATIENCE_NS: u64 = 60_000_000_000;
 
 /// What is known of cells in use.
 #[derive(Debug, Default)]
@@ -30,15 +32,17 @@ struct Seen {
 impl Reclaim {
     /// Looks after one cell. Eight loads where none is in use; else the clock, and at intervals two system calls.
     pub(crate) fn one(&mut self, door: &Door) {
-        let in_use = |cell: &usize| door.state(*cell).is_some_and(|state| !is_free(state.load_relaxed()));
-        if !(0..CELLS).any(|cell| in_use(&cell)) {
-            return;
+        if (0..CELLS).any(|cell| in_use(door, cell)) {
+            self.at(door, monotonic_ns());
         }
-        let now = monotonic_ns();
+    }
+
+    fn at(&mut self, door: &Door, now: u64) {
         if now < self.not_before {
             return;
         }
-        let Some(cell) = (0..CELLS).map(|turn| (self.next + turn) % CELLS).find(in_use) else { return };
+        let cells = (0..CELLS).map(|turn| (self.next + turn) % CELLS);
+        let Some(cell) = cells.into_iter().find(|cell| in_use(door, *cell)) else { return };
         self.next = (cell + 1) % CELLS;
         if self.next <= cell {
             self.not_before = now.saturating_add(INTERVAL_NS);
@@ -49,8 +53,8 @@ impl Reclaim {
             *seen = Seen { word, since: now };
         }
         let found = State::decode(word);
-        // A request waits for this process, however long that takes; in every other phase the dialler is to move.
-        let overdue = found.phase != Phase::Requested && now.saturating_sub(seen.since) > PATIENCE_NS;
+        let patience = if found.phase == Phase::Requested { REQUEST_PATIENCE_NS } else { PATIENCE_NS };
+        let overdue = now.saturating_sub(seen.since) > patience;
         let gone = || match Peer::open(found.process) {
             Ok(peer) => peer.is_gone(),
             Err(denied) => denied == Denied::Gone,
@@ -59,6 +63,10 @@ impl Reclaim {
             reclaim(state, word);
         }
     }
+}
+
+fn in_use(door: &Door, cell: usize) -> bool {
+    door.state(cell).is_some_and(|state| !is_free(state.load_relaxed()))
 }
 
 fn is_free(word: u64) -> bool {
@@ -79,10 +87,11 @@ mod tests {
         Ok(Door::make(&mapping, 7).ok_or("no door")?)
     }
 
-    fn sweep(reclaim: &mut Reclaim, door: &Door) {
+    /// Looks after every cell, at some moment.
+    fn sweep(reclaim: &mut Reclaim, door: &Door, now: u64) {
         for _ in 0..CELLS + 1 {
             reclaim.not_before = 0;
-            reclaim.one(door);
+            reclaim.at(door, now);
         }
     }
 
@@ -99,8 +108,7 @@ mod tests {
         cell(2)?.store_relaxed(u64::MAX);
         let mut claim = Claim::take(cell(3)?, dead).ok_or("not free")?;
         assert!(claim.ask(cell(3)?));
-        let mut reclaim = Reclaim::default();
-        sweep(&mut reclaim, &door);
+        sweep(&mut Reclaim::default(), &door, 1);
         let free: Vec<bool> =
             (0..CELLS).filter_map(|index| door.state(index)).map(|state| is_free(state.load_relaxed())).collect();
         assert_eq!(free, [true, false, true, true, true, true, true, true]);
@@ -108,19 +116,21 @@ mod tests {
     }
 
     #[test]
-    fn who_sits_on_a_cell_too_long_loses_it_but_not_who_waits_for_us() -> Result<(), Box<dyn std::error::Error>> {
+    fn who_sits_on_a_cell_too_long_loses_it_and_who_waits_for_us_has_longer() -> Result<(), Box<dyn std::error::Error>>
+    {
         let door = door()?;
         let cell = |index| door.state(index).ok_or("no cell");
         Claim::take(cell(0)?, std::process::id()).ok_or("not free")?;
         let mut claim = Claim::take(cell(1)?, std::process::id()).ok_or("not free")?;
         assert!(claim.ask(cell(1)?));
         let mut reclaim = Reclaim::default();
-        sweep(&mut reclaim, &door);
-        for seen in &mut reclaim.seen {
-            seen.since = seen.since.saturating_sub(PATIENCE_NS + 1);
-        }
-        sweep(&mut reclaim, &door);
-        assert!(is_free(cell(0)?.load_relaxed()) && !is_free(cell(1)?.load_relaxed()));
+        sweep(&mut reclaim, &door, 1);
+        sweep(&mut reclaim, &door, 1 + PATIENCE_NS);
+        assert!(in_use(&door, 0) && in_use(&door, 1));
+        sweep(&mut reclaim, &door, 2 + PATIENCE_NS);
+        assert!(!in_use(&door, 0) && in_use(&door, 1));
+        sweep(&mut reclaim, &door, 2 + REQUEST_PATIENCE_NS);
+        assert!(!in_use(&door, 1));
         Ok(())
     }
 }
