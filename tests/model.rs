@@ -163,7 +163,7 @@ fn pages_are_torn() -> Outcome {
 }
 
 #[test]
-#[cfg_attr(debug_assertions, ignore = "large: run it with --release")]
+#[ignore = "minutes each: run it with --release -- --ignored"]
 fn a_page_is_torn_and_a_process_dies() -> Outcome {
     let budget = Budget { torn: 1, crash: 1, ..Budget::default() };
     explore(Configuration { schedules: TWO, ..configuration("a torn page, a crash", 700_000, budget) })
@@ -179,8 +179,15 @@ fn a_partner_leaves() -> Outcome {
 #[test]
 #[cfg_attr(debug_assertions, ignore = "large: run it with --release")]
 fn a_stranger_lacks_the_key() -> Outcome {
+    let budget = Budget { dial: 1, letter: 1, ..Budget::default() };
+    explore(Configuration { key: true, ..configuration("key, a stranger that writes", 10_000, budget) })
+}
+
+#[test]
+#[ignore = "minutes each: run it with --release -- --ignored"]
+fn a_stranger_writes_twice() -> Outcome {
     let budget = Budget { dial: 1, letter: 2, ..Budget::default() };
-    explore(Configuration { key: true, ..configuration("key, a stranger that writes twice", 90_000, budget) })
+    explore(Configuration { key: true, ..configuration("key, a stranger that writes twice", 900_000, budget) })
 }
 
 #[test]

@@ -71,7 +71,7 @@ pub(crate) enum Forgery {
     FalseProof,
     /// Something captured, as it is.
     Replay(usize),
-    /// A captured greeting, made to name the current words.
+    /// A captured greeting, made to name the current words; or what a node itself confirmed, in its partner's name.
     Patched(usize),
 }
 
@@ -201,9 +201,9 @@ fn mailbox_faults(world: &World, side: Side, slot: LinkSlot, mut add: impl FnMut
             add(!write.lies_in(&link.mailbox), Fault::Repeat(slot, number));
         }
     }
-    if budget.letter > 0 && link.stranger {
+    let key = world.node(side).handshake.parties().key.is_some();
+    if budget.letter > 0 && (link.stranger || key) {
         // Where there is no key, whoever makes up a greeting is the partner for all anybody knows: only repetition is a fault there.
-        let key = world.node(side).handshake.parties().key.is_some();
         add(key, Fault::StrangerWrites(slot, Forgery::Bare));
         add(key, Fault::StrangerWrites(slot, Forgery::FalseProof));
         for (number, captured) in world.captured.iter().enumerate() {

@@ -5,7 +5,8 @@ use crate::stranger::{capture, forge};
 use crate::world::{Accepted, Captured, Dialled, Operation, Page, Side, World, Write, incarnation};
 use handfast::fabric::LinkSlot;
 use handfast::handshake::{Action as Step, EndReason, Handshake, Phase};
-use handfast::page::{Incarnation, mailbox, status};
+use handfast::page::mailbox::{self, Confirmation};
+use handfast::page::{Incarnation, status};
 
 /// Starts a process.
 pub(crate) type Start<'a> = &'a dyn Fn(Side, Incarnation) -> Handshake;
@@ -108,7 +109,7 @@ pub(crate) fn crash(start: Start<'_>, world: &mut World, side: Side) {
     }
     lose_link(world, side);
     let node = world.node_mut(side);
-    node.published = None;
+    (node.published, node.said) = (None, None);
     node.lives += 1;
     node.handshake = start(side, Incarnation(incarnation(side, node.lives)));
 }
@@ -166,6 +167,14 @@ fn write_of(world: &World, side: Side) -> Option<Write> {
     }
 }
 
+/// Keeps what a node says, for the stranger and for the properties.
+fn note(world: &mut World, side: Side, write: &Write) {
+    capture(world, Captured::Letter { from: side, write: write.clone() });
+    if let Write::Confirmation(bytes) = write {
+        world.node_mut(side).said = Confirmation::decode(bytes).ok().map(|confirmation| confirmation.session);
+    }
+}
+
 /// The accepting end of the link that `side` dialled.
 fn far_end(world: &mut World, side: Side) -> Option<&mut Accepted> {
     let slot = world.node(side).dialled.as_ref()?.slot;
@@ -175,7 +184,7 @@ fn far_end(world: &mut World, side: Side) -> Option<&mut Accepted> {
 /// A WRITE is posted, and may land at any time after the link has failed at this end.
 fn post_late(world: &mut World, side: Side) {
     let Some(write) = write_of(world, side) else { return };
-    capture(world, Captured::Letter { from: side, write: write.clone() });
+    note(world, side, &write);
     world.node_mut(side).handshake.posted();
     if let Some(link) = far_end(world, side) {
         link.late = Some(write);
@@ -191,7 +200,7 @@ fn execute(world: &mut World, side: Side, answer: impl FnOnce(Box<Page>) -> Box<
         node.operation = Some(Operation::Read { bytes, alive });
         return node.handshake.posted();
     };
-    capture(world, Captured::Letter { from: side, write: write.clone() });
+    note(world, side, &write);
     let may_repeat = world.budget.repeat > 0;
     if let Some(link) = far_end(world, side) {
         write.land(&mut link.mailbox);

@@ -2,8 +2,8 @@
 
 use crate::action::Forgery;
 use crate::world::{Captured, Side, World, Write, hash_of};
-use handfast::page::mailbox::Greeting;
-use handfast::page::{Attempt, Proof};
+use handfast::page::mailbox::{Confirmation, Greeting};
+use handfast::page::{Attempt, Proof, Word};
 use std::sync::Arc;
 
 /// Keeps what went over the wire, for as long as any use of it may still be made.
@@ -33,6 +33,12 @@ pub(crate) fn forge(world: &World, side: Side, forgery: Forgery) -> Option<Write
             Captured::Letter { write: Write::Greeting(bytes), .. } => {
                 let greeting = current(world, side, Greeting::decode(bytes).ok()?);
                 Some(Write::Greeting(greeting.encode()))
+            }
+            // The name of a session is no secret: it can be computed from what both publish.
+            Captured::Letter { from, write: Write::Confirmation(bytes) } if *from == side => {
+                let own = Confirmation::decode(bytes).ok()?;
+                let Word { incarnation, attempt, .. } = world.node(1 - side).handshake.own();
+                Some(Write::Confirmation(Confirmation { incarnation, attempt, ..own }.encode()))
             }
             _ => None,
         },

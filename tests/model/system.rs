@@ -15,7 +15,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Configuration {
     pub name: &'static str,
-    /// Both nodes have the key.
+    /// Both nodes have the key. A stranger then writes into the mailboxes of others' links too: their keys can be guessed.
     pub key: bool,
     pub budget: Budget,
     /// Publishing is a step of its own.
@@ -139,6 +139,7 @@ impl Model for System {
                 slots,
                 published: None,
                 checked: 0,
+                said: None,
             })
         };
         let mut world =
@@ -174,6 +175,9 @@ impl Model for System {
             Property::always("freshness", |_, world: &World| (0..2).all(|side| is_fresh(world.node(side)))),
             Property::always("no session with anybody else", |system, world| {
                 (0..2).all(|side| is_with_the_partner(system, world, side))
+            }),
+            Property::always("no session that the partner did not confirm", |_, world| {
+                (0..2).all(|side| is_confirmed(world, side))
             }),
             Property::always("every change of the status is told", |_, world: &World| world.marks & World::UNTOLD == 0),
             Property::always("one greeting counts at most", |_, world: &World| {
@@ -265,6 +269,13 @@ fn is_with_the_partner(system: &System, world: &World, side: Side) -> bool {
     let link = node.link(established.slot).is_some_and(|link| strangers_may || !link.stranger);
     let own = node.handshake.own() == established.own;
     real && same_nonce && link && own
+}
+
+/// The partner has really said the session's name, unless its word is another by now.
+fn is_confirmed(world: &World, side: Side) -> bool {
+    let partner = world.node(1 - side);
+    let confirmed = |id, word| partner.handshake.own() != word || partner.said == Some(id);
+    world.node(side).established().is_none_or(|established| confirmed(established.id, established.partner))
 }
 
 /// What a node publishes about the links that it accepted.

@@ -2,6 +2,7 @@
 
 use handfast::fabric::{LINK_SLOTS, LinkSlot};
 use handfast::handshake::{Established, Handshake, Phase};
+use handfast::page::SessionId;
 use handfast::page::mailbox::{self, CONFIRMATION_BYTES, CONFIRMATION_OFFSET, GREETING_BYTES};
 use handfast::page::status::{self, ACK_OFFSET, CORE_OFFSET, Core};
 use std::fmt;
@@ -101,6 +102,8 @@ pub(crate) struct Node {
     pub published: Option<Box<Page>>,
     /// The incarnation that ran at the partner when the READ of step 3 was carried out.
     pub checked: u64,
+    /// The session it confirmed last.
+    pub said: Option<SessionId>,
 }
 
 impl Node {
