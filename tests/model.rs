@@ -93,14 +93,14 @@ fn nothing_goes_wrong() -> Outcome {
 }
 
 #[test]
-#[cfg_attr(debug_assertions, ignore = "large: run it with --release")]
+#[cfg_attr(not(optimised), ignore = "large: run it optimised")]
 fn a_process_dies() -> Outcome {
     let budget = Budget { crash: 1, ..Budget::default() };
     explore(Configuration { ..configuration("a crash", 90_000, budget) })
 }
 
 #[test]
-#[cfg_attr(debug_assertions, ignore = "large: run it with --release")]
+#[cfg_attr(not(optimised), ignore = "large: run it optimised")]
 fn a_process_dies_while_its_status_lags() -> Outcome {
     let budget = Budget { crash: 1, ..Budget::default() };
     explore(Configuration {
@@ -111,14 +111,14 @@ fn a_process_dies_while_its_status_lags() -> Outcome {
 }
 
 #[test]
-#[cfg_attr(debug_assertions, ignore = "large: run it with --release")]
+#[cfg_attr(not(optimised), ignore = "large: run it optimised")]
 fn a_link_fails() -> Outcome {
     let budget = Budget { cut: 1, ..Budget::default() };
     explore(Configuration { ..configuration("a failed link", 90_000, budget) })
 }
 
 #[test]
-#[cfg_attr(debug_assertions, ignore = "large: run it with --release")]
+#[cfg_attr(not(optimised), ignore = "large: run it optimised")]
 fn a_link_fails_while_the_status_lags() -> Outcome {
     let budget = Budget { cut: 1, ..Budget::default() };
     explore(Configuration {
@@ -129,28 +129,28 @@ fn a_link_fails_while_the_status_lags() -> Outcome {
 }
 
 #[test]
-#[cfg_attr(debug_assertions, ignore = "large: run it with --release")]
+#[cfg_attr(not(optimised), ignore = "large: run it optimised")]
 fn an_accepted_link_is_lost() -> Outcome {
     let budget = Budget { drop: 2, ..Budget::default() };
     explore(Configuration { ..configuration("two lost accepted links", 150_000, budget) })
 }
 
 #[test]
-#[cfg_attr(debug_assertions, ignore = "large: run it with --release")]
+#[cfg_attr(not(optimised), ignore = "large: run it optimised")]
 fn a_session_is_ended() -> Outcome {
     let budget = Budget { end: 2, ..Budget::default() };
     explore(Configuration { ..configuration("two sessions ended", 45_000, budget) })
 }
 
 #[test]
-#[cfg_attr(debug_assertions, ignore = "large: run it with --release")]
+#[cfg_attr(not(optimised), ignore = "large: run it optimised")]
 fn an_old_write_is_repeated() -> Outcome {
     let budget = Budget { repeat: 2, end: 1, ..Budget::default() };
     explore(Configuration { ..configuration("an ended session, two repeated WRITEs", 110_000, budget) })
 }
 
 #[test]
-#[cfg_attr(debug_assertions, ignore = "large: run it with --release")]
+#[cfg_attr(not(optimised), ignore = "large: run it optimised")]
 fn an_old_write_is_repeated_after_a_link_failed() -> Outcome {
     let budget = Budget { repeat: 1, cut: 1, ..Budget::default() };
     explore(Configuration { schedules: TWO, ..configuration("a failed link, a repeated WRITE", 300_000, budget) })
@@ -170,14 +170,14 @@ fn a_page_is_torn_and_a_process_dies() -> Outcome {
 }
 
 #[test]
-#[cfg_attr(debug_assertions, ignore = "large: run it with --release")]
+#[cfg_attr(not(optimised), ignore = "large: run it optimised")]
 fn a_partner_leaves() -> Outcome {
     let budget = Budget { leave: 1, drop: 1, ..Budget::default() };
     explore(Configuration { ..configuration("a leave, a lost accepted link", 70_000, budget) })
 }
 
 #[test]
-#[cfg_attr(debug_assertions, ignore = "large: run it with --release")]
+#[cfg_attr(not(optimised), ignore = "large: run it optimised")]
 fn a_stranger_lacks_the_key() -> Outcome {
     let budget = Budget { dial: 1, letter: 1, ..Budget::default() };
     explore(Configuration { key: true, ..configuration("key, a stranger that writes", 10_000, budget) })
@@ -201,14 +201,14 @@ fn strangers_take_the_slots() -> Outcome {
 }
 
 #[test]
-#[cfg_attr(debug_assertions, ignore = "large: run it with --release")]
+#[cfg_attr(not(optimised), ignore = "large: run it optimised")]
 fn a_stranger_repeats_greetings_where_there_is_no_key() -> Outcome {
     let budget = Budget { dial: 1, letter: 2, ..Budget::default() };
     explore(Configuration { schedules: TWO, ..configuration("no key, a stranger that repeats twice", 180_000, budget) })
 }
 
 #[test]
-#[cfg_attr(debug_assertions, ignore = "large: run it with --release")]
+#[cfg_attr(not(optimised), ignore = "large: run it optimised")]
 fn an_impostor_answers_with_old_pages() -> Outcome {
     let budget = Budget { old_page: 2, end: 1, ..Budget::default() };
     explore(Configuration { key: true, ..configuration("key, two old pages, an ended session", 300_000, budget) })

@@ -1,18 +1,21 @@
 //! A wired port: the initiator's own CPU carries each operation out when it is posted.
 //!
+//! What happens when it is polled, and how it ends, is in `progress`.
+//!
 //! Imports `queue`, `receives`, `wire`, `remote`. The hot path: no allocation, no lock, no system call; the clock is read only while a
 //! message waits for the other side's receive.
 //!
 //! A port's own state word is the one thing others may end it by ([`Domain::revoke`](crate::fabric::Domain::revoke)): it is looked at in
 //! every call. The partner's is looked at before a completion is handed out as good.
 
+mod progress;
+
 use super::pending::{Place, Slots};
 use super::queue::SendQueue;
-use super::receives::{Receives, Taken};
+use super::receives::Receives;
 use super::remote::ShmRemote;
-use super::table::{PortWords, phase};
+use super::table::PortWords;
 use super::wire::{Atomic, Waiting, WaitingQueue, Wire};
-use super::words::Word;
 use crate::fabric::{
     Completion, Operation, Port, PortLimits, PortOptions, PortState, PostError, Refused, WorkCompletionStatus,
     WorkRequest,
@@ -20,7 +23,6 @@ use crate::fabric::{
 use crate::memory::Buffer;
 use std::cell::Cell;
 use std::marker::PhantomData;
-use std::sync::atomic::{Ordering, compiler_fence};
 
 /// Longest inline WRITE, bytes.
 pub(crate) const INLINE_BYTES_MAX: usize = 256;
@@ -153,110 +155,6 @@ impl ShmPort {
     fn wait(&mut self, request: WorkRequest, waiting: Waiting, bytes: usize, buffer: Option<Buffer>) {
         self.queue.push_waiting(request, waiting.operation(), bytes as u32, buffer);
         self.waiting.push(waiting);
-    }
-
-    /// The oldest operation not carried out ended badly: the port is in error.
-    #[cold]
-    fn fail(&mut self, status: WorkCompletionStatus) {
-        self.queue.fail(status);
-        self.go_down();
-    }
-
-    /// Ends the port: what was not carried out is flushed.
-    #[cold]
-    fn go_down(&mut self) {
-        if self.own.is_ready() {
-            self.own.become_phase(phase::CLOSED);
-        }
-        self.down = true;
-        self.queue.flush();
-        self.waiting.clear();
-    }
-
-    /// The partner's port ended (or was fenced): what was not handed out yet may or may not have been taken.
-    #[cold]
-    fn partner_ended(&mut self) {
-        self.disowned = true;
-        let fenced = self.peer.state.load_relaxed() == self.peer.number() << 8 | phase::FENCED;
-        self.queue.disown(if fenced { WorkCompletionStatus::Fenced } else { WorkCompletionStatus::RetryExceeded });
-        self.go_down();
-    }
-
-    /// Carries out what waited, as far as the other side posted receives.
-    #[cold]
-    fn progress(&mut self) {
-        if !self.peer.is_ready() {
-            return self.partner_ended();
-        }
-        while let Some(waiting) = self.waiting.pop() {
-            let mut buffer = self.queue.take_buffer();
-            let fits = buffer.as_ref().is_none_or(|buffer| buffer.domain() == self.domain);
-            let place = self.queue.place_of_executed();
-            let outcome = if fits {
-                self.wire.carry_out(&waiting, buffer.as_mut(), self.waiting.inline(place))
-            } else {
-                Some(WorkCompletionStatus::LocalProtection)
-            };
-            self.queue.return_buffer(buffer);
-            match outcome {
-                Some(WorkCompletionStatus::Success) => {
-                    self.waiting.moved();
-                    self.queue.done();
-                }
-                Some(status) => return self.fail(status),
-                None => {
-                    self.waiting.push_front(waiting);
-                    if self.waiting.is_overdue() {
-                        self.fail(WorkCompletionStatus::ReceiverNotReady);
-                    }
-                    return;
-                }
-            }
-        }
-    }
-
-    #[inline]
-    fn poll_sends(&mut self, completions: &mut [Completion]) -> usize {
-        if !self.queue.has_ready() {
-            return 0;
-        }
-        // What was posted is stored by now as far as the compiler goes; a partner that sets its fence makes the machine agree
-        // (membarrier) before it trusts its memory, so this load is late enough.
-        compiler_fence(Ordering::SeqCst);
-        if !self.disowned && !self.peer.is_ready() {
-            self.partner_ended();
-        }
-        self.queue.pop(completions)
-    }
-
-    #[inline]
-    fn poll_receives(&mut self, completions: &mut [Completion]) -> usize {
-        let mut count = 0;
-        for completion in completions {
-            if self.receives.is_idle() {
-                break;
-            }
-            if self.down {
-                self.receives.flush_one(completion);
-            } else {
-                match self.receives.take(completion) {
-                    Taken::Nothing if self.peer.is_ready() => break,
-                    // What it sent before it ended has arrived by now, if at all: look once more, then give up.
-                    Taken::Nothing => match self.receives.take(completion) {
-                        Taken::Good => {}
-                        Taken::Bad => self.go_down(),
-                        Taken::Nothing => {
-                            self.partner_ended();
-                            self.receives.flush_one(completion);
-                        }
-                    },
-                    Taken::Good => {}
-                    Taken::Bad => self.go_down(),
-                }
-            }
-            count += 1;
-        }
-        count
     }
 }
 
