@@ -29,8 +29,11 @@ struct End {
     line: Option<Buffer>,
 }
 
+/// Both ends of a port, and the managers that keep its session.
+type Pair = ([End; 2], Vec<ClusterManager<Shm>>);
+
 /// Two nodes that are ready, and what keeps them so.
-fn pair() -> Result<([End; 2], Vec<ClusterManager<Shm>>), Box<dyn Error>> {
+fn pair() -> Result<Pair, Box<dyn Error>> {
     let run = std::process::id();
     let address = |port| format!("shm://handfast-bench-{run}:{port}").parse();
     let (mut nodes, mut sessions) = (Vec::new(), Vec::new());
