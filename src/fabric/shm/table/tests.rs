@@ -1,3 +1,5 @@
+//! Tables as owner and partner see them: rows and ports come, go and are not taken for their successors.
+
 use super::*;
 
 fn opened(table: &Table) -> Result<ForeignTable, String> {
