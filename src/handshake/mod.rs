@@ -3,8 +3,8 @@
 //! No clock, no I/O, no allocation, fixed size, no recursion. Inputs are completions and copied-out page bytes; outputs are the
 //! operation to post next and the bytes to publish. Imports `page` alone (and the number of link slots).
 //!
-//! One [`Handshake`] is one node: the four steps it drives on the link it dialled ([`dialled`]), its answers to the links it
-//! accepted ([`accepted`]), and what both together make: a session.
+//! One [`Handshake`] is one node: the four steps it drives on the link it dialled (`dialled`), its answers to the links it
+//! accepted (`accepted`), and what both together make: a session.
 //!
 //! ```
 //! use handfast::handshake::{Action, Handshake, Parties};
