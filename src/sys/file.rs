@@ -46,6 +46,17 @@ pub(crate) fn seals_of(file: &File) -> Result<i32, Errno> {
     checked(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GET_SEALS) })
 }
 
+/// Makes calls on a descriptor that a C library keeps open return EAGAIN where they would wait.
+#[cfg(feature = "verbs")]
+pub(crate) fn set_nonblocking(descriptor: std::os::fd::RawFd) -> Result<(), Errno> {
+    // SAFETY:
+    // - live: the call takes no pointer; a closed descriptor is an error.
+    let flags = checked(unsafe { libc::fcntl(descriptor, libc::F_GETFL) })?;
+    // SAFETY:
+    // - live: the call takes no pointer; a closed descriptor is an error.
+    checked(unsafe { libc::fcntl(descriptor, libc::F_SETFL, flags | libc::O_NONBLOCK) }).map(|_| ())
+}
+
 /// Reserves the file's first `bytes` bytes, growing it where it is shorter: a full file system is an error here and not a SIGBUS later.
 pub(crate) fn reserve(file: &File, bytes: u64) -> Result<(), Errno> {
     let length = libc::off_t::try_from(bytes).map_err(|_| Errno::new(libc::EFBIG))?;

@@ -9,6 +9,8 @@ pub(crate) mod file;
 pub(crate) mod memory;
 pub(crate) mod process;
 pub(crate) mod random;
+#[cfg(feature = "verbs")]
+pub(crate) mod verbs;
 
 pub use errno::Errno;
 
