@@ -41,6 +41,8 @@ pub enum WorkCompletionStatus {
     RemoteInvalidRequest,
     /// Wrong key, range, right or domain (`IBV_WC_REM_ACCESS_ERR`).
     RemoteAccess,
+    /// The other side could not carry it out: on some devices, a message longer than its receive (`IBV_WC_REM_OP_ERR`).
+    RemoteOperation,
     /// The other side no longer answers (`IBV_WC_RETRY_EXC_ERR`).
     RetryExceeded,
     /// The other side posted no receive in time (`IBV_WC_RNR_RETRY_EXC_ERR`).
@@ -62,6 +64,7 @@ impl fmt::Display for WorkCompletionStatus {
                 "refused by the partner: misaligned atomic or message too long (IBV_WC_REM_INV_REQ_ERR)"
             }
             Self::RemoteAccess => "refused by the partner: wrong key, range, right or domain (IBV_WC_REM_ACCESS_ERR)",
+            Self::RemoteOperation => "the partner could not carry it out (IBV_WC_REM_OP_ERR)",
             Self::RetryExceeded => "the partner no longer answers (IBV_WC_RETRY_EXC_ERR)",
             Self::ReceiverNotReady => "the partner posted no receive in time (IBV_WC_RNR_RETRY_EXC_ERR)",
             Self::Fenced => "fenced by the partner",

@@ -5,7 +5,7 @@ use super::failure::device_error;
 use super::greeting::Answer;
 use super::options::VerbsOptions;
 use super::queue::SharedQueue;
-use super::route::{self, READS_MAX, Rights};
+use super::route::{self, READS_MAX, Reads};
 use super::watch::{self, Watch};
 use crate::fabric::{AccessFlags, FabricError, LinkSlot, RemoteDescriptor};
 use crate::memory::Region;
@@ -97,14 +97,14 @@ impl Accepted {
         let device_reads = self.id.context().and_then(|context| context.attributes().ok());
         let most = device_reads.map_or(1, |attributes| attributes.read_atomic_responder_max).min(READS_MAX);
         let serves = initiator_depth.clamp(1, most.max(1));
-        route::initialise(&self.id, pair, access)?;
+        route::initialise(&self.id, pair, access).map_err(gave_up)?;
         // SAFETY:
         // - live: the queue pair is ours, and destroyed by our drop alone.
         // - device: the receive has no memory.
         // - thread: `&mut self`; nobody else posts to it.
         unsafe { pair.post_receive(TRIPWIRE, std::ptr::null_mut(), 0, 0) }
             .map_err(|errno| device_error("posting the tripwire of a link", &device, errno))?;
-        route::connect(&self.id, pair, Rights { access, serves, reads: 1 }, options, gid)?;
+        route::connect(&self.id, pair, Reads { serves, makes: 1 }, options, gid).map_err(gave_up)?;
         let private_data = answer.encode();
         let parameters = ConnectParameters {
             private_data: &private_data,
@@ -112,10 +112,7 @@ impl Accepted {
             initiator_depth: 1,
             queue_pair: pair.number(),
         };
-        self.id.accept(&parameters).map_err(|errno| FabricError::LinkLost {
-            address: "the dialling side".to_owned(),
-            detail: format!("it had given up by the time it was accepted: {errno}"),
-        })
+        self.id.accept(&parameters).map_err(|errno| gave_up(device_error("accepting a link", &device, errno)))
     }
 
     pub(super) fn key(&self) -> IdKey {
@@ -153,6 +150,17 @@ impl Drop for Accepted {
         let _ = self.queue.destroy();
         // The other side is told; that it may be gone is why we are here, more often than not.
         let _ = self.id.disconnect();
+    }
+}
+
+/// librdmacm knows no connection any more: the other side has given up. What it says of that is EINVAL.
+fn gave_up(error: FabricError) -> FabricError {
+    match error {
+        FabricError::Device { errno, .. } if errno.number() == libc::EINVAL => FabricError::LinkLost {
+            address: "the dialling side".to_owned(),
+            detail: "it had given up by the time it was accepted".to_owned(),
+        },
+        error => error,
     }
 }
 

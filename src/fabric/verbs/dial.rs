@@ -9,7 +9,7 @@ use super::options::VerbsOptions;
 use super::port::VerbsPort;
 use super::queue::SharedQueue;
 use super::remote::VerbsRemote;
-use super::route::{self, READS_MAX, Rights, Route};
+use super::route::{self, READS_MAX, Reads, Route};
 use crate::fabric::{Address, Dial, DialPurpose, FabricError, Link, PortLimits};
 use crate::sys::verbs::{
     Access, CmEvent, CmEventKind, CmId, CompletionQueue, ConnectParameters, EventChannel, ProtectionDomain,
@@ -161,8 +161,8 @@ impl VerbsDial {
         let (Some(ends), id) = (self.ends.take(), self.id()?) else {
             return Err(self.absent(": it answered before it was asked"));
         };
-        let rights = Rights { access: Access::NONE, serves: 1, reads: READS_MAX };
-        let path = route::connect(id, ends.queue.pair(), rights, &self.options, self.gid)?;
+        let reads = Reads { serves: 1, makes: READS_MAX };
+        let path = route::connect(id, ends.queue.pair(), reads, &self.options, self.gid)?;
         id.establish().map_err(|errno| device_error("confirming a link", &ends.queue.pair().device(), errno))?;
         let context = ends.protection.context();
         let route = Route::new(context, path, self.gid, &self.to.to_string())?;

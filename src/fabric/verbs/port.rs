@@ -98,6 +98,7 @@ impl VerbsPort {
         let bytes = buffer.len() as u32;
         let number = self.sends.next();
         let signalled = request.signalled || self.sends.is_last();
+        let action = if buffer.domain() == self.domain { action } else { strangers(action, bytes) };
         self.sends.push(request.id, operation, bytes, Some(buffer));
         if let Err(reason) = self.hand_over(number, signalled, action, data) {
             let buffer = self.sends.undo();
@@ -170,8 +171,14 @@ impl VerbsPort {
         let queue = if is_send { &mut self.sends } else { &mut self.receives };
         let local = [status::IBV_WC_LOC_PROT_ERR, status::IBV_WC_LOC_QP_OP_ERR, status::IBV_WC_LOC_ACCESS_ERR];
         // A device may blame the request or its buffer; the cause is the same.
-        if local.contains(&code) && queue.domain(number).is_some_and(|domain| domain != self.domain) {
-            named = WorkCompletionStatus::LocalProtection;
+        if local.contains(&code) {
+            let foreign = queue.domain(number).is_some_and(|domain| domain != self.domain);
+            match (foreign, is_send) {
+                (true, _) => named = WorkCompletionStatus::LocalProtection,
+                // rxe's word for a message longer than the receive.
+                (false, false) => named = WorkCompletionStatus::LocalLength,
+                (false, true) => {}
+            }
         }
         if is_send && code == status::IBV_WC_WR_FLUSH_ERR && self.wait.blames(queue.operation(number)) {
             named = WorkCompletionStatus::ReceiverNotReady;
@@ -251,6 +258,13 @@ impl VerbsPort {
     }
 }
 
+/// What is posted with a buffer of another protection domain. The device must refuse it before the other side hears of it; a READ or an atomic it would refuse only
+/// when the answer is there, so they go as WRITEs.
+#[cold]
+fn strangers(action: Action, bytes: u32) -> Action {
+    if bytes == 0 { action } else { Action::Write(Place { address: 0, key: 0 }) }
+}
+
 /// By its key.
 #[inline(always)]
 fn registered(buffer: &Buffer, length: u32) -> Data {
@@ -266,6 +280,7 @@ fn name_of(code: u32) -> WorkCompletionStatus {
         status::IBV_WC_WR_FLUSH_ERR => WorkCompletionStatus::Flushed,
         status::IBV_WC_REM_INV_REQ_ERR => WorkCompletionStatus::RemoteInvalidRequest,
         status::IBV_WC_REM_ACCESS_ERR => WorkCompletionStatus::RemoteAccess,
+        status::IBV_WC_REM_OP_ERR => WorkCompletionStatus::RemoteOperation,
         status::IBV_WC_RETRY_EXC_ERR => WorkCompletionStatus::RetryExceeded,
         status::IBV_WC_RNR_RETRY_EXC_ERR => WorkCompletionStatus::ReceiverNotReady,
         other => WorkCompletionStatus::Other(other),

@@ -27,11 +27,6 @@ impl SharedQueue {
         self.failed.load(Ordering::Relaxed)
     }
 
-    /// Notes that it can no longer be used.
-    pub(super) fn note_failure(&self) {
-        self.failed.store(true, Ordering::Relaxed);
-    }
-
     /// Ends it: first the other side's rights, which tells it at once by a refusal, then ERR, which flushes what is outstanding. Enters the kernel.
     pub(super) fn end(&self) {
         let first = !self.failed.swap(true, Ordering::Relaxed);

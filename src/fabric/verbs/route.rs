@@ -28,15 +28,13 @@ pub(super) struct Route {
     pub(super) transfer_bytes_max: u32,
 }
 
-/// What the queue pair of a link may do and is granted.
+/// How many READs at once the queue pair of a link serves and makes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Rights {
-    /// What the other side may do.
-    pub(super) access: Access,
-    /// READs of the other side served at once.
+pub(super) struct Reads {
+    /// Of the other side.
     pub(super) serves: u8,
-    /// READs of our own under way at once.
-    pub(super) reads: u8,
+    /// Of our own.
+    pub(super) makes: u8,
 }
 
 /// Moves the queue pair of a link up to INIT.
@@ -51,13 +49,13 @@ pub(super) fn initialise(id: &CmId, pair: &QueuePair, access: Access) -> Result<
 pub(super) fn connect(
     id: &CmId,
     pair: &QueuePair,
-    rights: Rights,
+    reads: Reads,
     options: &VerbsOptions,
     gid: Option<u8>,
 ) -> Result<Path, FabricError> {
     let failed = |errno| device_error("connecting the queue pair of a link (RTR, RTS)", &pair.device(), errno);
     let mut change = id.attributes(State::ReadyToReceive).map_err(failed)?;
-    change.responder(rights.serves, RECEIVER_NOT_READY_TIMER);
+    change.responder(reads.serves, RECEIVER_NOT_READY_TIMER);
     change.set_traffic_class(options.traffic_class);
     if let Some(gid) = gid {
         change.set_gid_index(gid);
@@ -65,8 +63,8 @@ pub(super) fn connect(
     let path = change.path();
     pair.modify(change).map_err(failed)?;
     let mut change = id.attributes(State::ReadyToSend).map_err(failed)?;
-    let reads = rights.reads.min(change.initiator_depth()).max(1);
-    change.requester(reads, options.ack_timeout_exponent, options.retry_count, 7);
+    let depth = reads.makes.min(change.initiator_depth()).max(1);
+    change.requester(depth, options.ack_timeout_exponent, options.retry_count, 7);
     pair.modify(change).map_err(failed)?;
     Ok(path)
 }

@@ -94,8 +94,8 @@ impl Watch {
                 tracing::error!(device, "a completion queue overran or failed (IBV_EVENT_CQ_ERR)");
             }
             // The queue pair is in ERR by now: its completions or its tripwire tell its owner.
-            AsyncKind::QueuePair(_) => tracing::warn!(device, number, "a queue pair reported an error"),
-            AsyncKind::Other(_) => tracing::debug!(device, number, "event of the device"),
+            AsyncKind::QueuePair => tracing::warn!(device, number, "a queue pair reported an error"),
+            AsyncKind::Other => tracing::debug!(device, number, "event of the device"),
         }
     }
 }

@@ -15,12 +15,12 @@ pub(crate) enum AsyncKind {
     PortDown(u8),
     /// A port is up.
     PortUp(u8),
-    /// A queue pair (by its address in this process) cannot go on.
-    QueuePair(usize),
+    /// A queue pair cannot go on.
+    QueuePair,
     /// A completion queue overran, or its device failed.
     CompletionQueue,
-    /// Anything else, by number.
-    Other(u32),
+    /// Anything else.
+    Other,
 }
 
 /// One event, with its name in C.
@@ -79,10 +79,10 @@ fn kind(number: u32, element: usize) -> AsyncKind {
         || is(ibv_event_type::IBV_EVENT_QP_REQ_ERR)
         || is(ibv_event_type::IBV_EVENT_QP_ACCESS_ERR)
     {
-        AsyncKind::QueuePair(element)
+        AsyncKind::QueuePair
     } else if is(ibv_event_type::IBV_EVENT_CQ_ERR) {
         AsyncKind::CompletionQueue
     } else {
-        AsyncKind::Other(number)
+        AsyncKind::Other
     }
 }

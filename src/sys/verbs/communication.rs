@@ -18,7 +18,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 /// The longest private data any message of the protocol brings, bytes.
-pub(crate) const PRIVATE_DATA_MAX: usize = 196;
+const PRIVATE_DATA_MAX: usize = 196;
 
 /// Where events arrive.
 #[derive(Debug)]
@@ -51,7 +51,8 @@ pub(crate) enum CmEventKind {
     DeviceRemoval,
     /// The time in which the connection's old packets might still arrive is over.
     TimeWaitExit,
-    Other(u32),
+    /// Anything else, by number.
+    Other(#[expect(dead_code, reason = "for the log")] u32),
 }
 
 /// An event, copied out and acknowledged.
@@ -64,8 +65,6 @@ pub(crate) struct CmEvent {
     /// READs at once that the other side wants us to serve.
     pub(crate) responder_resources: u8,
     private: ([u8; PRIVATE_DATA_MAX], usize),
-    /// The other side's queue-pair number.
-    pub(crate) queue_pair: u32,
 }
 
 impl CmEvent {
@@ -144,7 +143,6 @@ impl EventChannel {
             status: event.status,
             responder_resources: parameters.responder_resources,
             private,
-            queue_pair: parameters.qp_num,
         }
     }
 

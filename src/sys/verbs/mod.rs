@@ -17,9 +17,9 @@ mod domain;
 mod posting;
 mod queue_pair;
 
-pub(crate) use asynchronous::{AsyncEvent, AsyncKind};
+pub(crate) use asynchronous::AsyncKind;
 pub(crate) use attributes::{Attributes, Path, State};
-pub(crate) use communication::{CmEvent, CmEventKind, CmId, ConnectParameters, EventChannel, IdKey, PRIVATE_DATA_MAX};
+pub(crate) use communication::{CmEvent, CmEventKind, CmId, ConnectParameters, EventChannel, IdKey};
 pub(crate) use completion::{CompletionQueue, WorkCompletion, status};
 pub(crate) use context::Context;
 pub(crate) use device::{DeviceAttributes, Gid, GidKind, OpenDevice, PortAttributes, open_devices};

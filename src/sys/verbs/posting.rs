@@ -45,7 +45,9 @@ pub(super) unsafe fn add_extended(queue: *mut ibv_qp_ex, id: u64, signalled: boo
     // - thread: by the caller's word nobody else builds requests here.
     let fields = unsafe { &mut *queue };
     fields.wr_id = id;
-    fields.wr_flags = if signalled { ibv_send_flags::IBV_SEND_SIGNALED.0 } else { 0 };
+    // The extended API has a call of its own for inline data, and rxe wants the flag besides.
+    let inline = if matches!(data, Data::Inline { .. }) { ibv_send_flags::IBV_SEND_INLINE.0 } else { 0 };
+    fields.wr_flags = inline | if signalled { ibv_send_flags::IBV_SEND_SIGNALED.0 } else { 0 };
     match action {
         // SAFETY:
         // - live: by the caller's word, as for all below.

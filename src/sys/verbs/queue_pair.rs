@@ -107,11 +107,6 @@ impl QueuePair {
         self.extended.is_some()
     }
 
-    /// What asynchronous events name it by.
-    pub(crate) fn event_key(&self) -> usize {
-        self.raw.load(Ordering::Relaxed) as usize
-    }
-
     /// Changes its state and attributes. A system call.
     pub(crate) fn modify(&self, mut change: Attributes) -> Result<(), Errno> {
         let _control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
