@@ -221,7 +221,7 @@ fn a_killed_owner_is_noticed_and_its_leftovers_are_cleaned() -> Outcome {
     assert!(link.monitor.check().is_ok() && watching.monitor.check().is_ok());
 
     let busy = Shm::new().listen(&at, SIZES).err().ok_or("two listeners")?;
-    assert_eq!(busy, FabricError::AddressInUse { address: at.clone(), process: owner.child.id() });
+    assert_eq!(busy, FabricError::AddressInUse { address: at.clone(), process: Some(owner.child.id()) });
 
     owner.kill()?;
     let lost = link.monitor.check().err().ok_or("the dead seem alive")?;

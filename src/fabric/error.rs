@@ -20,12 +20,12 @@ pub enum FabricError {
         fabric: &'static str,
     },
     /// A live process listens there already.
-    #[error("{address} is in use by process {process}: end it, or choose another port")]
+    #[error("{address} is in use by {}: end it, or choose another port", .process.map_or("another process".to_owned(), |id| format!("process {id}")))]
     AddressInUse {
         /// The address.
         address: Address,
-        /// Its process.
-        process: u32,
+        /// Its process, where the fabric knows it.
+        process: Option<u32>,
     },
     /// Nobody listens there: the normal state before the partner's boot.
     #[error("nobody listens at {address}{detail}")]
@@ -80,6 +80,26 @@ pub enum FabricError {
         max: u64,
         /// What has the limit.
         whole: &'static str,
+    },
+    /// This machine cannot do RDMA as it is.
+    #[error("no RDMA here: {missing}. {remedy}")]
+    NoRdma {
+        /// What is missing.
+        missing: String,
+        /// How to get it.
+        remedy: String,
+    },
+    /// A call into libibverbs or librdmacm failed.
+    #[error("{tried} (device {device}): {errno}{hint}")]
+    Device {
+        /// What was tried.
+        tried: String,
+        /// On which device; `-` where none was known yet.
+        device: String,
+        /// What it answered.
+        errno: Errno,
+        /// What to do about it, where something is known (begins with `: `).
+        hint: String,
     },
     /// Memory.
     #[error(transparent)]

@@ -10,8 +10,7 @@ use std::sync::Arc;
 /// The access ends when it is dropped; the memory itself lives until no port of its domain can touch it.
 #[derive(Debug)]
 pub struct Exposed {
-    // Field order is drop order: access ends before our hold on the memory does.
-    _registration: Box<dyn Registration>,
+    registration: Box<dyn Registration>,
     region: Arc<Region>,
     descriptor: RemoteDescriptor,
 }
@@ -19,7 +18,7 @@ pub struct Exposed {
 impl Exposed {
     /// What backends build.
     pub(crate) fn new(region: Arc<Region>, descriptor: RemoteDescriptor, registration: Box<dyn Registration>) -> Self {
-        Self { _registration: registration, region, descriptor }
+        Self { registration, region, descriptor }
     }
     /// What the other side needs to address it.
     pub fn descriptor(&self) -> &RemoteDescriptor {
@@ -28,6 +27,14 @@ impl Exposed {
     /// The region itself.
     pub fn region(&self) -> &Region {
         &self.region
+    }
+}
+
+impl Drop for Exposed {
+    fn drop(&mut self) {
+        if !self.registration.release() {
+            std::mem::forget(Arc::clone(&self.region));
+        }
     }
 }
 

@@ -16,6 +16,8 @@ mod exposed;
 mod port;
 pub mod shm;
 pub mod sim;
+#[cfg(feature = "verbs")]
+pub mod verbs;
 
 use std::fmt;
 

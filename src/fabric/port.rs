@@ -1,7 +1,7 @@
 //! A port: one queue pair and its completion queue, owned by one thread. The hot path.
 
 use crate::fabric::{Completion, FabricError, PortAddress, RemoteDescriptor};
-use crate::memory::Buffer;
+use crate::memory::{Buffer, Errno};
 
 /// How many requests a port holds, and how long messages may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -11,7 +11,7 @@ pub struct PortOptions {
     pub send_work_requests_max: u32,
     /// Receives posted and not yet polled, at most: 1 to 32768. Default 64.
     pub receive_work_requests_max: u32,
-    /// Longest SEND, bytes: 8 to 65536. Default 1024. WRITE and READ have no such limit.
+    /// Longest SEND, bytes: 8 to 65536. Default 1024. For WRITE and READ see [`PortLimits::transfer_bytes_max`].
     pub message_bytes_max: u32,
     /// How long a SEND or WRITE with immediate waits for the other side's receive, milliseconds: 1 to 600000. Default 1000.
     pub receiver_not_ready_ms_max: u32,
@@ -71,6 +71,8 @@ pub struct PortLimits {
     pub inline_bytes_max: u32,
     /// Longest SEND, bytes.
     pub message_bytes_max: u32,
+    /// Longest READ or WRITE, bytes: a device has a limit (1 or 2 GiB; 8 MiB on rxe), shared memory has none below 4 GiB.
+    pub transfer_bytes_max: u32,
 }
 
 impl PortLimits {
@@ -81,6 +83,7 @@ impl PortLimits {
             receive_work_requests_max: receive,
             inline_bytes_max: inline,
             message_bytes_max: message,
+            transfer_bytes_max: u32::MAX,
         }
     }
 }
@@ -128,9 +131,12 @@ pub enum PostError {
     /// The request reaches past the end of the remote memory.
     #[error("the request reaches past the end of the remote memory")]
     OutOfRange,
-    /// Inline data or a message longer than [`PortLimits`] says, or an atomic whose buffer is not 8 bytes long.
+    /// Data longer than [`PortLimits`] says, or an atomic whose buffer is not 8 bytes long.
     #[error("wrong length: see the port's limits; atomics take a buffer of 8 bytes")]
     Length,
+    /// The device's driver refused the request; the port is in error from now on.
+    #[error("the device's driver refused the request: {0}")]
+    Device(Errno),
 }
 
 /// A request that was not taken, with its buffer: yours again.
@@ -234,6 +240,16 @@ pub trait Port: Send {
     fn post_send(&mut self, request: WorkRequest, from: Buffer) -> Result<(), Refused>;
     /// Offers a buffer for the other side's next SEND or WRITE with immediate. Receives are always signalled.
     fn post_receive(&mut self, request: WorkRequest, into: Buffer) -> Result<(), Refused>;
+    /// Keeps back what is posted from here on until [`Port::ring`] or the next poll, so that all of it goes out with one doorbell. Only a
+    /// device has doorbells: elsewhere this does nothing.
+    fn hold(&mut self) {}
+    /// Sends off what [`Port::hold`] kept back.
+    ///
+    /// # Errors
+    /// [`PostError::Device`]: nothing of it went out; the port is in error, and all of it comes back flushed.
+    fn ring(&mut self) -> Result<(), PostError> {
+        Ok(())
+    }
     /// Moves up to `completions.len()` completions into `completions`, from its start; returns how many.
     fn poll(&mut self, completions: &mut [Completion]) -> usize;
     /// Whether it can be used.

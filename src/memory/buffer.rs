@@ -1,10 +1,14 @@
 //! A stretch of private pinned memory with exactly one owner, registered for local use with a fabric.
 
 use crate::memory::{Backing, MemoryError, Region};
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
-/// What a fabric keeps for as long as memory is registered with it; dropping it takes the registration back.
-pub trait Registration: Send + Sync + std::fmt::Debug {}
+/// What a fabric keeps for as long as memory is registered with it.
+pub trait Registration: Send + Sync + std::fmt::Debug {
+    /// Takes the registration back, before the memory goes. False: a device may still touch the memory, which is then leaked and never freed.
+    fn release(&mut self) -> bool;
+}
 
 /// The key a device knows a local buffer's memory by (`lkey`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,11 +31,21 @@ pub struct Buffer {
 
 #[derive(Debug)]
 struct Block {
-    // Field order is drop order: the registration goes before the memory it covers.
-    _registration: Option<Box<dyn Registration>>,
-    region: Region,
+    registration: Option<Box<dyn Registration>>,
+    region: ManuallyDrop<Region>,
     domain: u64,
     key: LocalKey,
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        if self.registration.as_mut().is_none_or(|registration| registration.release()) {
+            // SAFETY:
+            // - live: dropped here and nowhere else, and not used after.
+            // - device: the registration is gone; without one no device knows the memory.
+            unsafe { ManuallyDrop::drop(&mut self.region) };
+        }
+    }
 }
 
 impl Buffer {
@@ -45,12 +59,13 @@ impl Buffer {
         key: LocalKey,
         registration: Option<Box<dyn Registration>>,
     ) -> Result<Self, MemoryError> {
-        if *region.backing() != Backing::Private {
-            let backing = region.backing().describe();
+        let length = region.len();
+        // Made first: however this ends, the registration goes before the memory.
+        let block = Block { registration, region: ManuallyDrop::new(region), domain, key };
+        if *block.region.backing() != Backing::Private {
+            let backing = block.region.backing().describe();
             return Err(MemoryError::Backing { what: "a buffer", needed: "private memory", backing });
         }
-        let length = region.len();
-        let block = Block { _registration: registration, region, domain, key };
         Ok(Self { block: Arc::new(block), offset: 0, length, capacity: length })
     }
 
@@ -143,7 +158,8 @@ impl Buffer {
     }
 
     /// The key the device knows it by.
-    #[allow(dead_code, reason = "for fabrics with a device; shared memory has none")]
+    #[cfg(feature = "verbs")]
+    #[inline]
     pub(crate) fn local_key(&self) -> LocalKey {
         self.block.key
     }

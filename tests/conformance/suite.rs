@@ -2,13 +2,17 @@
 
 macro_rules! conformance {
     ($harness:ty) => {
-        conformance!($harness: links {
+        conformance!($harness, [allow(unused)]);
+    };
+    // The attribute goes to every test.
+    ($harness:ty, $attribute:tt) => {
+        conformance!($harness, $attribute: links {
             an_address_has_one_listener,
             foreign_addresses_are_refused,
             nobody_listens,
             a_link_reads_the_status_block_and_writes_its_mailbox,
             a_link_gives_no_more_rights_than_that,
-            observing_needs_nothing_of_the_owner,
+            observing_needs_nothing_of_the_owners_engine,
             every_slot_takes_one_link,
             a_closed_link_is_told_and_its_slot_serves_again,
             a_dropped_link_is_told,
@@ -16,7 +20,7 @@ macro_rules! conformance {
             an_endpoint_that_goes_ends_its_links,
             random_bytes_and_a_clock,
         });
-        conformance!($harness: transfer {
+        conformance!($harness, $attribute: transfer {
             bytes_arrive_where_they_should_and_nowhere_else,
             inline_bytes_are_taken_at_once,
             nothing_moves_nothing,
@@ -25,7 +29,7 @@ macro_rules! conformance {
             atomics_add_and_swap,
             both_directions_at_once,
         });
-        conformance!($harness: access {
+        conformance!($harness, $attribute: access {
             past_the_announced_end_is_refused_at_once,
             a_wrong_key_opens_nothing,
             a_descriptor_cannot_announce_more_than_there_is,
@@ -39,7 +43,7 @@ macro_rules! conformance {
             a_port_address_of_nonsense_is_an_error,
             options_have_ranges,
         });
-        conformance!($harness: messages {
+        conformance!($harness, $attribute: messages {
             messages_of_every_length_arrive_in_order,
             immediate_data_comes_after_its_bytes,
             a_message_waits_for_its_receive_and_the_rest_behind_it,
@@ -49,7 +53,7 @@ macro_rules! conformance {
             a_message_longer_than_its_receive_fails_both,
             more_messages_than_slots_go_round,
         });
-        conformance!($harness: queues {
+        conformance!($harness, $attribute: queues {
             a_full_queue_gives_the_buffer_back,
             a_full_receive_queue_gives_the_buffer_back,
             unsignalled_work_completes_with_the_next_signalled,
@@ -58,7 +62,7 @@ macro_rules! conformance {
             polling_into_little_room_loses_nothing,
             many_ports_keep_apart,
         });
-        conformance!($harness: ends {
+        conformance!($harness, $attribute: ends {
             closing_flushes_everything_once,
             a_dropped_partner_fails_what_follows,
             after_an_error_nothing_is_taken,
@@ -66,13 +70,14 @@ macro_rules! conformance {
             revoking_ends_ports_and_memory_wherever_they_are_held,
             buffers_outlive_their_port_and_domain,
         });
-        conformance!($harness: random { every_request_completes_once_whatever_happens });
+        conformance!($harness, $attribute: random { every_request_completes_once_whatever_happens });
     };
-    ($harness:ty: $module:ident { $($name:ident),* $(,)? }) => {
+    ($harness:ty, $attribute:tt: $module:ident { $($name:ident),* $(,)? }) => {
         mod $module {
             use super::*;
             $(
                 #[test]
+                #$attribute
                 fn $name() -> crate::rig::Outcome {
                     crate::$module::$name::<$harness>()
                 }

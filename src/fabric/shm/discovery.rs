@@ -182,7 +182,10 @@ impl Listing {
             if !try_lock(file.as_fd()).map_err(|errno| system("locking", errno))? {
                 match read(&file).map(|bytes| Record::decode(&bytes)) {
                     Ok(Ok(record)) => {
-                        return Err(FabricError::AddressInUse { address: address.clone(), process: record.process });
+                        return Err(FabricError::AddressInUse {
+                            address: address.clone(),
+                            process: Some(record.process),
+                        });
                     }
                     _ => std::thread::sleep(Duration::from_millis(1)),
                 }
@@ -349,7 +352,7 @@ mod tests {
         assert!(absent(find(&address)));
         listing.publish(&record())?;
         assert_eq!(find(&address)?, record());
-        let busy = FabricError::AddressInUse { address: address.clone(), process: 42 };
+        let busy = FabricError::AddressInUse { address: address.clone(), process: Some(42) };
         assert_eq!(Listing::take(&address).err(), Some(busy));
         let path = path(&address)?;
         assert_eq!(std::fs::metadata(&path).map(|file| file.mode() & 0o777).ok(), Some(0o600));
@@ -375,7 +378,7 @@ mod tests {
             assert!(listing.mend(&address, &record())?);
             assert_eq!(find(&address)?, record());
             assert_eq!(std::fs::metadata(&path)?.len(), RECORD_BYTES as u64);
-            let busy = FabricError::AddressInUse { address: address.clone(), process: 42 };
+            let busy = FabricError::AddressInUse { address: address.clone(), process: Some(42) };
             assert_eq!(Listing::take(&address).err(), Some(busy), "the lock is held");
         }
         // Another process has the address by now: it keeps it, to the end of this one.

@@ -212,10 +212,9 @@ struct ShmRegistration {
     key: u64,
 }
 
-impl Registration for ShmRegistration {}
-
-impl Drop for ShmRegistration {
-    fn drop(&mut self) {
+impl Registration for ShmRegistration {
+    fn release(&mut self) -> bool {
         self.domain.inner.table.remove_row(self.key);
+        true
     }
 }

@@ -85,11 +85,10 @@ struct SimRegistration {
     key: u64,
 }
 
-impl Registration for SimRegistration {}
-
-impl Drop for SimRegistration {
-    fn drop(&mut self) {
+impl Registration for SimRegistration {
+    fn release(&mut self) -> bool {
         lock(&self.world).exposures.remove(&(self.node, self.key));
+        true
     }
 }
 

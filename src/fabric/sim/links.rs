@@ -109,7 +109,7 @@ impl World {
             return Err(FabricError::System { tried, errno: Errno::new(libc::EADDRNOTAVAIL) });
         }
         if self.listening.contains_key(&(Arc::clone(&own), *port)) {
-            return Err(FabricError::AddressInUse { address: address.clone(), process: node as u32 });
+            return Err(FabricError::AddressInUse { address: address.clone(), process: Some(node as u32) });
         }
         let id = self.fresh_id();
         self.listening.insert((own, *port), id);

@@ -11,7 +11,8 @@ use rdma_sys::{
 };
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// How many requests a queue pair holds, and how long inline data may be.
 #[derive(Debug, Clone, Copy)]
@@ -24,8 +25,10 @@ pub(crate) struct Capacity {
 /// A queue pair. Destroyed when dropped.
 #[derive(Debug)]
 pub(crate) struct QueuePair {
-    /// None once destroyed.
-    raw: Option<NonNull<ibv_qp>>,
+    /// Null once destroyed.
+    raw: AtomicPtr<ibv_qp>,
+    /// Held while its state is changed or it is destroyed. Posting takes no lock.
+    control: Mutex<()>,
     /// Where the provider has the extended work-request API.
     extended: Option<NonNull<ibv_qp_ex>>,
     number: u32,
@@ -77,9 +80,10 @@ impl QueuePair {
         // SAFETY:
         // - live: just made.
         let number = unsafe { (*raw.as_ptr()).qp_num };
-        let inline_bytes = granted.max_inline_data.min(capacity.inline_bytes.max(granted.max_inline_data));
+        let inline_bytes = granted.max_inline_data;
         Ok(Self {
-            raw: Some(raw),
+            raw: AtomicPtr::new(raw.as_ptr()),
+            control: Mutex::new(()),
             extended,
             number,
             inline_bytes,
@@ -105,15 +109,19 @@ impl QueuePair {
 
     /// What asynchronous events name it by.
     pub(crate) fn event_key(&self) -> usize {
-        self.raw.map_or(0, |raw| raw.as_ptr() as usize)
+        self.raw.load(Ordering::Relaxed) as usize
     }
 
     /// Changes its state and attributes. A system call.
     pub(crate) fn modify(&self, mut change: Attributes) -> Result<(), Errno> {
-        let Some(raw) = self.raw else { return Err(Errno::new(libc::ENODEV)) };
+        let _control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        let raw = self.raw.load(Ordering::Relaxed);
+        if raw.is_null() {
+            return Err(Errno::new(libc::ENODEV));
+        }
         // SAFETY:
-        // - live: `raw` is None once it is destroyed, which needs `&mut self`; the attributes outlive the call.
-        answered(unsafe { ibv_modify_qp(raw.as_ptr(), &raw mut change.raw, change.mask as i32) })
+        // - live: `raw` is null once it is destroyed, which takes the same lock; the attributes outlive the call.
+        answered(unsafe { ibv_modify_qp(raw, &raw mut change.raw, change.mask as i32) })
     }
 
     /// Takes the other side's rights away; it is told by a refusal.
@@ -130,16 +138,29 @@ impl QueuePair {
     }
 
     /// Destroys it: once this is `Ok`, the device works on none of its requests any more.
-    pub(crate) fn destroy(&mut self) -> Result<(), Errno> {
-        let Some(raw) = self.raw.take() else { return Ok(()) };
+    ///
+    /// # Errors
+    /// The device may still work on them, now and for ever.
+    pub(crate) fn destroy(&self) -> Result<(), Errno> {
+        let _control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        let raw = self.raw.swap(std::ptr::null_mut(), Ordering::Relaxed);
+        if raw.is_null() {
+            return Ok(());
+        }
         // SAFETY:
-        // - live: made by us; `take` lets this happen once.
-        let outcome = answered(unsafe { ibv_destroy_qp(raw.as_ptr()) });
+        // - live: made by us; the swap lets this happen once, and changes of state take the same lock.
+        // - thread: who posts does so by `unsafe` calls that rule out this one.
+        let outcome = answered(unsafe { ibv_destroy_qp(raw) });
         if let Err(errno) = outcome {
-            let device = self.domain.context().name();
+            let device = self.device();
             tracing::error!(device, queue_pair = self.number, "a queue pair could not be destroyed: {errno}");
         }
         outcome
+    }
+
+    /// Name of its device.
+    pub(crate) fn device(&self) -> String {
+        self.domain.context().name()
     }
 
     /// Begins a chain of requests that go out together. Where the provider has the classic API alone, each goes out when it is added.
@@ -170,11 +191,11 @@ impl QueuePair {
             unsafe { add_extended(extended.as_ptr(), id, signalled, action, data) };
             return Ok(());
         }
-        let Some(raw) = self.raw else { return Err(Errno::new(libc::ENODEV)) };
+        let raw = self.raw.load(Ordering::Relaxed);
         // SAFETY:
         // - live: by the caller's word.
         // - device: by the caller's word.
-        unsafe { post_classic(raw.as_ptr(), id, signalled, action, data) }
+        unsafe { post_classic(raw, id, signalled, action, data) }
     }
 
     /// Sends the chain off.
@@ -202,7 +223,7 @@ impl QueuePair {
     /// read nor written, until the request has completed.
     #[inline]
     pub(crate) unsafe fn post_receive(&self, id: u64, address: *mut u8, length: u32, key: u32) -> Result<(), Errno> {
-        let Some(raw) = self.raw else { return Err(Errno::new(libc::ENODEV)) };
+        let raw = self.raw.load(Ordering::Relaxed);
         let mut element = ibv_sge { addr: address as u64, length, lkey: key };
         let count = i32::from(length != 0);
         let mut request =
@@ -211,7 +232,7 @@ impl QueuePair {
         // SAFETY:
         // - live: the queue pair by the caller's word; request and element outlive the call, and providers copy them.
         // - device: the memory by the caller's word.
-        answered(unsafe { ibv_post_recv(raw.as_ptr(), &raw mut request, &raw mut refused) })
+        answered(unsafe { ibv_post_recv(raw, &raw mut request, &raw mut refused) })
     }
 }
 

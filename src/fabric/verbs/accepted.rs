@@ -1,0 +1,161 @@
+//! One accepted link: a protection domain of its own, in which the other side may READ the status block and WRITE one mailbox.
+
+use super::domain::{make_queue, register};
+use super::failure::device_error;
+use super::greeting::Answer;
+use super::options::VerbsOptions;
+use super::queue::SharedQueue;
+use super::route::{self, READS_MAX, Rights};
+use super::watch::{self, Watch};
+use crate::fabric::{AccessFlags, FabricError, LinkSlot, RemoteDescriptor};
+use crate::memory::Region;
+use crate::sys::verbs::{
+    Access, CmId, CompletionQueue, ConnectParameters, IdKey, MemoryRegion, ProtectionDomain, WorkCompletion, status,
+};
+use std::mem::MaybeUninit;
+use std::sync::Arc;
+
+/// The number of the receive that tells when the queue pair fails: an access violation of the other side makes no event.
+const TRIPWIRE: u64 = 7;
+
+/// What a link is given.
+pub(super) struct Page<'a> {
+    pub(super) status: &'a Arc<Region>,
+    pub(super) status_bytes: usize,
+    /// Slot, fresh region and length of the mailbox; an observer has none.
+    pub(super) mailbox: Option<(LinkSlot, Arc<Region>, usize)>,
+}
+
+/// An accepted link. Dropping it ends it: rights first, then ERR, then the registrations, then the queue pair.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    id: CmId,
+    queue: Arc<SharedQueue>,
+    completions: Arc<CompletionQueue>,
+    /// Registered memory with what keeps it mapped.
+    registered: Vec<(MemoryRegion, Arc<Region>)>,
+    pub(super) mailbox: Option<Arc<Region>>,
+    watch: Arc<Watch>,
+    /// Whether its end was told.
+    pub(super) told: bool,
+}
+
+impl Accepted {
+    /// Accepts a request: from its return on the other side can read and write.
+    pub(super) fn new(
+        id: CmId,
+        initiator_depth: u8,
+        page: Page<'_>,
+        options: &VerbsOptions,
+        gid: Option<u8>,
+    ) -> Result<Self, FabricError> {
+        let Some(context) = id.context() else {
+            let detail = "its request came without a device".to_owned();
+            return Err(FabricError::LinkLost { address: "the dialling side".to_owned(), detail });
+        };
+        let name = context.name();
+        let protection = ProtectionDomain::new(context)
+            .map_err(|errno| device_error("making a protection domain for a link", &name, errno))?;
+        let (queue, completions) = make_queue(&protection, 1, 1, 0)?;
+        let status = register(&protection, page.status, Access::REMOTE_READ)?;
+        let status_key = status.remote_key();
+        let watch = watch::over(context);
+        let mut link = Self {
+            id,
+            queue,
+            completions,
+            registered: vec![(status, Arc::clone(page.status))],
+            mailbox: None,
+            watch,
+            told: false,
+        };
+        let mut answer = Answer {
+            status: descriptor(page.status, page.status_bytes, status_key, AccessFlags::REMOTE_READ),
+            mailbox: None,
+        };
+        if let Some((slot, mailbox, bytes)) = page.mailbox {
+            let registered = register(&protection, &mailbox, Access::LOCAL_WRITE.and(Access::REMOTE_WRITE))?;
+            let key = registered.remote_key();
+            answer.mailbox = Some((slot, descriptor(&mailbox, bytes, key, AccessFlags::REMOTE_WRITE)));
+            link.registered.push((registered, Arc::clone(&mailbox)));
+            link.mailbox = Some(mailbox);
+        }
+        link.connect(initiator_depth, &answer, options, gid)?;
+        Ok(link)
+    }
+
+    fn connect(
+        &mut self,
+        initiator_depth: u8,
+        answer: &Answer,
+        options: &VerbsOptions,
+        gid: Option<u8>,
+    ) -> Result<(), FabricError> {
+        let pair = self.queue.pair();
+        let device = pair.device();
+        let access = Access::REMOTE_READ.and(Access::REMOTE_WRITE);
+        let device_reads = self.id.context().and_then(|context| context.attributes().ok());
+        let most = device_reads.map_or(1, |attributes| attributes.read_atomic_responder_max).min(READS_MAX);
+        let serves = initiator_depth.clamp(1, most.max(1));
+        route::initialise(&self.id, pair, access)?;
+        // SAFETY:
+        // - live: the queue pair is ours, and destroyed by our drop alone.
+        // - device: the receive has no memory.
+        // - thread: `&mut self`; nobody else posts to it.
+        unsafe { pair.post_receive(TRIPWIRE, std::ptr::null_mut(), 0, 0) }
+            .map_err(|errno| device_error("posting the tripwire of a link", &device, errno))?;
+        route::connect(&self.id, pair, Rights { access, serves, reads: 1 }, options, gid)?;
+        let private_data = answer.encode();
+        let parameters = ConnectParameters {
+            private_data: &private_data,
+            responder_resources: serves,
+            initiator_depth: 1,
+            queue_pair: pair.number(),
+        };
+        self.id.accept(&parameters).map_err(|errno| FabricError::LinkLost {
+            address: "the dialling side".to_owned(),
+            detail: format!("it had given up by the time it was accepted: {errno}"),
+        })
+    }
+
+    pub(super) fn key(&self) -> IdKey {
+        self.id.key()
+    }
+
+    /// What ended the link, if anything did that makes no event: its tripwire, or its device. Enters the kernel once a millisecond.
+    pub(super) fn ended(&self) -> Option<String> {
+        let mut space = [const { MaybeUninit::<WorkCompletion>::uninit() }; 1];
+        let tripped = match self.completions.poll(&mut space) {
+            Ok([tripped, ..]) => Some(match tripped.status() {
+                status::IBV_WC_WR_FLUSH_ERR => {
+                    "its queue pair went to ERR: the device refused an operation of the other side (wrong key, range or right), or the path failed"
+                        .to_owned()
+                }
+                status::IBV_WC_SUCCESS => "the other side sent a message on a link that carries none".to_owned(),
+                code => format!("the device refused an operation of the other side (work completion status {code})"),
+            }),
+            Ok([]) => None,
+            Err(errno) => Some(format!("its completion queue failed: {errno}")),
+        };
+        tripped.or_else(|| self.watch.trouble(self.id.port()))
+    }
+}
+
+impl Drop for Accepted {
+    fn drop(&mut self) {
+        self.queue.end();
+        for (registered, region) in &mut self.registered {
+            if registered.deregister().is_err() {
+                std::mem::forget(Arc::clone(region));
+            }
+        }
+        // Not destroyed: it is in ERR with nothing of ours to work on, and the log says so.
+        let _ = self.queue.destroy();
+        // The other side is told; that it may be gone is why we are here, more often than not.
+        let _ = self.id.disconnect();
+    }
+}
+
+fn descriptor(region: &Region, bytes: usize, key: u32, access: AccessFlags) -> RemoteDescriptor {
+    RemoteDescriptor { address: region.as_ptr() as u64, length: bytes as u64, key: u64::from(key), access, context: 0 }
+}
