@@ -4,8 +4,12 @@
 
 #[path = "program/ends.rs"]
 mod ends;
+#[path = "program/fabrics.rs"]
+mod fabrics;
 #[path = "program/formats.rs"]
 mod formats;
+#[path = "program/halves.rs"]
+mod halves;
 #[path = "program/run.rs"]
 mod run;
 

@@ -1,6 +1,7 @@
 //! What the program is called with.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use handfast::fabric::Address;
 use std::path::PathBuf;
 
 /// A session between two cluster partners over one-sided RDMA, and what clients can do with it.
@@ -46,14 +47,38 @@ pub(crate) enum Order {
     Both,
 }
 
+/// What the demo's two partners meet on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FabricName {
+    /// Shared memory of this machine.
+    Shm,
+    /// RDMA, by libibverbs.
+    Verbs,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct DemoArguments {
     /// What to stream: a file, `-` for standard input; this program itself by default
     pub(crate) file: Option<PathBuf>,
+    /// What the partners meet on: shared memory, or the first RDMA device that is ready [default: shm, or the one that --at names]
+    #[arg(long, value_enum)]
+    pub(crate) fabric: Option<FabricName>,
+    /// Where to listen: shm://NAME:PORT or rdma://ADDRESS:PORT; without --side the second partner takes the next port
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) at: Option<Address>,
     /// Which partner starts first
     #[arg(long, value_enum, default_value = "both")]
     pub(crate) order: Order,
-    /// Print one JSON object instead of text
+    /// Be one partner alone; the other runs somewhere else, and may come, go and come back
+    #[arg(long, value_enum, requires = "at", requires = "partner", conflicts_with = "order")]
+    pub(crate) side: Option<Role>,
+    /// Where the other partner listens
+    #[arg(long, value_name = "ADDRESS", requires = "side")]
+    pub(crate) partner: Option<Address>,
+    /// How often the sender streams the file: 1 to 100; the receiver goes by the sender
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100), requires = "side")]
+    pub(crate) passes: u32,
+    /// Print one JSON object instead of text; with --side, one a line for each event
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -63,10 +88,10 @@ pub(crate) struct NodeArguments {
     /// This node's name: 1 to 16 letters, digits, `.`, `_`, `-`
     #[arg(long)]
     pub(crate) id: Option<String>,
-    /// Where this node listens: shm://NAME:PORT
+    /// Where this node listens: shm://NAME:PORT, or rdma://ADDRESS:PORT with an IP address of the RDMA device's network interface
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) at: Option<String>,
-    /// The partner's name and address: NAME@shm://NAME:PORT
+    /// The partner's name and address, on the same fabric: NAME@shm://NAME:PORT or NAME@rdma://ADDRESS:PORT
     #[arg(long, value_name = "NODE@ADDRESS")]
     pub(crate) partner: Option<String>,
     /// The cluster both belong to [default: handfast]
@@ -100,7 +125,7 @@ pub(crate) struct NodeArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusArguments {
-    /// Where the node listens: shm://NAME:PORT
+    /// Where the node listens: shm://NAME:PORT or rdma://ADDRESS:PORT
     pub(crate) address: String,
     /// Read it again every so many seconds, until interrupted
     #[arg(long, value_name = "SECONDS")]
@@ -110,10 +135,12 @@ pub(crate) struct StatusArguments {
     pub(crate) json: bool,
 }
 
-/// Which of the demo's two processes.
+/// Which of the demo's two partners.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Role {
+    /// The one that streams the file.
     Sender,
+    /// The one whose memory takes it.
     Receiver,
 }
 
@@ -121,9 +148,12 @@ pub(crate) enum Role {
 pub(crate) struct WorkerArguments {
     #[arg(long, value_enum)]
     pub(crate) role: Role,
-    /// Name of the pair's addresses.
+    /// Where it listens.
     #[arg(long)]
-    pub(crate) name: String,
+    pub(crate) at: Address,
+    /// Where the other one does.
+    #[arg(long)]
+    pub(crate) partner: Address,
     /// What the sender streams.
     #[arg(long)]
     pub(crate) file: Option<PathBuf>,

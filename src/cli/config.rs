@@ -1,6 +1,7 @@
 //! What a node is to be: options and configuration file, put together and checked.
 
 use crate::cli::args::NodeArguments;
+use crate::cli::fabrics;
 use crate::cli::failure::Failure;
 use handfast::fabric::Address;
 use handfast::handshake::PreSharedKey;
@@ -34,6 +35,7 @@ struct File {
 /// A node's whole configuration.
 pub(crate) struct Setup {
     pub(crate) node: NodeConfig,
+    pub(crate) at: Address,
     pub(crate) clients: Vec<ClientSpec>,
     pub(crate) stage: Option<(String, u64, u64)>,
     pub(crate) booting: bool,
@@ -51,12 +53,10 @@ pub(crate) fn setup(arguments: &NodeArguments) -> Result<Setup, Failure> {
     if partner == id {
         return Err(Failure::usage(format!("--partner: the partner has this node's own name, `{id}`")));
     }
-    if partner_at == at {
-        return Err(Failure::usage(format!("--partner: the partner is at this node's own address, {at}")));
-    }
+    fabrics::check_pair(&at, &partner_at)?;
     let cluster = arguments.cluster.clone().or(file.cluster).unwrap_or_else(|| "handfast".to_owned());
     let cluster: ClusterName = parsed("cluster", &cluster)?;
-    let mut node = NodeConfig::new(cluster, id, at, partner, partner_at);
+    let mut node = NodeConfig::new(cluster, id, at.clone(), partner, partner_at);
     if let Some(path) = arguments.key.clone().or(file.key) {
         node = node.key(key(&path)?);
     }
@@ -76,7 +76,7 @@ pub(crate) fn setup(arguments: &NodeArguments) -> Result<Setup, Failure> {
         None => (file.stage, arguments.progress.clone().or(file.progress)),
     };
     let booting = arguments.booting || file.booting.unwrap_or_default();
-    Ok(Setup { node, clients, stage: stage(name, progress.as_deref())?, booting })
+    Ok(Setup { node, at, clients, stage: stage(name, progress.as_deref())?, booting })
 }
 
 /// The file as it is written; a path in it is meant from the folder it lies in.

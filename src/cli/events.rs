@@ -1,6 +1,6 @@
 //! A node's life as lines: for people through `tracing`, for programs as JSON.
 
-use crate::cli::output;
+use crate::cli::output::{self, plain};
 use handfast::manager::{Event, GrantSummary};
 use handfast::page::status::Progress;
 use serde_json::{Value, json};
@@ -13,9 +13,9 @@ pub(crate) fn tell(event: &Event, json: bool) {
     }
     match event {
         Event::Obstacle(_) | Event::Unavailable { .. } | Event::Lost { .. } | Event::Trouble(_) => {
-            tracing::warn!("{event}")
+            tracing::warn!("{}", plain(event))
         }
-        _ => tracing::info!("{event}"),
+        _ => tracing::info!("{}", plain(event)),
     }
 }
 
@@ -48,17 +48,15 @@ fn object(event: &Event) -> Value {
             json!({ "session": session.to_string(), "clients": grants.iter().map(grant).collect::<Vec<_>>() }),
         ),
         Event::Unavailable { client, reason } => {
-            ("unavailable", json!({ "client": client.as_str(), "reason": reason.to_string() }))
+            ("unavailable", json!({ "client": client.as_str(), "reason": plain(reason) }))
         }
-        Event::Lost { session, reason } => {
-            ("lost", json!({ "session": session.to_string(), "reason": reason.to_string() }))
-        }
-        Event::Trouble(error) => ("trouble", json!({ "reason": error.to_string() })),
+        Event::Lost { session, reason } => ("lost", json!({ "session": session.to_string(), "reason": plain(reason) })),
+        Event::Trouble(error) => ("trouble", json!({ "reason": plain(error) })),
         Event::Skipped { count } => ("skipped", json!({ "count": count })),
         _ => ("other", json!({})),
     };
     object["event"] = kind.into();
-    object["text"] = event.to_string().into();
+    object["text"] = plain(event).into();
     object
 }
 

@@ -1,6 +1,8 @@
 //! How a command fails: one sentence, one exit status.
 
+use crate::cli::output::plain;
 use handfast::memory::MemoryError;
+use std::fmt::Display;
 use std::process::ExitCode;
 
 /// A command failed.
@@ -13,17 +15,17 @@ pub(crate) struct Failure {
 
 impl Failure {
     /// It could not do what it was asked for.
-    pub(crate) fn new(message: impl ToString) -> Self {
-        Self { message: message.to_string(), status: 1, lock_limit: false }
+    pub(crate) fn new(message: impl Display) -> Self {
+        Self { message: plain(message), status: 1, lock_limit: false }
     }
 
     /// It was asked in a way that makes no sense.
-    pub(crate) fn usage(message: impl ToString) -> Self {
-        Self { message: message.to_string(), status: 2, lock_limit: false }
+    pub(crate) fn usage(message: impl Display) -> Self {
+        Self { message: plain(message), status: 2, lock_limit: false }
     }
 
     /// Says what was being done when it failed.
-    pub(crate) fn of(doing: impl std::fmt::Display, error: impl std::fmt::Display) -> Self {
+    pub(crate) fn of(doing: impl Display, error: impl Display) -> Self {
         Self::new(format!("{doing}: {error}"))
     }
 

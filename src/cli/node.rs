@@ -2,11 +2,12 @@
 
 use crate::cli::args::NodeArguments;
 use crate::cli::config::{Setup, setup};
+use crate::cli::fabrics::{self, Task};
 use crate::cli::failure::Failure;
+use crate::cli::holding::Holding;
 use crate::cli::{events, output};
-use handfast::fabric::shm::{Shm, ShmPort};
-use handfast::manager::{Client, ClusterManager, LostReason, Unavailable};
-use handfast::session::Session;
+use handfast::fabric::Fabric;
+use handfast::manager::{ClusterManager, ControlThread};
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::io::IsTerminal;
@@ -19,35 +20,50 @@ use tracing_subscriber::EnvFilter;
 /// How late a signal may be noticed.
 const HEARING: Duration = Duration::from_millis(20);
 
-/// A client that holds what it was granted, and does nothing with it.
-#[derive(Default)]
-struct Holding {
-    session: Option<Session<Shm>>,
-    ports: Vec<ShmPort>,
-}
-
-impl Client<Shm> for Holding {
-    fn on_ready(&mut self, mut session: Session<Shm>) {
-        self.ports = session.take_ports();
-        self.session = Some(session);
-    }
-    fn on_lost(&mut self, _reason: &LostReason) {
-        self.ports.clear();
-        self.session = None;
-    }
-    fn on_unavailable(&mut self, _reason: &Unavailable) {}
-}
-
 pub(crate) fn run(arguments: &NodeArguments) -> Result<(), Failure> {
-    let Setup { node, clients, stage, booting } = setup(arguments)?;
+    let setup = setup(arguments)?;
     start_log(arguments.json)?;
-    let end = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&end))?;
+    let at = setup.at.clone();
+    fabrics::on(&at, Node { setup, json: arguments.json })
+}
+
+/// The node, on whichever fabric.
+struct Node {
+    setup: Setup,
+    json: bool,
+}
+
+impl Task for Node {
+    type Output = ();
+
+    fn run<F: Fabric>(self, fabric: F) -> Result<(), Failure> {
+        let end = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            signal_hook::flag::register(signal, Arc::clone(&end))?;
+        }
+        let control = start(fabric, self.setup)?;
+        while !end.load(Ordering::Relaxed) {
+            match control.events().recv_timeout(HEARING) {
+                Ok(event) => events::tell(&event, self.json),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(Failure::new("the control thread ended by itself")),
+            }
+        }
+        control.leave();
+        if self.json {
+            output::line(json!({ "event": "left", "text": "left" }));
+        } else {
+            tracing::info!("left");
+        }
+        Ok(())
     }
-    let mut manager = ClusterManager::boot(Shm::new(), node)?;
+}
+
+fn start<F: Fabric>(fabric: F, setup: Setup) -> Result<ControlThread, Failure> {
+    let Setup { node, clients, stage, booting, .. } = setup;
+    let mut manager = ClusterManager::boot(fabric, node)?;
     for client in clients {
-        manager.client(client, Box::<Holding>::default()).map_err(Failure::usage)?;
+        manager.client(client, Box::new(Holding::new())).map_err(Failure::usage)?;
     }
     match &stage {
         Some((name, done, total)) => manager.stage(name, *done, *total),
@@ -56,21 +72,7 @@ pub(crate) fn run(arguments: &NodeArguments) -> Result<(), Failure> {
     if !booting {
         manager.open();
     }
-    let control = manager.spawn()?;
-    while !end.load(Ordering::Relaxed) {
-        match control.events().recv_timeout(HEARING) {
-            Ok(event) => events::tell(&event, arguments.json),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return Err(Failure::new("the control thread ended by itself")),
-        }
-    }
-    control.leave();
-    if arguments.json {
-        output::line(json!({ "event": "left", "text": "left" }));
-    } else {
-        tracing::info!("left");
-    }
-    Ok(())
+    Ok(manager.spawn()?)
 }
 
 /// Standard error carries the text: at `info`, or what RUST_LOG says. Whoever wants JSON gets no text that was not asked for.

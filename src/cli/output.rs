@@ -12,3 +12,22 @@ pub(crate) fn line(text: impl std::fmt::Display) -> bool {
 pub(crate) fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
+
+/// An error or event in words for users of the program: without advice that only a program which links the library can follow.
+pub(crate) fn plain(text: impl std::fmt::Display) -> String {
+    text.to_string().replace(", or build the region with `.pinned(false)`", "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use handfast::memory::MemoryError;
+
+    #[test]
+    fn no_advice_is_given_that_needs_the_source() {
+        let error = MemoryError::LockLimit { bytes: 5, limit: 4, locked: 3 };
+        assert!(error.to_string().contains("pinned"), "the library's own advice: {error}");
+        let text = plain(error);
+        assert!(text.contains("ulimit -l") && !text.contains("pinned") && text.ends_with(')'), "{text}");
+    }
+}

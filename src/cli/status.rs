@@ -2,10 +2,10 @@
 
 use crate::cli::args::StatusArguments;
 use crate::cli::events::progress;
+use crate::cli::fabrics::{self, Task};
 use crate::cli::failure::Failure;
-use crate::cli::output::{self, count};
-use handfast::fabric::Address;
-use handfast::fabric::shm::Shm;
+use crate::cli::output::{self, count, plain};
+use handfast::fabric::{Address, Fabric};
 use handfast::session::{StatusReport, observe};
 use handfast::{Error, Recovery};
 use serde_json::{Value, json};
@@ -25,24 +25,38 @@ pub(crate) fn run(arguments: &StatusArguments) -> Result<(), Failure> {
         }
         seconds => seconds.map(Duration::from_secs_f64),
     };
-    let fabric = Shm::new();
-    loop {
-        let heard = match (read(&fabric, &address), interval) {
-            (Ok((report, beats)), _) if arguments.json => output::line(object(&report, beats)),
-            (Ok((report, beats)), _) => output::line(text(&address, &report, beats)),
-            // A node that is watched may end and come back.
-            (Err(error), Some(_)) if error.recovery() != Recovery::Fatal => absent(&error, arguments.json),
-            (Err(error), _) => return Err(Failure::new(error)),
-        };
-        match interval {
-            Some(interval) if heard => std::thread::sleep(interval),
-            _ => return Ok(()),
+    fabrics::on(&address, Reading { address: &address, interval, json: arguments.json })
+}
+
+/// Readings of one node, on whichever fabric.
+struct Reading<'a> {
+    address: &'a Address,
+    interval: Option<Duration>,
+    json: bool,
+}
+
+impl Task for Reading<'_> {
+    type Output = ();
+
+    fn run<F: Fabric>(self, fabric: F) -> Result<(), Failure> {
+        loop {
+            let heard = match (read(&fabric, self.address), self.interval) {
+                (Ok((report, beats)), _) if self.json => output::line(object(&report, beats)),
+                (Ok((report, beats)), _) => output::line(text(self.address, &report, beats)),
+                // A node that is watched may end and come back.
+                (Err(error), Some(_)) if error.recovery() != Recovery::Fatal => absent(&error, self.json),
+                (Err(error), _) => return Err(Failure::new(error)),
+            };
+            match self.interval {
+                Some(interval) if heard => std::thread::sleep(interval),
+                _ => return Ok(()),
+            }
         }
     }
 }
 
 /// What the node publishes, and how often its heart beat within the window.
-fn read(fabric: &Shm, address: &Address) -> Result<(StatusReport, u64), Error> {
+fn read<F: Fabric>(fabric: &F, address: &Address) -> Result<(StatusReport, u64), Error> {
     let first = observe(fabric, address, DEADLINE)?;
     std::thread::sleep(BEAT_WINDOW);
     let report = observe(fabric, address, DEADLINE)?;
@@ -53,7 +67,7 @@ fn read(fabric: &Shm, address: &Address) -> Result<(StatusReport, u64), Error> {
 }
 
 fn absent(error: &Error, json: bool) -> bool {
-    if json { output::line(json!({ "error": error.to_string() })) } else { output::line(error) }
+    if json { output::line(json!({ "error": plain(error) })) } else { output::line(plain(error)) }
 }
 
 fn object(report: &StatusReport, beats: u64) -> Value {

@@ -169,5 +169,6 @@ fn a_low_limit_of_locked_memory_is_told_with_its_remedy() {
     let object: Value = serde_json::from_slice(&output.stdout).expect("one object");
     let error = object["error"].as_str().expect("an error");
     assert_eq!(output.status.code(), Some(1));
+    assert!(!error.contains("pinned(false)"), "advice that users of the program cannot follow: {error}");
     assert!(error.contains("the limit for locked memory is 65536 bytes") && error.contains("ulimit -l"), "{error}");
 }

@@ -1,6 +1,7 @@
 //! What came of a demo: the session, the passes, the recovery.
 
 use crate::cli::demo::protocol::{GrantReport, StepReport};
+use crate::cli::demo::tally::Tally;
 use crate::cli::failure::Failure;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -19,20 +20,30 @@ pub(crate) struct Established {
 /// A complete pass.
 pub(crate) struct Passed {
     pub(crate) number: u32,
-    pub(crate) bytes: u64,
-    pub(crate) received_bytes: u64,
-    pub(crate) digest_sent: String,
-    pub(crate) digest_received: String,
+    pub(crate) sent: Tally,
+    pub(crate) received: Tally,
     pub(crate) seconds: f64,
 }
 
 impl Passed {
     pub(crate) fn agrees(&self) -> bool {
-        self.digest_sent == self.digest_received && self.bytes == self.received_bytes
+        self.sent.agrees(&self.received)
+    }
+
+    /// A failure where it does not.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        if self.agrees() {
+            return Ok(());
+        }
+        let (number, sent, received) = (self.number, &self.sent, &self.received);
+        Err(Failure::new(format!(
+            "pass {number}: {} bytes with digest {} were sent, {} bytes with digest {} received",
+            sent.bytes, sent.digest, received.bytes, received.digest
+        )))
     }
 
     pub(crate) fn gigabytes_per_second(&self) -> f64 {
-        self.bytes as f64 / self.seconds.max(1e-9) / 1e9
+        self.sent.bytes as f64 / self.seconds.max(1e-9) / 1e9
     }
 }
 
@@ -54,6 +65,7 @@ pub(crate) struct Outcome {
     pub(crate) passes: [Passed; 2],
     pub(crate) restarts: u32,
     pub(crate) chunk_bytes: u32,
+    pub(crate) fabric: &'static str,
 }
 
 impl Outcome {
@@ -61,17 +73,12 @@ impl Outcome {
     pub(crate) fn check(&self, source: &str) -> Result<(), Failure> {
         let [first, second] = &self.passes;
         for pass in &self.passes {
-            if !pass.agrees() {
-                return Err(Failure::new(format!(
-                    "pass {}: {} bytes with digest {} were sent, {} bytes with digest {} received",
-                    pass.number, pass.bytes, pass.digest_sent, pass.received_bytes, pass.digest_received
-                )));
-            }
+            pass.check()?;
         }
-        if first.digest_sent != second.digest_sent {
+        if first.sent.digest != second.sent.digest {
             return Err(Failure::new(format!(
                 "{source} changed between the two passes ({} bytes, then {}): take one that nobody writes to",
-                first.bytes, second.bytes
+                first.sent.bytes, second.sent.bytes
             )));
         }
         let (back, of) = self.recovery.buffers;
@@ -102,14 +109,15 @@ impl Outcome {
             "since_boot_ns": self.established.since_boot_ns,
             "steps": steps(&self.established.steps),
             "partner_steps": steps(&self.established.partner_steps),
+            "fabric": self.fabric,
             "session_id": self.established.session,
             "session_id_after_restart": self.again.session,
             "clients": self.established.grants.iter().map(client).collect::<Vec<_>>(),
             "chunk_bytes": self.chunk_bytes,
-            "bytes": second.bytes,
-            "digest_sent": second.digest_sent,
-            "digest_received": second.digest_received,
-            "digests_agree": self.passes.iter().all(Passed::agrees) && first.digest_sent == second.digest_sent,
+            "bytes": second.sent.bytes,
+            "digest_sent": second.sent.digest,
+            "digest_received": second.received.digest,
+            "digests_agree": self.passes.iter().all(Passed::agrees) && first.sent.digest == second.sent.digest,
             "gigabytes_per_second": first.gigabytes_per_second(),
             "restarts": self.restarts,
             "resumed": second.agrees(),

@@ -4,6 +4,7 @@ use crate::cli::args::Role;
 use crate::cli::demo::protocol::{Order, Report};
 use crate::cli::demo::source::Source;
 use crate::cli::failure::Failure;
+use handfast::fabric::Address;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -17,21 +18,23 @@ pub(crate) enum Heard {
 }
 
 /// What both workers of a pair are told.
+#[derive(Clone)]
 pub(crate) struct Pair {
-    /// Name of their addresses.
-    pub(crate) name: String,
+    /// Where the sender listens, and the receiver.
+    pub(crate) addresses: [Address; 2],
     pub(crate) chunk_bytes: u32,
 }
 
 /// This program again, in one of its hidden roles.
 fn command(role: Role, pair: &Pair, source: &Source, hold: Option<u32>) -> Result<Command, Failure> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg("demo-worker").args(["--name", &pair.name, "--bytes", &source.bytes.to_string()]);
-    command.args(["--chunk-bytes", &pair.chunk_bytes.to_string()]);
-    command.arg("--role").arg(match role {
-        Role::Sender => "sender",
-        Role::Receiver => "receiver",
-    });
+    let [sender, receiver] = pair.addresses.each_ref().map(Address::to_string);
+    let (role, at, partner) = match role {
+        Role::Sender => ("sender", sender, receiver),
+        Role::Receiver => ("receiver", receiver, sender),
+    };
+    command.arg("demo-worker").args(["--role", role, "--at", &at, "--partner", &partner]);
+    command.args(["--bytes", &source.bytes.to_string(), "--chunk-bytes", &pair.chunk_bytes.to_string()]);
     command.arg("--file").arg(&source.path);
     if let Some(pass) = hold {
         command.args(["--hold", &pass.to_string()]);

@@ -1,16 +1,20 @@
 //! What the demo's processes tell each other over pipes (lines of JSON), and over the session (immediate data).
 
+use crate::cli::demo::tally::Tally;
 use serde::{Deserialize, Serialize};
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
 
 /// From a worker to the supervisor, one line each.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Report {
     /// Its page can be read.
-    Listening { incarnation: String },
+    Listening { address: String, incarnation: String },
     /// A session stands.
     Established {
         session: String,
+        partner: String,
         partner_incarnation: String,
         authentication: String,
         steps: Vec<StepReport>,
@@ -21,9 +25,9 @@ pub(crate) enum Report {
     /// The session is gone.
     Lost { reason: String },
     /// So much of a pass has gone out, or come in.
-    Progress { bytes: u64 },
-    /// A pass is complete on this side.
-    Passed { pass: u32, bytes: u64, digest: String, seconds: f64 },
+    Progress { pass: u32, bytes: u64 },
+    /// A pass is complete: what this side counted, and what the other side did.
+    Passed { here: Tally, there: Tally, seconds: f64 },
     /// The receiver stands still in the middle of the pass, as it was told to.
     Holding { bytes: u64 },
     /// Anything else worth a line.
@@ -62,12 +66,12 @@ pub(crate) struct GrantReport {
     pub(crate) there_bytes: u64,
 }
 
-/// From the supervisor to a worker, one line each. The end of the pipe means: leave.
+/// To a worker; from the supervisor one line each. The end of them means: leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Order {
-    /// Stream the file, as pass of this number.
-    Pass(u32),
+    /// Stream the file, as pass of this number; `last` where none follows.
+    Pass { number: u32, last: bool },
 }
 
 /// The immediate data of a chunk's WRITE: bytes, pass, and whether the pass ends here.
@@ -87,10 +91,47 @@ impl Chunk {
     }
 }
 
-/// Writes one report to standard output. Where the supervisor is gone, the end of standard input says so too, and ends this process.
-pub(crate) fn tell(report: &Report) {
-    if let Ok(line) = serde_json::to_string(report) {
-        crate::cli::output::line(line);
+/// Whom a worker tells what happens.
+#[derive(Clone)]
+pub(crate) enum Voice {
+    /// The supervisor, another process: a line of JSON on standard output. Where it is gone, the end of standard input says so too, and ends
+    /// this process.
+    Pipe,
+    /// A thread of this process.
+    Thread(Sender<Report>),
+}
+
+impl Voice {
+    pub(crate) fn tell(&self, report: Report) {
+        match self {
+            Self::Pipe => {
+                if let Ok(line) = serde_json::to_string(&report) {
+                    crate::cli::output::line(line);
+                }
+            }
+            Self::Thread(listener) => {
+                let _ = listener.send(report);
+            }
+        }
+    }
+}
+
+/// Tells of progress: at the first bytes, and then at intervals.
+pub(crate) struct Pace<'a> {
+    voice: &'a Voice,
+    interval: Duration,
+    told_at: Option<Instant>,
+}
+
+impl<'a> Pace<'a> {
+    pub(crate) fn new(voice: &'a Voice, interval: Duration) -> Self {
+        Self { voice, interval, told_at: None }
+    }
+    pub(crate) fn tell(&mut self, pass: u32, bytes: u64) {
+        if self.told_at.is_none_or(|told_at| told_at.elapsed() >= self.interval) {
+            self.told_at = Some(Instant::now());
+            self.voice.tell(Report::Progress { pass, bytes });
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use crate::cli::demo::outcome::{Established, Outcome, Passed, Recovery};
 use crate::cli::demo::protocol::GrantReport;
 use crate::cli::demo::source::Source;
 use crate::cli::output;
+use handfast::fabric::Address;
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::time::Duration;
 
@@ -45,13 +46,15 @@ impl Screen {
         }
     }
 
-    pub(crate) fn begin(&self, source: &Source, order: Order) {
+    pub(crate) fn begin(&self, source: &Source, order: Order, addresses: &[Address; 2]) {
         let order = match order {
             Order::AFirst => "partner a first",
             Order::BFirst => "partner b first",
             Order::Both => "both partners at once",
         };
         self.line(format!("handfast demo: {} ({}), {order}\n", source.name, HumanBytes(source.bytes)));
+        let [a, b] = addresses;
+        self.paragraph("addresses", &format!("a: {a}; b: {b}"));
     }
 
     pub(crate) fn started(&self, sender: u32, receiver: u32) {
@@ -90,9 +93,7 @@ impl Screen {
         if self.json {
             return;
         }
-        let style = ProgressStyle::with_template("  [{bar:40}] {bytes} of {total_bytes}, {bytes_per_sec}");
-        self.bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr())
-            .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
+        self.bar = pass_bar(Some(total));
     }
 
     pub(crate) fn progress(&self, bytes: u64) {
@@ -102,12 +103,12 @@ impl Screen {
     pub(crate) fn passed(&self, pass: &Passed) {
         self.bar.finish_and_clear();
         let verdict = if pass.agrees() { "digests equal" } else { "DIGESTS DIFFER" };
-        let (bytes, took) = (HumanBytes(pass.bytes), duration(Duration::from_secs_f64(pass.seconds)));
+        let (bytes, took) = (HumanBytes(pass.sent.bytes), duration(Duration::from_secs_f64(pass.seconds)));
         let rate = pass.gigabytes_per_second();
         self.paragraph(&format!("pass {}", pass.number), &format!("{bytes} in {took}, {rate:.2} GB/s, {verdict}"));
         // A digest is as long as the line that is left: nothing wraps here.
-        self.line(format!("  sent      {}", pass.digest_sent));
-        self.line(format!("  received  {}\n", pass.digest_received));
+        self.line(format!("  sent      {}", pass.sent.digest));
+        self.line(format!("  received  {}\n", pass.received.digest));
     }
 
     pub(crate) fn killed(&self, process: u32, bytes: u64, total: u64) {
@@ -132,7 +133,7 @@ impl Screen {
         if self.json {
             output::line(outcome.object());
         } else {
-            let bytes = HumanBytes(outcome.passes[1].bytes);
+            let bytes = HumanBytes(outcome.passes[1].sent.bytes);
             self.line(format!("every digest agrees: {bytes} in each pass, through a kill and a restart"));
         }
     }
@@ -154,8 +155,19 @@ fn wrap(text: &str, columns: usize) -> Vec<String> {
     lines
 }
 
+/// A pass while it goes on; of unknown length where the other side knows that alone.
+pub(crate) fn pass_bar(total: Option<u64>) -> ProgressBar {
+    let template = match total {
+        Some(_) => "  [{bar:40}] {bytes} of {total_bytes}, {bytes_per_sec}",
+        None => "  {spinner} {bytes}, {bytes_per_sec}",
+    };
+    let style = ProgressStyle::with_template(template);
+    ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr())
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "))
+}
+
 /// A duration in the unit that people would choose.
-fn duration(duration: Duration) -> String {
+pub(crate) fn duration(duration: Duration) -> String {
     let ns = duration.as_nanos();
     match ns {
         0..1_000 => format!("{ns} ns"),

@@ -2,14 +2,14 @@
 //!
 //! Chunk `n` goes to place `n mod 8` of the ring by one WRITE with immediate, whose completion at the receiver says that the bytes are in its
 //! memory. The receiver WRITEs back how many chunks it took; that word is all the flow control there is.
+//! When all are taken the two SEND each other their tallies, the receiver first.
 
-use crate::cli::args::WorkerArguments;
 use crate::cli::demo::CHUNKS;
-use crate::cli::demo::protocol::{Chunk, Report, tell};
-use crate::cli::demo::worker::Told;
+use crate::cli::demo::protocol::{Chunk, Order, Pace, Report, Voice};
+use crate::cli::demo::tally::{self, Tally};
+use crate::cli::demo::worker::{Part, Told};
 use crate::cli::failure::Failure;
-use handfast::fabric::shm::{Shm, ShmPort};
-use handfast::fabric::{Completion, Exposed, Port, WorkRequest};
+use handfast::fabric::{Completion, Exposed, Fabric, Operation, Port, WorkCompletionStatus, WorkRequest};
 use handfast::memory::{Buffer, Region};
 use handfast::session::Session;
 use std::fs::File;
@@ -20,76 +20,131 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
 /// Without any progress for this long the demo gives up: nothing it does takes that long.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Receives kept posted: for the receiver's tally, and one more.
+const RECEIVES: usize = 2;
 
 /// What a session gives the sender.
-struct Ring {
-    session: Box<Session<Shm>>,
-    port: ShmPort,
+struct Ring<F: Fabric> {
+    session: Box<Session<F>>,
+    port: F::Port,
     credit: Arc<Exposed>,
     free: Vec<Buffer>,
+    /// To send the tally from, while it is here.
+    outgoing: Option<Buffer>,
+    /// The receiver's tally, once it came.
+    there: Option<Tally>,
     chunk_bytes: usize,
+    /// Chunks and tallies sent.
     sent: u64,
+    /// How the first operation that failed did so.
+    failed: Option<WorkCompletionStatus>,
+    /// Its session ended as the last thing it was needed for was done.
+    over: bool,
 }
 
-/// How a pass came to its end.
+/// How a pass came to its end before its end.
 enum Ended {
-    Complete,
     Lost,
     Stop,
 }
 
-pub(crate) fn run(arguments: &WorkerArguments, told: &Receiver<Told>) -> Result<(), Failure> {
-    let path = arguments.file.as_ref().ok_or_else(|| Failure::usage("--file is missing"))?;
-    let mut ring: Option<Ring> = None;
-    let mut wanted: Option<u32> = None;
+/// What the sender waits with: its part's words and orders.
+struct Waiting<'a, F: Fabric> {
+    part: &'a Part,
+    told: &'a Receiver<Told<F>>,
+    voice: &'a Voice,
+}
+
+pub(crate) fn run<F: Fabric>(part: &Part, told: &Receiver<Told<F>>, voice: &Voice) -> Result<(), Failure> {
+    let waiting = Waiting { part, told, voice };
+    let mut ring: Option<Ring<F>> = None;
+    let mut wanted: Option<(u32, bool)> = None;
+    let mut alone_since = Instant::now();
     loop {
-        if let (Some(pass), Some(open)) = (wanted, &mut ring) {
-            match stream(path, pass, open, told)? {
-                Ended::Complete => wanted = None,
-                Ended::Lost => flush(ring.take()),
-                Ended::Stop => return Ok(()),
+        if let (Some((pass, last)), Some(open)) = (wanted, &mut ring) {
+            match waiting.stream(pass, last, open)? {
+                Ok(report) => {
+                    wanted = None;
+                    voice.tell(report);
+                    if open.over {
+                        flush(ring.take(), voice);
+                    }
+                }
+                Err(Ended::Lost) => flush(ring.take(), voice),
+                Err(Ended::Stop) => return Ok(()),
             }
+            alone_since = Instant::now();
             continue;
         }
-        match told.recv_timeout(PATIENCE) {
-            Ok(Told::Ready(session)) => ring = Some(Ring::new(session, arguments.chunk_bytes as usize)?),
-            Ok(Told::Lost) => flush(ring.take()),
-            Ok(Told::Pass(pass)) => wanted = Some(pass),
-            Ok(Told::End) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
-            Err(RecvTimeoutError::Timeout) if wanted.is_some() => {
-                return Err(Failure::new("no session to stream over for 30 s"));
+        match told.recv_timeout(Duration::from_millis(100)) {
+            Ok(Told::Ready(session)) => ring = Ring::new(session, part.chunk_bytes as usize)?,
+            Ok(Told::Lost) => flush(ring.take(), voice),
+            Ok(Told::Order(Order::Pass { number, last })) => {
+                wanted = Some((number, last));
+                alone_since = Instant::now();
             }
-            Err(RecvTimeoutError::Timeout) => {}
+            Ok(Told::End) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            Err(RecvTimeoutError::Timeout) => {
+                let waited = alone_since.elapsed();
+                if wanted.is_some() && part.session_wait_max.is_some_and(|max| waited > max) {
+                    return Err(Failure::new(format!("no session to stream over for {} s", waited.as_secs())));
+                }
+            }
         }
     }
 }
 
-impl Ring {
-    fn new(mut session: Box<Session<Shm>>, chunk_bytes: usize) -> Result<Self, Failure> {
+impl<F: Fabric> Ring<F> {
+    /// None where the session has ended meanwhile.
+    fn new(mut session: Box<Session<F>>, chunk_bytes: usize) -> Result<Option<Self>, Failure> {
         let missing = || Failure::new("the session came without the port and the memory that were asked for");
-        let port = session.take_ports().pop().ok_or_else(missing)?;
+        let mut port = session.take_ports().pop().ok_or_else(missing)?;
         let credit = Arc::clone(session.memory().ok_or_else(missing)?);
-        let region = Region::builder(chunk_bytes * CHUNKS).build().map_err(|error| Failure::memory(&error))?;
-        let free = session.buffer(region)?.split_into(chunk_bytes);
-        Ok(Self { session, port, credit, free, chunk_bytes, sent: 0 })
+        let (free, (outgoing, receives)) = match buffers(&session, chunk_bytes) {
+            Err(_) if !session.is_live() => return Ok(None),
+            buffers => buffers?,
+        };
+        for (id, buffer) in receives.into_iter().enumerate() {
+            if port.post_receive(WorkRequest::signalled(id as u64), buffer).is_err() {
+                return Ok(None);
+            }
+        }
+        let (outgoing, there, failed) = (Some(outgoing), None, None);
+        Ok(Some(Self { session, port, credit, free, outgoing, there, chunk_bytes, sent: 0, failed, over: false }))
     }
 
-    /// Chunks that the receiver took: the word it WRITEs.
+    /// Chunks and tallies that the receiver took: the word it WRITEs.
     fn taken(&self) -> Result<u64, Failure> {
         Ok(u64::from_le(self.credit.load(0, Ordering::Acquire)?))
     }
 
-    /// Takes buffers back. False where an operation failed: the session is gone, or about to be.
+    /// Takes back what has ended. False where an operation failed: the session is gone, or about to be.
     fn reclaim(&mut self) -> bool {
         let mut completions: [Completion; CHUNKS] = Default::default();
         let count = self.port.poll(&mut completions);
-        let mut good = true;
-        for completion in completions.iter_mut().take(count) {
-            good &= completion.is_success();
-            self.free.extend(completion.buffer.take());
+        for completion in completions.into_iter().take(count) {
+            if !completion.is_success() {
+                self.failed.get_or_insert(completion.status);
+            }
+            match completion.operation {
+                Operation::Receive if completion.is_success() => self.receive(completion),
+                Operation::Receive | Operation::ReceiveWithImmediate => {}
+                Operation::Send => self.outgoing = completion.buffer,
+                _ => self.free.extend(completion.buffer),
+            }
         }
-        good
+        self.failed.is_none()
+    }
+
+    /// Keeps the receiver's tally, and offers the buffer anew.
+    fn receive(&mut self, completion: Completion) {
+        let Some(mut buffer) = completion.buffer else { return };
+        self.there = buffer.as_slice().get(..completion.bytes as usize).and_then(Tally::decode);
+        buffer.restore();
+        // A port that is in error takes none: the manager says so in a moment.
+        let _ = self.port.post_receive(WorkRequest::signalled(completion.id), buffer);
     }
 
     /// WRITEs one chunk. False where the session is gone.
@@ -110,94 +165,142 @@ impl Ring {
             }
         }
     }
+
+    /// SENDs the tally of a pass. False where the session is gone.
+    fn send(&mut self, tally: &Tally) -> Result<bool, Failure> {
+        let missing = || Failure::new("the tally of the pass before was never taken by the receiver");
+        let mut buffer = self.outgoing.take().ok_or_else(missing)?;
+        tally.encode(buffer.as_mut_slice())?;
+        self.sent += 1;
+        Ok(self.port.post_send(WorkRequest::signalled(self.sent), buffer).is_ok())
+    }
+}
+
+/// What a session's memory is cut into: chunks, and what tallies need.
+type Buffers = (Vec<Buffer>, (Buffer, Vec<Buffer>));
+
+fn buffers<F: Fabric>(session: &Session<F>, chunk_bytes: usize) -> Result<Buffers, Failure> {
+    let region = Region::builder(chunk_bytes * CHUNKS).build().map_err(|error| Failure::memory(&error))?;
+    let (chunks, _) = session.buffer(region)?.split_at(chunk_bytes * CHUNKS);
+    Ok((chunks.split_into(chunk_bytes), tally::buffers(session, RECEIVES)?))
 }
 
 /// Gives a lost session's ring up, once every WRITE has ended and given its buffer back.
-fn flush(ring: Option<Ring>) {
+fn flush<F: Fabric>(ring: Option<Ring<F>>, voice: &Voice) {
     let Some(mut ring) = ring else { return };
     ring.port.close();
     let began = Instant::now();
     while ring.free.len() < CHUNKS && began.elapsed() < PATIENCE {
         ring.reclaim();
+        std::thread::yield_now();
     }
-    tell(&Report::Flushed { buffers: ring.free.len(), of: CHUNKS });
+    voice.tell(Report::Flushed { buffers: ring.free.len(), of: CHUNKS });
 }
 
-/// Streams the whole file once.
-fn stream(path: &std::path::Path, pass: u32, ring: &mut Ring, told: &Receiver<Told>) -> Result<Ended, Failure> {
-    let mut file = File::open(path).map_err(|error| Failure::of(format!("opening {}", path.display()), error))?;
-    let (mut hasher, began, mut bytes) = (blake3::Hasher::new(), Instant::now(), 0u64);
-    let mut progress = Pace::new();
-    let mut last = false;
-    while !last {
-        let buffer = match buffer(ring, told)? {
-            Ok(buffer) => buffer,
-            Err(ended) => return Ok(ended),
+impl<F: Fabric> Waiting<'_, F> {
+    /// Streams the whole file once, and compares tallies with the receiver.
+    fn stream(&self, pass: u32, last: bool, ring: &mut Ring<F>) -> Result<Result<Report, Ended>, Failure> {
+        let began = Instant::now();
+        let here = match self.chunks(pass, last, ring)? {
+            Ok(here) => here,
+            Err(ended) => return Ok(Err(ended)),
         };
-        let (buffer, length) =
-            fill(&mut file, buffer).map_err(|error| Failure::of(format!("reading {}", path.display()), error))?;
-        hasher.update(&buffer.as_slice()[..length]);
-        bytes += length as u64;
-        last = length < ring.chunk_bytes;
-        let chunk = Chunk { bytes: length as u32, pass: pass as u8, last };
-        // A WRITE has at least one byte: the receiver goes by the immediate data.
-        if !ring.write(buffer, length.max(1), chunk)? {
-            return lost(told);
-        }
-        progress.tell(bytes);
-    }
-    while ring.taken()? < ring.sent {
-        match turn(ring, told, began.elapsed())? {
-            None => {}
-            Some(ended) => return Ok(ended),
-        }
-    }
-    let seconds = began.elapsed().as_secs_f64();
-    tell(&Report::Passed { pass, bytes, digest: hasher.finalize().to_string(), seconds });
-    Ok(Ended::Complete)
-}
-
-/// Waits for a buffer and for a place in the ring.
-fn buffer(ring: &mut Ring, told: &Receiver<Told>) -> Result<Result<Buffer, Ended>, Failure> {
-    let began = Instant::now();
-    loop {
-        let room = ring.sent - ring.taken()?.min(ring.sent) < CHUNKS as u64;
-        if room && let Some(mut buffer) = ring.free.pop() {
-            buffer.restore();
-            return Ok(Ok(buffer));
-        }
-        if let Some(ended) = turn(ring, told, began.elapsed())? {
+        if let Err(ended) = self.until(ring, |ring| Ok((ring.taken()? >= ring.sent).then_some(())))? {
             return Ok(Err(ended));
         }
+        let seconds = began.elapsed().as_secs_f64();
+        let there = match self.until(ring, |ring| Ok(ring.there.take()))? {
+            Ok(there) => there,
+            Err(ended) => return Ok(Err(ended)),
+        };
+        if !ring.send(&here)? {
+            return self.lost(ring).map(Err);
+        }
+        let done = |ring: &mut Ring<F>| Ok((ring.taken()? >= ring.sent).then_some(()));
+        match self.until(ring, done)? {
+            // A receiver that wants no more leaves as soon as it has said that it has all.
+            Err(Ended::Lost) if done(ring)?.is_some() => ring.over = true,
+            Err(ended) => return Ok(Err(ended)),
+            Ok(()) => {}
+        }
+        Ok(Ok(Report::Passed { here, there, seconds }))
     }
-}
 
-/// One turn of waiting.
-fn turn(ring: &mut Ring, told: &Receiver<Told>, waited: Duration) -> Result<Option<Ended>, Failure> {
-    if !ring.reclaim() {
-        return lost(told).map(Some);
+    /// WRITEs every chunk of the file.
+    fn chunks(&self, pass: u32, last: bool, ring: &mut Ring<F>) -> Result<Result<Tally, Ended>, Failure> {
+        let path = self.part.file.as_ref().ok_or_else(|| Failure::usage("--file is missing"))?;
+        let mut file = File::open(path).map_err(|error| Failure::of(format!("opening {}", path.display()), error))?;
+        let (mut hasher, mut bytes) = (blake3::Hasher::new(), 0u64);
+        let mut pace = Pace::new(self.voice, self.part.pace);
+        let mut length = ring.chunk_bytes;
+        while length == ring.chunk_bytes {
+            let mut buffer = match self.until(ring, |ring| {
+                let room = ring.sent - ring.taken()?.min(ring.sent) < CHUNKS as u64;
+                Ok(if room { ring.free.pop() } else { None })
+            })? {
+                Ok(buffer) => buffer,
+                Err(ended) => return Ok(Err(ended)),
+            };
+            buffer.restore();
+            (buffer, length) =
+                fill(&mut file, buffer).map_err(|error| Failure::of(format!("reading {}", path.display()), error))?;
+            hasher.update(&buffer.as_slice()[..length]);
+            bytes += length as u64;
+            let chunk = Chunk { bytes: length as u32, pass: pass as u8, last: length < ring.chunk_bytes };
+            // A WRITE has at least one byte: the receiver goes by the immediate data.
+            if !ring.write(buffer, length.max(1), chunk)? {
+                return self.lost(ring).map(Err);
+            }
+            pace.tell(pass, bytes);
+        }
+        Ok(Ok(Tally { pass, last, bytes, digest: hasher.finalize().to_string() }))
     }
-    match told.try_recv() {
-        Ok(Told::Lost) => return Ok(Some(Ended::Lost)),
-        Ok(Told::End) | Err(TryRecvError::Disconnected) => return Ok(Some(Ended::Stop)),
-        Ok(Told::Ready(_) | Told::Pass(_)) | Err(TryRecvError::Empty) => {}
-    }
-    if waited > PATIENCE {
-        return Err(Failure::new("the receiver took nothing for 30 s"));
-    }
-    std::thread::yield_now();
-    Ok(None)
-}
 
-/// An operation failed: the manager says so in a moment.
-fn lost(told: &Receiver<Told>) -> Result<Ended, Failure> {
-    loop {
-        match told.recv_timeout(PATIENCE) {
-            Ok(Told::Lost) => return Ok(Ended::Lost),
-            Ok(Told::End) | Err(RecvTimeoutError::Disconnected) => return Ok(Ended::Stop),
-            Ok(Told::Ready(_) | Told::Pass(_)) => {}
-            Err(RecvTimeoutError::Timeout) => {
-                return Err(Failure::new("an operation failed, and the session was not reported lost for 30 s"));
+    /// Waits for something that comes from the receiver, or from its taking what was sent.
+    fn until<T>(
+        &self,
+        ring: &mut Ring<F>,
+        mut wanted: impl FnMut(&mut Ring<F>) -> Result<Option<T>, Failure>,
+    ) -> Result<Result<T, Ended>, Failure> {
+        let mut began = Instant::now();
+        let mut taken = ring.taken()?;
+        loop {
+            if let Some(found) = wanted(ring)? {
+                return Ok(Ok(found));
+            }
+            if !ring.reclaim() {
+                return self.lost(ring).map(Err);
+            }
+            match self.told.try_recv() {
+                Ok(Told::Lost) => return Ok(Err(Ended::Lost)),
+                Ok(Told::End) | Err(TryRecvError::Disconnected) => return Ok(Err(Ended::Stop)),
+                Ok(Told::Ready(_) | Told::Order(_)) | Err(TryRecvError::Empty) => {}
+            }
+            let now_taken = ring.taken()?;
+            if now_taken != taken {
+                (began, taken) = (Instant::now(), now_taken);
+            }
+            if began.elapsed() > PATIENCE {
+                return Err(Failure::new(format!("the receiver took nothing for {} s", PATIENCE.as_secs())));
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// An operation failed: the manager says so in a moment.
+    fn lost(&self, ring: &Ring<F>) -> Result<Ended, Failure> {
+        loop {
+            match self.told.recv_timeout(PATIENCE) {
+                Ok(Told::Lost) => return Ok(Ended::Lost),
+                Ok(Told::End) | Err(RecvTimeoutError::Disconnected) => return Ok(Ended::Stop),
+                Ok(Told::Ready(_) | Told::Order(_)) => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    let status = ring.failed.unwrap_or(WorkCompletionStatus::Flushed);
+                    return Err(Failure::new(format!(
+                        "an operation failed ({status}), and the session was not reported lost for {} s",
+                        PATIENCE.as_secs()
+                    )));
+                }
             }
         }
     }
@@ -214,21 +317,6 @@ fn fill(file: &mut File, mut buffer: Buffer) -> std::io::Result<(Buffer, usize)>
             Ok(read) => length += read,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
-        }
-    }
-}
-
-/// Tells of progress, ten times a second at most.
-struct Pace(Instant);
-
-impl Pace {
-    fn new() -> Self {
-        Self(Instant::now())
-    }
-    fn tell(&mut self, bytes: u64) {
-        if self.0.elapsed() > Duration::from_millis(100) {
-            self.0 = Instant::now();
-            tell(&Report::Progress { bytes });
         }
     }
 }

@@ -1,15 +1,15 @@
 //! What the demo does, in order: start, session, first pass, second pass, kill, restart, second pass again, leave.
 
 use crate::cli::args::{Order as StartOrder, Role};
-use crate::cli::demo::CHUNK_BYTES;
 use crate::cli::demo::outcome::{Established, Outcome, Passed, Recovery};
 use crate::cli::demo::process::{Heard, Pair, Worker};
 use crate::cli::demo::protocol::{Cause, Order, Report};
 use crate::cli::demo::report::Screen;
 use crate::cli::demo::source::Source;
+use crate::cli::fabrics::scheme;
 use crate::cli::failure::Failure;
 use handfast::fabric::shm::Shm;
-use handfast::fabric::{Fabric, PageSizes};
+use handfast::fabric::{Address, Fabric, PageSizes};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,17 +43,23 @@ struct Stage<'a> {
     interrupted: &'a AtomicBool,
 }
 
-pub(crate) fn run(source: &Source, order: StartOrder, screen: &mut Screen) -> Result<Outcome, Failure> {
+pub(crate) fn run(
+    source: &Source,
+    order: StartOrder,
+    addresses: [Address; 2],
+    screen: &mut Screen,
+) -> Result<Outcome, Failure> {
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGHUP, SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
     }
-    screen.begin(source, order);
-    let [usual, small] = CHUNK_BYTES;
-    match play(source, order, screen, usual, &interrupted) {
+    screen.begin(source, order, &addresses);
+    let [usual, small] = super::chunk_bytes(&addresses[0]);
+    let pair = Pair { addresses, chunk_bytes: usual };
+    match play(source, order, screen, &pair, &interrupted) {
         Err(failure) if failure.is_lock_limit() => {
             screen.warn(&format!("{}; going on with {small} instead of {usual} bytes a WRITE", failure.message()));
-            play(source, order, screen, small, &interrupted)
+            play(source, order, screen, &Pair { chunk_bytes: small, ..pair }, &interrupted)
         }
         outcome => outcome,
     }
@@ -64,24 +70,21 @@ fn play(
     source: &Source,
     order: StartOrder,
     screen: &mut Screen,
-    chunk_bytes: u32,
+    pair: &Pair,
     interrupted: &AtomicBool,
 ) -> Result<Outcome, Failure> {
     let (told, heard) = channel();
-    let pair = Pair { name: format!("demo-{}", std::process::id()), chunk_bytes };
-    let name = pair.name.clone();
-    let stage = Stage { source, screen, pair, heard, told, early: Vec::new(), killed: None, interrupted };
+    let (pair_here, early) = (pair.clone(), Vec::new());
+    let stage = Stage { source, screen, pair: pair_here, heard, told, early, killed: None, interrupted };
     let outcome = stage.play(order);
-    remove_leftovers(&name);
+    remove_leftovers(&pair.addresses);
     outcome
 }
 
-/// Whoever listens at an address cleans what a dead process left there, and leaves nothing itself.
-fn remove_leftovers(name: &str) {
-    for port in [1, 2] {
-        if let Ok(address) = format!("shm://{name}:{port}").parse() {
-            drop(Shm::new().listen(&address, PageSizes { status: 4096, mailbox: 4096 }));
-        }
+/// On shm, whoever listens at an address cleans what a dead process left there, and leaves nothing itself. RDMA leaves nothing behind.
+fn remove_leftovers(addresses: &[Address]) {
+    for address in addresses.iter().filter(|address| matches!(address, Address::Shm { .. })) {
+        drop(Shm::new().listen(address, PageSizes { status: 4096, mailbox: 4096 }));
     }
 }
 
@@ -92,10 +95,10 @@ impl Stage<'_> {
         let established = self.session(RECEIVER)?;
         self.screen.established(&established);
 
-        sender.order(Order::Pass(1))?;
+        sender.order(Order::Pass { number: 1, last: false })?;
         let first = self.pass(1, RECEIVER)?;
 
-        sender.order(Order::Pass(2))?;
+        sender.order(Order::Pass { number: 2, last: true })?;
         self.screen.pass(self.source.bytes);
         let held = self.wait(RECEIVER, "the middle of the second pass", |report| match report {
             Report::Holding { bytes } => Some(*bytes),
@@ -106,8 +109,8 @@ impl Stage<'_> {
 
         sender.leave()?;
         receiver.leave()?;
-        let chunk_bytes = self.pair.chunk_bytes;
-        Ok(Outcome { established, again, recovery, passes: [first, second], restarts: 1, chunk_bytes })
+        let (chunk_bytes, fabric) = (self.pair.chunk_bytes, scheme(&self.pair.addresses[0]));
+        Ok(Outcome { established, again, recovery, passes: [first, second], restarts: 1, chunk_bytes, fabric })
     }
 
     /// Kills the receiver in the middle of a pass, and brings another one into the session.
@@ -164,7 +167,7 @@ impl Stage<'_> {
     /// Both sides' word of the session, and what their clients were granted.
     fn session(&mut self, receiver: u32) -> Result<Established, Failure> {
         let established = |report: &Report| match report {
-            Report::Established { session, partner_incarnation, authentication, steps, since_boot_ns } => {
+            Report::Established { session, partner_incarnation, authentication, steps, since_boot_ns, .. } => {
                 Some(Established {
                     session: session.clone(),
                     partner_incarnation: partner_incarnation.clone(),
@@ -195,15 +198,20 @@ impl Stage<'_> {
     /// One pass: what was sent, what was received.
     fn pass(&mut self, number: u32, receiver: u32) -> Result<Passed, Failure> {
         let passed = |report: &Report| match report {
-            Report::Passed { pass, bytes, digest, seconds } if *pass == number => {
-                Some((*bytes, digest.clone(), *seconds))
+            Report::Passed { here, there, seconds } if here.pass == number => {
+                Some((here.clone(), there.clone(), *seconds))
             }
             _ => None,
         };
         self.screen.pass(self.source.bytes);
-        let (bytes, sent, seconds) = self.wait(SENDER, "the end of the pass", passed)?;
-        let (received_bytes, received, _) = self.wait(receiver, "the receiver's digest", passed)?;
-        let pass = Passed { number, bytes, received_bytes, digest_sent: sent, digest_received: received, seconds };
+        let (sent, received, seconds) = self.wait(SENDER, "the end of the pass", passed)?;
+        let (received_there, sent_there, _) = self.wait(receiver, "the receiver's digest", passed)?;
+        if !(sent.agrees(&sent_there) && received.agrees(&received_there)) {
+            return Err(Failure::new(format!(
+                "pass {number}: the partners told each other other digests than they told here"
+            )));
+        }
+        let pass = Passed { number, sent, received, seconds };
         self.screen.passed(&pass);
         Ok(pass)
     }
@@ -239,8 +247,10 @@ impl Stage<'_> {
                     until = until.min(Instant::now() + BETTER_WORD);
                 }
                 Report::Failed { error, cause } => return Err(Failure::of_worker(error, cause == Cause::LockLimit)),
-                Report::Progress { bytes } => {
-                    self.screen.progress(bytes);
+                Report::Progress { bytes, .. } => {
+                    if number == SENDER {
+                        self.screen.progress(bytes);
+                    }
                     until = Instant::now() + PATIENCE;
                 }
                 Report::Note { .. } => {}

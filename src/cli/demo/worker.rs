@@ -1,39 +1,68 @@
-//! One of the demo's two processes: a node with two clients, one of which streams.
+//! One partner of the demo: a node with two clients, one of which streams. A process of its own under the supervisor, or a thread of a
+//! half of the demo.
 
 use crate::cli::args::{Role, WorkerArguments};
-use crate::cli::demo::protocol::{Cause, GrantReport, Order, Report, StepReport, tell};
+use crate::cli::demo::protocol::{Cause, GrantReport, Order, Report, StepReport, Voice};
 use crate::cli::demo::{CHUNKS, CREDIT_BYTES, receiver, sender};
+use crate::cli::fabrics::{self, Task};
 use crate::cli::failure::Failure;
+use crate::cli::holding::Holding;
+use crate::cli::output::plain;
 use handfast::Error;
-use handfast::fabric::FabricError;
-use handfast::fabric::shm::{Shm, ShmPort};
-use handfast::manager::{Client, ClientSpec, ClusterManager, Event, LostReason, NodeConfig, Unavailable};
+use handfast::fabric::{Address, Fabric, FabricError};
+use handfast::manager::{
+    Client, ClientSpec, ClusterManager, ControlThread, Event, LostReason, NodeConfig, Unavailable,
+};
 use handfast::session::Session;
-use std::io::BufRead;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 /// What the streaming thread is told.
-pub(crate) enum Told {
+pub(crate) enum Told<F: Fabric> {
     /// A session with everything it needs.
-    Ready(Box<Session<Shm>>),
+    Ready(Box<Session<F>>),
     /// That session is gone.
     Lost,
-    /// A pass is wanted.
-    Pass(u32),
-    /// The supervisor wants an end.
+    /// This is wanted.
+    Order(Order),
+    /// Nothing more is wanted.
     End,
 }
 
-/// The client that streams: hands what it gets to its thread.
-struct Streaming(Sender<Told>);
+/// What one partner is to do.
+pub(crate) struct Part {
+    pub(crate) role: Role,
+    pub(crate) at: Address,
+    pub(crate) partner: Address,
+    /// What the sender streams.
+    pub(crate) file: Option<PathBuf>,
+    /// How long that is, where it is known.
+    pub(crate) bytes: u64,
+    /// Bytes that travel in one WRITE: the sender's choice.
+    pub(crate) chunk_bytes: u32,
+    /// The pass in whose middle the receiver stops taking anything, to be killed.
+    pub(crate) hold: Option<u32>,
+    /// Between two words of progress.
+    pub(crate) pace: Duration,
+    /// How long the sender waits for a session when it has something to stream; none: for ever.
+    pub(crate) session_wait_max: Option<Duration>,
+}
 
-impl Client<Shm> for Streaming {
-    fn on_ready(&mut self, session: Session<Shm>) {
-        let _ = self.0.send(Told::Ready(Box::new(session)));
+/// The client that streams: hands what it gets to its thread.
+struct Streaming<F: Fabric> {
+    told: Sender<Told<F>>,
+    voice: Voice,
+}
+
+impl<F: Fabric> Client<F> for Streaming<F> {
+    fn on_ready(&mut self, session: Session<F>) {
+        let _ = self.told.send(Told::Ready(Box::new(session)));
     }
     fn on_lost(&mut self, _reason: &LostReason) {
-        let _ = self.0.send(Told::Lost);
+        let _ = self.told.send(Told::Lost);
     }
     fn on_unavailable(&mut self, reason: &Unavailable) {
         let cause = match reason {
@@ -45,103 +74,123 @@ impl Client<Shm> for Streaming {
             Unavailable::FailedThere => Cause::Partner,
             _ => Cause::Other,
         };
-        tell(&Report::Failed { error: reason.to_string(), cause });
+        self.voice.tell(Report::Failed { error: plain(reason), cause });
     }
 }
 
-/// A second client, which only holds what it was granted.
-#[derive(Default)]
-struct Idle {
-    session: Option<Session<Shm>>,
-    ports: Vec<ShmPort>,
-}
-
-impl Client<Shm> for Idle {
-    fn on_ready(&mut self, mut session: Session<Shm>) {
-        self.ports = session.take_ports();
-        self.session = Some(session);
-    }
-    fn on_lost(&mut self, _reason: &LostReason) {
-        self.ports.clear();
-        self.session = None;
-    }
-    fn on_unavailable(&mut self, reason: &Unavailable) {
-        tell(&Report::Note { text: format!("client `monitor` is not served: {reason}") });
-    }
-}
-
+/// The worker as a process: its supervisor orders by standard input, and hears by standard output.
 pub(crate) fn run(arguments: &WorkerArguments) -> ExitCode {
-    let Err(failure) = work(arguments) else { return ExitCode::SUCCESS };
+    let part = Part {
+        role: arguments.role,
+        at: arguments.at.clone(),
+        partner: arguments.partner.clone(),
+        file: arguments.file.clone(),
+        bytes: arguments.bytes,
+        chunk_bytes: arguments.chunk_bytes,
+        hold: arguments.hold,
+        pace: Duration::from_millis(100),
+        session_wait_max: Some(sender::PATIENCE),
+    };
+    let orders = BufReader::new(std::io::stdin())
+        .lines()
+        .map_while(Result::ok)
+        .filter_map(|line| serde_json::from_str(&line).ok());
+    let Err(failure) = play(part, orders, Voice::Pipe) else { return ExitCode::SUCCESS };
     let cause = if failure.is_lock_limit() { Cause::LockLimit } else { Cause::Other };
-    tell(&Report::Failed { error: failure.message().to_owned(), cause });
+    Voice::Pipe.tell(Report::Failed { error: failure.message().to_owned(), cause });
     ExitCode::FAILURE
 }
 
-fn work(arguments: &WorkerArguments) -> Result<(), Failure> {
-    let address = |port: u16| format!("shm://{}:{port}", arguments.name).parse();
-    let (node, at, partner, partner_at) = match arguments.role {
-        Role::Sender => ("a", address(1)?, "b", address(2)?),
-        Role::Receiver => ("b", address(2)?, "a", address(1)?),
-    };
-    let config = NodeConfig::new("demo".parse()?, node.parse()?, at, partner.parse()?, partner_at);
-    let mut manager = ClusterManager::boot(Shm::new(), config).map_err(|error| match error {
-        Error::Memory(error) | Error::Fabric(FabricError::Memory(error)) => Failure::memory(&error),
-        error => Failure::new(error),
-    })?;
-    let (told_here, told) = channel();
-    let wanted = match arguments.role {
-        Role::Sender => CHUNKS as u64 * u64::from(arguments.chunk_bytes),
-        Role::Receiver => CREDIT_BYTES,
-    };
-    let stream = ClientSpec::new("stream".parse()?).ports(1).memory(wanted);
-    manager.client(stream, Box::new(Streaming(told_here.clone())))?;
-    manager.client(ClientSpec::new("monitor".parse()?).ports(2).memory(64), Box::<Idle>::default())?;
-    manager.stage("up", 1, 1);
-    manager.open();
-    let control = manager.spawn()?;
-    listen(told_here);
-    std::thread::scope(|scope| {
-        let data = scope.spawn(move || stream_data(arguments, &told));
-        while !data.is_finished() {
-            if let Ok(event) = control.events().recv_timeout(std::time::Duration::from_millis(5)) {
-                forward(&event);
-            }
-        }
-        data.join().unwrap_or_else(|_| Err(Failure::new("the streaming thread failed")))
-    })?;
-    control.leave();
-    Ok(())
+/// Plays a part until the orders end.
+pub(crate) fn play(
+    part: Part,
+    orders: impl Iterator<Item = Order> + Send + 'static,
+    voice: Voice,
+) -> Result<(), Failure> {
+    let at = part.at.clone();
+    fabrics::on(&at, Playing { part, orders, voice })
 }
 
-fn stream_data(arguments: &WorkerArguments, told: &Receiver<Told>) -> Result<(), Failure> {
-    match arguments.role {
-        Role::Sender => sender::run(arguments, told),
-        Role::Receiver => receiver::run(arguments, told),
+struct Playing<O> {
+    part: Part,
+    orders: O,
+    voice: Voice,
+}
+
+impl<O: Iterator<Item = Order> + Send + 'static> Task for Playing<O> {
+    type Output = ();
+
+    fn run<F: Fabric>(self, fabric: F) -> Result<(), Failure> {
+        let Self { part, orders, voice } = self;
+        let (told_here, told) = channel();
+        let control = node(fabric, &part, &told_here, &voice)?;
+        listen(orders, told_here);
+        std::thread::scope(|scope| {
+            let data = scope.spawn(|| stream(&part, told, &voice));
+            while !data.is_finished() {
+                if let Ok(event) = control.events().recv_timeout(Duration::from_millis(5)) {
+                    voice.tell(report(&event));
+                }
+            }
+            data.join().unwrap_or_else(|_| Err(Failure::new("the streaming thread failed")))
+        })?;
+        control.leave();
+        Ok(())
     }
 }
 
-/// Hands the supervisor's orders to the streaming thread. Standard input ends when the supervisor does.
-fn listen(told: Sender<Told>) {
+/// The partner's node, with its clients.
+fn node<F: Fabric>(fabric: F, part: &Part, told: &Sender<Told<F>>, voice: &Voice) -> Result<ControlThread, Failure> {
+    let (node, partner, wanted) = match part.role {
+        Role::Sender => ("a", "b", CHUNKS as u64 * u64::from(part.chunk_bytes)),
+        Role::Receiver => ("b", "a", CREDIT_BYTES),
+    };
+    let (at, partner_at) = (part.at.clone(), part.partner.clone());
+    let config = NodeConfig::new("demo".parse()?, node.parse()?, at, partner.parse()?, partner_at);
+    let mut manager = ClusterManager::boot(fabric, config).map_err(|error| match error {
+        Error::Memory(error) | Error::Fabric(FabricError::Memory(error)) => Failure::memory(&error),
+        error => Failure::new(error),
+    })?;
+    let stream = ClientSpec::new("stream".parse()?).ports(1).memory(wanted);
+    manager.client(stream, Box::new(Streaming { told: told.clone(), voice: voice.clone() }))?;
+    manager.client(ClientSpec::new("monitor".parse()?).ports(2).memory(64), Box::new(Holding::new()))?;
+    manager.stage("up", 1, 1);
+    manager.open();
+    Ok(manager.spawn()?)
+}
+
+fn stream<F: Fabric>(part: &Part, told: Receiver<Told<F>>, voice: &Voice) -> Result<(), Failure> {
+    match part.role {
+        Role::Sender => sender::run(part, &told, voice),
+        Role::Receiver => receiver::run(part, &told, voice),
+    }
+}
+
+/// Hands the orders to the streaming thread, and their end.
+fn listen<F: Fabric>(orders: impl Iterator<Item = Order> + Send + 'static, told: Sender<Told<F>>) {
     std::thread::spawn(move || {
-        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
-            if let Ok(Order::Pass(pass)) = serde_json::from_str(&line) {
-                let _ = told.send(Told::Pass(pass));
-            }
+        for order in orders {
+            let _ = told.send(Told::Order(order));
         }
         let _ = told.send(Told::End);
     });
 }
 
-fn forward(event: &Event) {
-    tell(&match event {
-        Event::Listening { incarnation, .. } => Report::Listening { incarnation: incarnation.to_string() },
-        Event::Established { session, incarnation, authentication, steps, since_boot_ns, .. } => Report::Established {
-            session: session.to_string(),
-            partner_incarnation: incarnation.to_string(),
-            authentication: authentication.to_string(),
-            steps: steps.iter().map(|step| StepReport { name: step.name.to_owned(), ns: step.ns }).collect(),
-            since_boot_ns: *since_boot_ns,
-        },
+fn report(event: &Event) -> Report {
+    match event {
+        Event::Listening { address, incarnation } => {
+            Report::Listening { address: address.to_string(), incarnation: incarnation.to_string() }
+        }
+        Event::Established { session, partner, incarnation, authentication, steps, since_boot_ns, .. } => {
+            Report::Established {
+                session: session.to_string(),
+                partner: partner.to_string(),
+                partner_incarnation: incarnation.to_string(),
+                authentication: authentication.to_string(),
+                steps: steps.iter().map(|step| StepReport { name: step.name.to_owned(), ns: step.ns }).collect(),
+                since_boot_ns: *since_boot_ns,
+            }
+        }
         Event::Ready { grants, .. } => Report::Ready {
             grants: grants
                 .iter()
@@ -153,7 +202,7 @@ fn forward(event: &Event) {
                 })
                 .collect(),
         },
-        Event::Lost { reason, .. } => Report::Lost { reason: reason.to_string() },
-        other => Report::Note { text: other.to_string() },
-    });
+        Event::Lost { reason, .. } => Report::Lost { reason: plain(reason) },
+        other => Report::Note { text: plain(other) },
+    }
 }

@@ -1,0 +1,43 @@
+//! Where the demo's partners meet.
+
+use crate::cli::args::{DemoArguments, FabricName};
+use crate::cli::fabrics::{self, check_pair, next_to, scheme};
+use crate::cli::failure::Failure;
+use handfast::fabric::Address;
+
+/// The two addresses of a demo on this machine.
+pub(crate) fn pair(arguments: &DemoArguments) -> Result<[Address; 2], Failure> {
+    let sender = match (&arguments.at, arguments.fabric) {
+        (Some(at), fabric) => {
+            check_fabric(at, fabric)?;
+            at.clone()
+        }
+        (None, None | Some(FabricName::Shm)) => Address::Shm { name: format!("demo-{}", std::process::id()), port: 1 },
+        (None, Some(FabricName::Verbs)) => fabrics::first_rdma_address()?,
+    };
+    let receiver = next_to(&sender)?;
+    Ok([sender, receiver])
+}
+
+/// The two addresses of a half of the demo: its own, and its partner's.
+pub(crate) fn half(arguments: &DemoArguments) -> Result<[Address; 2], Failure> {
+    let (Some(at), Some(partner)) = (&arguments.at, &arguments.partner) else {
+        return Err(Failure::usage("--side needs --at and --partner"));
+    };
+    check_fabric(at, arguments.fabric)?;
+    check_pair(at, partner)?;
+    Ok([at.clone(), partner.clone()])
+}
+
+/// Who names a fabric and an address means the same one.
+fn check_fabric(at: &Address, fabric: Option<FabricName>) -> Result<(), Failure> {
+    let (name, wanted) = match fabric {
+        None => return Ok(()),
+        Some(FabricName::Shm) => ("shm", "shm"),
+        Some(FabricName::Verbs) => ("verbs", "rdma"),
+    };
+    if scheme(at) == wanted {
+        return Ok(());
+    }
+    Err(Failure::usage(format!("--fabric {name} and --at {at} are of two fabrics: leave one of them out")))
+}

@@ -1,0 +1,106 @@
+//! Which fabric a command runs on: the one that its own address names. Everything else is written once, for any.
+
+use crate::cli::failure::Failure;
+use handfast::fabric::shm::Shm;
+use handfast::fabric::{Address, Fabric};
+
+/// What is to be done on a fabric, whichever it is.
+pub(crate) trait Task {
+    type Output;
+    fn run<F: Fabric>(self, fabric: F) -> Result<Self::Output, Failure>;
+}
+
+/// Does it on the fabric of this address.
+pub(crate) fn on<T: Task>(address: &Address, task: T) -> Result<T::Output, Failure> {
+    match address {
+        Address::Shm { .. } => task.run(Shm::new()),
+        Address::Rdma { .. } => on_rdma(task),
+        _ => Err(Failure::usage(format!("{address} is for tests within one process: use shm:// or rdma://"))),
+    }
+}
+
+fn on_rdma<T: Task>(_task: T) -> Result<T::Output, Failure> {
+    Err(Failure::new("this program was built without RDMA: build it with `--features verbs`"))
+}
+
+/// Where a demo on the first RDMA device that is ready begins: at that device's address.
+pub(crate) fn first_rdma_address() -> Result<Address, Failure> {
+    Err(Failure::new("this program was built without RDMA: build it with `--features verbs`"))
+}
+
+/// The scheme of an address: the name of its fabric.
+pub(crate) fn scheme(address: &Address) -> &'static str {
+    match address {
+        Address::Shm { .. } => "shm",
+        Address::Rdma { .. } => "rdma",
+        _ => "sim",
+    }
+}
+
+/// Two partners meet on one fabric, at two addresses.
+pub(crate) fn check_pair(at: &Address, partner: &Address) -> Result<(), Failure> {
+    let (here, there) = (scheme(at), scheme(partner));
+    if here != there {
+        return Err(Failure::usage(format!(
+            "--partner: {at} and {partner} are of two fabrics, which never meet: give the partner an address that begins with `{here}://`"
+        )));
+    }
+    if same_place(at, partner) {
+        return Err(Failure::usage(format!("--partner: the partner is at this node's own address, {at}")));
+    }
+    Ok(())
+}
+
+/// Device and GID say how an address is reached from here; they make no other place of it.
+fn same_place(one: &Address, other: &Address) -> bool {
+    match (one, other) {
+        (Address::Rdma { host, port, .. }, Address::Rdma { host: other_host, port: other_port, .. }) => {
+            (host, port) == (other_host, other_port)
+        }
+        _ => one == other,
+    }
+}
+
+/// The next port at the same place.
+pub(crate) fn next_to(address: &Address) -> Result<Address, Failure> {
+    let mut next = address.clone();
+    if let Address::Shm { port, .. } | Address::Rdma { port, .. } | Address::Sim { port, .. } = &mut next {
+        let above = port.checked_add(1);
+        *port = above.ok_or_else(|| Failure::usage(format!("{address}: the partner needs the port after this one")))?;
+    }
+    Ok(next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> Result<Address, Failure> {
+        text.parse().map_err(Failure::usage)
+    }
+
+    #[test]
+    fn partners_are_of_one_fabric_and_at_two_places() -> Result<(), Failure> {
+        for (one, other, wanted) in [
+            ("shm://a:1", "rdma://10.9.0.1:7471", "of two fabrics"),
+            ("rdma://10.9.0.1:7471", "shm://a:1", "rdma://"),
+            ("shm://a:1", "shm://a:1", "own address"),
+            ("rdma://10.9.0.1:1?device=rxe0", "rdma://10.9.0.1:1", "own address"),
+        ] {
+            let Err(failure) = check_pair(&address(one)?, &address(other)?) else {
+                return Err(Failure::new(format!("{one} and {other} were taken for a pair")));
+            };
+            assert!(failure.message().contains(wanted), "{}", failure.message());
+        }
+        check_pair(&address("shm://a:1")?, &address("shm://a:2")?)?;
+        check_pair(&address("rdma://10.9.0.1:1")?, &address("rdma://10.9.0.2:1")?)
+    }
+
+    #[test]
+    fn the_partner_of_a_demo_is_one_port_further() -> Result<(), Failure> {
+        let next = next_to(&address("rdma://[fd00::1]:7471?device=rxe0&gid=1")?)?;
+        assert_eq!(next.to_string(), "rdma://[fd00::1]:7472?device=rxe0&gid=1");
+        assert!(next_to(&address("shm://a:65535")?).is_err());
+        Ok(())
+    }
+}
