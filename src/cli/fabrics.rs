@@ -19,6 +19,12 @@ pub(crate) fn on<T: Task>(address: &Address, task: T) -> Result<T::Output, Failu
     }
 }
 
+#[cfg(feature = "verbs")]
+fn on_rdma<T: Task>(task: T) -> Result<T::Output, Failure> {
+    task.run(handfast::fabric::verbs::Verbs::new().map_err(Failure::new)?)
+}
+
+#[cfg(not(feature = "verbs"))]
 fn on_rdma<T: Task>(_task: T) -> Result<T::Output, Failure> {
     Err(Failure::new("this program was built without RDMA: build it with `--features verbs`"))
 }
