@@ -3,7 +3,7 @@
 
 use crate::cli::args::{DemoArguments, Role};
 use crate::cli::demo::outcome::Passed;
-use crate::cli::demo::protocol::{Order, Report, Voice};
+use crate::cli::demo::protocol::{Cause, Order, Report, Voice};
 use crate::cli::demo::source::{self, Source};
 use crate::cli::demo::telling::Telling;
 use crate::cli::demo::worker::{self, Part};
@@ -13,13 +13,16 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How late a signal may be noticed.
 const HEARING: Duration = Duration::from_millis(20);
 
 /// Between two words of progress.
 const PACE: Duration = Duration::from_millis(500);
+
+/// A client that cannot be served fails the half, unless the partner is found to have ended by then: that was the cause.
+const SECOND_THOUGHT: Duration = Duration::from_secs(3);
 
 /// What a half has, and has come to.
 struct Half {
@@ -75,7 +78,11 @@ impl Half {
     /// Until every pass is through, or something ends it before.
     fn drive(mut self, interrupted: &AtomicBool) -> Result<(), Failure> {
         self.order(1);
+        let mut failed: Option<(Instant, String)> = None;
         loop {
+            if let Some((_, error)) = failed.take_if(|(at, _)| at.elapsed() > SECOND_THOUGHT) {
+                return Err(Failure::new(error));
+            }
             if interrupted.load(Ordering::Relaxed) {
                 return Err(Failure::new("interrupted: this side left the session in order"));
             }
@@ -86,7 +93,8 @@ impl Half {
                 Err(RecvTimeoutError::Disconnected) => return Err(Failure::new("this side ended before its end")),
             };
             match report {
-                Report::Failed { error, .. } => return Err(Failure::new(error)),
+                Report::Failed { error, cause: Cause::LockLimit } => return Err(Failure::new(error)),
+                Report::Failed { error, .. } => failed = Some((Instant::now(), error)),
                 Report::Passed { here, there, seconds } => {
                     let last = here.last || there.last;
                     let (sent, received) = if self.role == Role::Sender { (here, there) } else { (there, here) };
@@ -99,7 +107,12 @@ impl Half {
                     }
                     self.order(pass.number + 1);
                 }
-                report => self.telling.tell(&report),
+                report => {
+                    if matches!(report, Report::Lost { .. }) {
+                        failed = None;
+                    }
+                    self.telling.tell(&report);
+                }
             }
         }
     }

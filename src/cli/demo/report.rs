@@ -104,8 +104,8 @@ impl Screen {
         self.bar.finish_and_clear();
         let verdict = if pass.agrees() { "digests equal" } else { "DIGESTS DIFFER" };
         let (bytes, took) = (HumanBytes(pass.sent.bytes), duration(Duration::from_secs_f64(pass.seconds)));
-        let rate = pass.gigabytes_per_second();
-        self.paragraph(&format!("pass {}", pass.number), &format!("{bytes} in {took}, {rate:.2} GB/s, {verdict}"));
+        let rate = rate(pass.gigabytes_per_second());
+        self.paragraph(&format!("pass {}", pass.number), &format!("{bytes} in {took}, {rate}, {verdict}"));
         // A digest is as long as the line that is left: nothing wraps here.
         self.line(format!("  sent      {}", pass.sent.digest));
         self.line(format!("  received  {}\n", pass.received.digest));
@@ -166,6 +166,15 @@ pub(crate) fn pass_bar(total: Option<u64>) -> ProgressBar {
         .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "))
 }
 
+/// A rate in the unit that people would choose.
+pub(crate) fn rate(gigabytes_per_second: f64) -> String {
+    if gigabytes_per_second < 0.1 {
+        format!("{:.1} MB/s", gigabytes_per_second * 1e3)
+    } else {
+        format!("{gigabytes_per_second:.2} GB/s")
+    }
+}
+
 /// A duration in the unit that people would choose.
 pub(crate) fn duration(duration: Duration) -> String {
     let ns = duration.as_nanos();
@@ -187,6 +196,11 @@ mod tests {
         {
             assert_eq!(duration(Duration::from_nanos(ns)), text);
         }
+    }
+
+    #[test]
+    fn slow_rates_have_a_smaller_unit() {
+        assert_eq!([rate(2.5), rate(0.0054)], ["2.50 GB/s", "5.4 MB/s"]);
     }
 
     #[test]

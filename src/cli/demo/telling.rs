@@ -3,7 +3,7 @@
 use crate::cli::args::Role;
 use crate::cli::demo::outcome::Passed;
 use crate::cli::demo::protocol::Report;
-use crate::cli::demo::report::{duration, pass_bar};
+use crate::cli::demo::report::{duration, pass_bar, rate};
 use crate::cli::demo::source::Source;
 use crate::cli::output;
 use handfast::fabric::Address;
@@ -81,6 +81,7 @@ impl Telling {
         }
         let verdict = if pass.agrees() { "digests equal" } else { "DIGESTS DIFFER" };
         let (bytes, took) = (HumanBytes(pass.sent.bytes), duration(Duration::from_secs_f64(pass.seconds)));
+        let rate = rate(pass.gigabytes_per_second());
         self.line(format!(
             "pass {}: {bytes} in {took}, {:.3} GB/s, {verdict}",
             pass.number,
