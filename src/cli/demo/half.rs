@@ -31,6 +31,16 @@ struct Half {
     orders: Sender<Order>,
     reports: Receiver<Report>,
     telling: Telling,
+    losses: Losses,
+}
+
+/// Sessions that were lost, and what came of their buffers.
+#[derive(Default)]
+struct Losses {
+    noted: u32,
+    flushed: u32,
+    /// Said before its loss was.
+    ahead: Option<Report>,
 }
 
 pub(crate) fn run(arguments: &DemoArguments, role: Role) -> Result<(), Failure> {
@@ -57,7 +67,8 @@ pub(crate) fn run(arguments: &DemoArguments, role: Role) -> Result<(), Failure> 
     let telling = Telling::new(arguments.json, total);
     telling.begin(role, &part.partner, source.as_ref());
     let worker = std::thread::spawn(move || worker::play(part, orders_there.into_iter(), Voice::Thread(voice)));
-    let ended = Half { role, passes: arguments.passes, orders, reports, telling }.drive(&interrupted);
+    let ended = Half { role, passes: arguments.passes, orders, reports, telling, losses: Losses::default() }
+        .drive(&interrupted);
     // Its orders have ended with the half: it leaves in order, or has failed already.
     let left = worker.join().unwrap_or_else(|_| Err(Failure::new("the partner's thread failed")));
     left.and(ended)
@@ -107,10 +118,21 @@ impl Half {
                     }
                     self.order(pass.number + 1);
                 }
-                report => {
-                    if matches!(report, Report::Lost { .. }) {
-                        failed = None;
+                Report::Lost { .. } => {
+                    failed = None;
+                    self.telling.tell(&report);
+                    self.losses.noted += 1;
+                    if let Some(flushed) = self.losses.ahead.take() {
+                        self.telling.tell(&flushed);
                     }
+                }
+                // The streaming thread may be quicker with its word than the manager with the loss, which is its cause.
+                Report::Flushed { .. } if self.losses.noted == self.losses.flushed => {
+                    self.losses.flushed += 1;
+                    self.losses.ahead = Some(report);
+                }
+                report => {
+                    self.losses.flushed += u32::from(matches!(report, Report::Flushed { .. }));
                     self.telling.tell(&report);
                 }
             }

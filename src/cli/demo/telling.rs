@@ -82,11 +82,7 @@ impl Telling {
         let verdict = if pass.agrees() { "digests equal" } else { "DIGESTS DIFFER" };
         let (bytes, took) = (HumanBytes(pass.sent.bytes), duration(Duration::from_secs_f64(pass.seconds)));
         let rate = rate(pass.gigabytes_per_second());
-        self.line(format!(
-            "pass {}: {bytes} in {took}, {:.3} GB/s, {verdict}",
-            pass.number,
-            pass.gigabytes_per_second()
-        ));
+        self.line(format!("pass {}: {bytes} in {took}, {rate}, {verdict}", pass.number));
         self.line(format!("  sent      {}", pass.sent.digest));
         self.line(format!("  received  {}", pass.received.digest));
     }
