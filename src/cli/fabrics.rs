@@ -26,12 +26,12 @@ fn on_rdma<T: Task>(task: T) -> Result<T::Output, Failure> {
 
 #[cfg(not(feature = "verbs"))]
 fn on_rdma<T: Task>(_task: T) -> Result<T::Output, Failure> {
-    Err(Failure::new("this program was built without RDMA: build it with `--features verbs`"))
+    Err(built_without_rdma())
 }
 
-/// Where a demo on the first RDMA device that is ready begins: at that device's address.
-pub(crate) fn first_rdma_address() -> Result<Address, Failure> {
-    Err(Failure::new("this program was built without RDMA: build it with `--features verbs`"))
+#[cfg(not(feature = "verbs"))]
+pub(crate) fn built_without_rdma() -> Failure {
+    Failure::new("this program was built without RDMA: build it with `--features verbs`")
 }
 
 /// The scheme of an address: the name of its fabric.
