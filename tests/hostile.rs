@@ -8,6 +8,8 @@
 mod attack;
 #[path = "process/mod.rs"]
 mod process;
+#[path = "process/on_shm.rs"]
+mod under_test;
 
 use process::child::{Child, command};
 use process::role::{asked, say, variable};

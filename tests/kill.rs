@@ -7,6 +7,8 @@
 
 #[path = "process/mod.rs"]
 mod process;
+#[path = "process/on_shm.rs"]
+mod under_test;
 
 use process::child::Child;
 use process::node::NAMES;

@@ -9,6 +9,8 @@
 mod hot;
 #[path = "process/mod.rs"]
 mod process;
+#[path = "process/on_shm.rs"]
+mod under_test;
 
 use hot::posts::Posts;
 use hot::quiet::Quiet;

@@ -1,6 +1,6 @@
-//! A node of these tests: a manager on shm whose clients note what they are told.
+//! A node of these tests: a manager, on the fabric under test, whose clients note what they are told.
 
-use handfast::fabric::shm::Shm;
+use crate::under_test::{self, UnderTest};
 use handfast::fabric::{Completion, Fabric, Port, WorkRequest};
 use handfast::handshake::PreSharedKey;
 use handfast::manager::{Client, ClientSpec, ClusterManager, Event, LostReason, NodeConfig, Unavailable};
@@ -9,8 +9,8 @@ use handfast::session::Session;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-pub(crate) type ShmPort = <Shm as Fabric>::Port;
-pub(crate) type ShmRemote = <Shm as Fabric>::Remote;
+pub(crate) type TestPort = <UnderTest as Fabric>::Port;
+pub(crate) type TestRemote = <UnderTest as Fabric>::Remote;
 
 pub(crate) const NAMES: [&str; 2] = ["a", "b"];
 
@@ -23,8 +23,8 @@ pub(crate) const TEXT_AT: usize = 4000;
 /// What a client holds, and what it was told.
 #[derive(Default)]
 pub(crate) struct Notes {
-    pub(crate) session: Option<Session<Shm>>,
-    pub(crate) ports: Vec<ShmPort>,
+    pub(crate) session: Option<Session<UnderTest>>,
+    pub(crate) ports: Vec<TestPort>,
     pub(crate) ready: u32,
     pub(crate) lost: Vec<String>,
     pub(crate) unavailable: Vec<Unavailable>,
@@ -41,8 +41,8 @@ impl Shared {
     }
 }
 
-impl Client<Shm> for Shared {
-    fn on_ready(&mut self, mut session: Session<Shm>) {
+impl Client<UnderTest> for Shared {
+    fn on_ready(&mut self, mut session: Session<UnderTest>) {
         let mut notes = self.notes();
         if notes.session.is_some() {
             notes.wrong.push("ready twice without a loss in between");
@@ -66,9 +66,9 @@ impl Client<Shm> for Shared {
     }
 }
 
-/// `shm://NAME:1` for the first node, `:2` for the second.
+/// Two nodes that know each other by the addresses of this name.
 pub(crate) fn config(name: &str, index: usize) -> NodeConfig {
-    let address = |index: usize| format!("shm://{name}:{}", index + 1).parse().expect("an address");
+    let address = |index: usize| under_test::address(name, index);
     let node = |index: usize| NAMES[index].parse().expect("a node's name");
     let cluster = "processes".parse().expect("a cluster's name");
     NodeConfig::new(cluster, node(index), address(index), node(1 - index), address(1 - index))
@@ -79,7 +79,7 @@ pub(crate) fn key(byte: u8) -> PreSharedKey {
 }
 
 pub(crate) struct Node {
-    pub(crate) manager: ClusterManager<Shm>,
+    pub(crate) manager: ClusterManager<UnderTest>,
     pub(crate) clients: Vec<Shared>,
     pub(crate) events: Vec<Event>,
 }
@@ -91,7 +91,7 @@ impl Node {
     }
 
     pub(crate) fn boot_with(config: NodeConfig, clients: &[(&str, u16, u64)]) -> Result<Self, handfast::Error> {
-        let mut manager = ClusterManager::boot(Shm::new(), config)?;
+        let mut manager = ClusterManager::boot(under_test::fabric(), config)?;
         manager.stage("replaying log", 40, 100);
         let mut shared = Vec::new();
         for (name, ports, memory) in clients {
@@ -125,7 +125,7 @@ impl Node {
 }
 
 /// A buffer of exactly these bytes.
-pub(crate) fn buffer_of(session: &Session<Shm>, bytes: &[u8]) -> Result<Buffer, String> {
+pub(crate) fn buffer_of(session: &Session<UnderTest>, bytes: &[u8]) -> Result<Buffer, String> {
     let region = Region::builder(bytes.len()).pinned(false).build().map_err(|error| error.to_string())?;
     let mut buffer = session.buffer(region).map_err(|error| error.to_string())?;
     buffer.truncate(bytes.len());
@@ -134,7 +134,7 @@ pub(crate) fn buffer_of(session: &Session<Shm>, bytes: &[u8]) -> Result<Buffer, 
 }
 
 /// The next completion of a port, within a second.
-pub(crate) fn next_completion(port: &mut ShmPort) -> Result<Completion, String> {
+pub(crate) fn next_completion(port: &mut TestPort) -> Result<Completion, String> {
     let mut completions = [Completion::default()];
     let began = Instant::now();
     while port.poll(&mut completions) == 0 {

@@ -2,7 +2,7 @@
 //!
 //! As the plain role, and: `count` (answer: operations that went well, and that did not).
 
-use crate::process::node::{Node, Notes, Shared, ShmPort, ShmRemote, buffer_of};
+use crate::process::node::{Node, Notes, Shared, TestPort, TestRemote, buffer_of};
 use crate::process::random::Random;
 use crate::process::role::{commands, config_asked, obey, place, say, say_event};
 use handfast::fabric::{Completion, Port, WorkRequest};
@@ -30,8 +30,8 @@ pub(crate) struct Tally {
 
 /// One port with what it needs.
 struct Work {
-    port: ShmPort,
-    grant: ShmRemote,
+    port: TestPort,
+    grant: TestRemote,
     buffers: Vec<Buffer>,
     receives: Vec<Buffer>,
     random: Random,

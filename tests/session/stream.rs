@@ -2,7 +2,8 @@
 
 use crate::duo::Duo;
 use crate::process::is_long;
-use crate::process::node::{ShmPort, ShmRemote};
+use crate::process::node::{TestPort, TestRemote};
+use crate::under_test;
 use handfast::fabric::{Completion, Exposed, Port, WorkRequest};
 use handfast::memory::{Buffer, Region};
 use std::sync::Arc;
@@ -19,8 +20,8 @@ const CLIENTS: [(&str, u16, u64); 3] =
 
 /// One direction of one port: a producer here, and who checks it there.
 struct Lane {
-    port: ShmPort,
-    grant: ShmRemote,
+    port: TestPort,
+    grant: TestRemote,
     memory: Arc<Exposed>,
     buffers: Vec<Buffer>,
     at: usize,
@@ -146,9 +147,8 @@ fn lanes(duo: &Duo, index: usize) -> Vec<Lane> {
     lanes
 }
 
-#[test]
-fn several_clients_stream_through_several_ports_at_once() {
-    let records = if is_long() { 200_000 } else { 5_000 };
+pub(crate) fn several_clients_stream_through_several_ports_at_once() {
+    let records = if is_long() { 200_000 } else { under_test::RECORDS };
     let mut duo = Duo::new("stream");
     duo.clients = CLIENTS.to_vec();
     duo.start_both();

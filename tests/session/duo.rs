@@ -1,11 +1,12 @@
 //! Two nodes in one process, polled in turn.
 
 use crate::process::node::{CLIENTS, NAMES, Node, config, text_here, write_through};
+use crate::under_test;
 use handfast::manager::{Event, NodeConfig};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Duo {
     pub(crate) name: String,
@@ -22,7 +23,7 @@ pub(crate) fn unique(title: &str) -> String {
 
 /// A node of another cluster or name at the address of node `index`.
 pub(crate) fn config_in(cluster: &str, name: &str, node: &str, index: usize, partner: &str) -> NodeConfig {
-    let address = |index: usize| format!("shm://{name}:{}", index + 1).parse().expect("an address");
+    let address = |index: usize| under_test::address(name, index);
     let [node, partner] = [node, partner].map(|name| name.parse().expect("a node's name"));
     NodeConfig::new(cluster.parse().expect("a cluster's name"), node, address(index), partner, address(1 - index))
 }
