@@ -149,3 +149,58 @@ pub(crate) fn many_ports_keep_apart<H: Harness>() -> Outcome {
     }
     Ok(())
 }
+
+/// One doorbell for several requests: all complete, in order, whatever else is done meanwhile.
+pub(crate) fn held_requests_go_out_together<H: Harness>() -> Outcome {
+    let mut rig = Rig::<H>::new()?;
+    let (mut port, _partner) = rig.ports(&PortOptions::new().send_work_requests(8))?;
+    let (memory, remote) = rig.exposed(4096, AccessFlags::ALL)?;
+    for round in 0..20u64 {
+        port.hold();
+        for place in 0..7u64 {
+            let request = WorkRequest { id: round * 10 + place, signalled: place == 6 };
+            port.post_write_inline(request, &(round + place).to_ne_bytes(), &remote, place * 8)?;
+        }
+        port.hold();
+        port.post_read(WorkRequest::signalled(round * 10 + 7), rig.buffer(8)?, &remote, 48)?;
+        let full = port.post_write_inline(WorkRequest::signalled(99), &[0; 8], &remote, 0);
+        assert_eq!(full, Err(PostError::QueueFull));
+        port.ring()?;
+        port.ring()?;
+        let done = rig.complete(&mut port, 8)?;
+        assert!(done.iter().all(|done| done.is_success()), "{done:?}");
+        let ids: Vec<u64> = done.iter().map(|done| done.id).collect();
+        assert_eq!(ids, (round * 10..round * 10 + 8).collect::<Vec<_>>());
+        assert_eq!(
+            done[7].buffer.as_ref().map(|read| read.as_slice().to_vec()),
+            Some((round + 6).to_ne_bytes().to_vec())
+        );
+        for place in 0..7 {
+            assert_eq!(memory.load(place * 8, std::sync::atomic::Ordering::Acquire)?, round + place as u64);
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn polling_and_dropping_send_off_what_is_held<H: Harness>() -> Outcome {
+    let mut rig = Rig::<H>::new()?;
+    let (mut port, _partner) = rig.ports(&PortOptions::new())?;
+    let (memory, remote) = rig.exposed(4096, AccessFlags::ALL)?;
+    port.hold();
+    port.post_write(WorkRequest::signalled(1), rig.buffer(16)?, &remote, 0)?;
+    rig.good(&mut port, 1)?;
+    port.post_write_inline(WorkRequest::signalled(2), &7u64.to_ne_bytes(), &remote, 0)?;
+    rig.good(&mut port, 2)?;
+    assert_eq!(memory.load(0, std::sync::atomic::Ordering::Acquire)?, 7, "a poll ends holding");
+    port.hold();
+    port.post_write(WorkRequest::unsignalled(3), rig.buffer(16)?, &remote, 0)?;
+    port.close();
+    let done = rig.complete(&mut port, 1)?;
+    assert_eq!(done[0].id, 3);
+    assert!(done[0].buffer.is_some());
+    let (mut port, _partner) = rig.ports(&PortOptions::new())?;
+    port.hold();
+    port.post_write(WorkRequest::unsignalled(4), rig.buffer(16)?, &remote, 0)?;
+    drop(port);
+    Ok(())
+}

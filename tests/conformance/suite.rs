@@ -61,6 +61,8 @@ macro_rules! conformance {
             a_failure_completes_what_was_unsignalled_before_it,
             polling_into_little_room_loses_nothing,
             many_ports_keep_apart,
+            held_requests_go_out_together,
+            polling_and_dropping_send_off_what_is_held,
         });
         conformance!($harness, $attribute: ends {
             closing_flushes_everything_once,

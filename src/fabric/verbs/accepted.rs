@@ -29,7 +29,10 @@ pub(super) struct Page<'a> {
 /// An accepted link. Dropping it ends it: rights first, then ERR, then the registrations, then the queue pair.
 #[derive(Debug)]
 pub(super) struct Accepted {
-    id: CmId,
+    /// None once it was parted from.
+    id: Option<CmId>,
+    key: IdKey,
+    port: u8,
     queue: Arc<SharedQueue>,
     completions: Arc<CompletionQueue>,
     /// Registered memory with what keeps it mapped.
@@ -61,7 +64,9 @@ impl Accepted {
         let status_key = status.remote_key();
         let watch = watch::over(context);
         let mut link = Self {
-            id,
+            key: id.key(),
+            port: id.port(),
+            id: Some(id),
             queue,
             completions,
             registered: vec![(status, Arc::clone(page.status))],
@@ -91,20 +96,21 @@ impl Accepted {
         options: &VerbsOptions,
         gid: Option<u8>,
     ) -> Result<(), FabricError> {
+        let Some(id) = &self.id else { return Ok(()) };
         let pair = self.queue.pair();
         let device = pair.device();
         let access = Access::REMOTE_READ.and(Access::REMOTE_WRITE);
-        let device_reads = self.id.context().and_then(|context| context.attributes().ok());
+        let device_reads = id.context().and_then(|context| context.attributes().ok());
         let most = device_reads.map_or(1, |attributes| attributes.read_atomic_responder_max).min(READS_MAX);
         let serves = initiator_depth.clamp(1, most.max(1));
-        route::initialise(&self.id, pair, access).map_err(gave_up)?;
+        route::initialise(id, pair, access).map_err(gave_up)?;
         // SAFETY:
         // - live: the queue pair is ours, and destroyed by our drop alone.
         // - device: the receive has no memory.
         // - thread: `&mut self`; nobody else posts to it.
         unsafe { pair.post_receive(TRIPWIRE, std::ptr::null_mut(), 0, 0) }
             .map_err(|errno| device_error("posting the tripwire of a link", &device, errno))?;
-        route::connect(&self.id, pair, Reads { serves, makes: 1 }, options, gid).map_err(gave_up)?;
+        route::connect(id, pair, Reads { serves, makes: 1 }, options, gid).map_err(gave_up)?;
         let private_data = answer.encode();
         let parameters = ConnectParameters {
             private_data: &private_data,
@@ -112,11 +118,11 @@ impl Accepted {
             initiator_depth: 1,
             queue_pair: pair.number(),
         };
-        self.id.accept(&parameters).map_err(|errno| gave_up(device_error("accepting a link", &device, errno)))
+        id.accept(&parameters).map_err(|errno| gave_up(device_error("accepting a link", &device, errno)))
     }
 
     pub(super) fn key(&self) -> IdKey {
-        self.id.key()
+        self.key
     }
 
     /// What ended the link, if anything did that makes no event: its tripwire, or its device. Enters the kernel once a millisecond.
@@ -134,7 +140,7 @@ impl Accepted {
             Ok([]) => None,
             Err(errno) => Some(format!("its completion queue failed: {errno}")),
         };
-        tripped.or_else(|| self.watch.trouble(self.id.port()))
+        tripped.or_else(|| self.watch.trouble(self.port))
     }
 }
 
@@ -148,8 +154,9 @@ impl Drop for Accepted {
         }
         // Not destroyed: it is in ERR with nothing of ours to work on, and the log says so.
         let _ = self.queue.destroy();
-        // The other side is told; that it may be gone is why we are here, more often than not.
-        let _ = self.id.disconnect();
+        if let Some(id) = self.id.take() {
+            self.watch.part(self.port, id);
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use super::port::VerbsPort;
 use super::queue::SharedQueue;
 use super::remote::VerbsRemote;
 use super::route::{self, READS_MAX, Reads, Route};
+use super::watch;
 use crate::fabric::{Address, Dial, DialPurpose, FabricError, Link, PortLimits};
 use crate::sys::verbs::{
     Access, CmEvent, CmEventKind, CmId, CompletionQueue, ConnectParameters, EventChannel, ProtectionDomain,
@@ -122,6 +123,9 @@ impl VerbsDial {
             let remedy = "Leave `?device=` out, or set the route (`ip route`)".to_owned();
             return Err(FabricError::NoRdma { missing, remedy });
         }
+        if let Some(trouble) = id.context().and_then(|context| watch::over(context).trouble(id.port())) {
+            return Err(FabricError::LinkLost { address: self.to.to_string(), detail: trouble });
+        }
         id.resolve_route(RESOLVE_MS)
             .map_err(|errno| device_error(&format!("looking for the route to {}", self.to), &device, errno))
     }
@@ -198,6 +202,17 @@ fn reason(number: u32, status: i32) -> String {
         _ => "RDMA_CM_EVENT_CONNECT_ERROR",
     };
     format!("{what}, {}", crate::sys::Errno::new(status.saturating_abs()))
+}
+
+impl Drop for VerbsDial {
+    fn drop(&mut self) {
+        let Some(id) = self.id.take() else { return };
+        // Before its address was found it has said nothing that could want a goodbye.
+        if let Some(context) = id.context() {
+            let port = id.port();
+            watch::over(context).part(port, id);
+        }
+    }
 }
 
 impl Dial for VerbsDial {

@@ -4,6 +4,7 @@ use super::accepted::{Accepted, Page};
 use super::greeting::{self, Refusal};
 use super::listener::Listener;
 use super::options::VerbsOptions;
+use super::watch;
 use crate::fabric::{
     Address, DialPurpose, Endpoint, EndpointEvent, FabricError, Incoming, LINK_SLOTS, LinkSlot, PageSizes,
 };
@@ -148,6 +149,7 @@ impl VerbsEndpoint {
 
     /// The device goes: everything on it must be given back, or its removal waits for us.
     fn device_removed(&mut self) {
+        watch::release();
         let device = self.listener.device();
         self.waiting.clear();
         self.observers.clear();

@@ -9,7 +9,8 @@ use std::sync::Arc;
 /// Watches a link: the other side's goodbye, our device, our port.
 #[derive(Debug)]
 pub struct VerbsLinkMonitor {
-    id: CmId,
+    /// None once it was parted from.
+    id: Option<CmId>,
     queue: Arc<SharedQueue>,
     watch: Arc<Watch>,
     port: u8,
@@ -19,19 +20,23 @@ pub struct VerbsLinkMonitor {
 
 impl VerbsLinkMonitor {
     pub(super) fn new(id: CmId, queue: Arc<SharedQueue>, context: Context, port: u8, to: String) -> Self {
-        Self { id, queue, watch: watch::over(context), port, to, lost: None }
+        Self { id: Some(id), queue, watch: watch::over(context), port, to, lost: None }
     }
 
     /// What ended the link, if anything did.
     fn look(&self) -> Option<String> {
-        loop {
-            match self.id.channel().poll() {
+        let channel = self.id.as_ref().map(CmId::channel);
+        while let Some(channel) = channel {
+            match channel.poll() {
                 Ok(None) => break,
                 Ok(Some(event)) => match event.kind {
                     CmEventKind::Disconnected => {
                         return Some("the other side closed it, or its process ended".to_owned());
                     }
-                    CmEventKind::DeviceRemoval => return Some("our device was removed".to_owned()),
+                    CmEventKind::DeviceRemoval => {
+                        watch::release();
+                        return Some("our device was removed".to_owned());
+                    }
                     CmEventKind::TimeWaitExit | CmEventKind::Established | CmEventKind::Other(_) => {}
                     other => return Some(format!("librdmacm reported {other:?}")),
                 },
@@ -62,7 +67,8 @@ impl LinkMonitor for VerbsLinkMonitor {
 impl Drop for VerbsLinkMonitor {
     fn drop(&mut self) {
         self.queue.end();
-        // The other side is told; that it may be gone is why we are here, more often than not.
-        let _ = self.id.disconnect();
+        if let Some(id) = self.id.take() {
+            self.watch.part(self.port, id);
+        }
     }
 }

@@ -1,10 +1,13 @@
 //! Events of devices themselves: gone, broken, port down. One watch for each device of the process, whoever asks.
+//!
+//! While a port is down nothing is said through librdmacm: no dial, and no goodbye. It would reach nobody, and the kernel's rxe (seen on 6.1) never gets a
+//! message of the connection manager back that it could not send: from then on no process on that device gets a connection any more.
 
 use crate::sys::random::monotonic_ns;
-use crate::sys::verbs::{AsyncKind, Context};
+use crate::sys::verbs::{AsyncKind, CmId, Context};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// How often a device's events are looked at, at most. A look enters the kernel.
 const INTERVAL_NS: u64 = 1_000_000;
@@ -20,12 +23,30 @@ pub(super) struct Watch {
     looked_at: AtomicU64,
     /// One looks; the others take what is known.
     looking: Mutex<()>,
+    /// Connections that ended while their port was down: their goodbyes are said when it is up.
+    parked: Mutex<Vec<(u8, CmId)>>,
+}
+
+/// Connections kept until their port is up, at most; those beyond say their goodbye into the void.
+const PARKED_MAX: usize = 256;
+
+type All = HashMap<Context, Arc<Watch>>;
+
+fn all() -> MutexGuard<'static, All> {
+    static ALL: OnceLock<Mutex<All>> = OnceLock::new();
+    ALL.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Lets go of every connection that waits for its port: a device that is being removed waits for them.
+pub(super) fn release() {
+    for watch in all().values() {
+        watch.parked.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
 }
 
 /// The watch of a device.
 pub(super) fn over(context: Context) -> Arc<Watch> {
-    static ALL: OnceLock<Mutex<HashMap<Context, Arc<Watch>>>> = OnceLock::new();
-    let mut all = ALL.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+    let mut all = all();
     let watch = all.entry(context).or_insert_with(|| {
         let name = context.name();
         if let Err(errno) = context.never_block() {
@@ -35,9 +56,10 @@ pub(super) fn over(context: Context) -> Arc<Watch> {
             context,
             name,
             fatal: AtomicBool::new(false),
-            down: AtomicU32::new(0),
+            down: AtomicU32::new(down_now(context)),
             looked_at: AtomicU64::new(0),
             looking: Mutex::new(()),
+            parked: Mutex::default(),
         })
     });
     Arc::clone(watch)
@@ -55,10 +77,28 @@ impl Watch {
         if self.fatal.load(Ordering::Relaxed) {
             return Some(format!("our device {name} reported that it is broken or gone (IBV_EVENT_DEVICE_FATAL)"));
         }
-        let down = self.down.load(Ordering::Relaxed) & bit(port) != 0;
-        down.then(|| {
+        self.is_down(port).then(|| {
             format!("port {port} of our device {name} is down (IBV_EVENT_PORT_ERR): see cable, switch, `ip link`")
         })
+    }
+
+    fn is_down(&self, port: u8) -> bool {
+        self.down.load(Ordering::Relaxed) & bit(port) != 0
+    }
+
+    /// Ends a connection of this port: at once with a goodbye to the other side, or when the port is up again.
+    pub(super) fn part(&self, port: u8, id: CmId) {
+        // For the looking's sake.
+        let _ = self.trouble(port);
+        if self.is_down(port) {
+            let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
+            if parked.len() < PARKED_MAX {
+                parked.push((port, id));
+                return;
+            }
+        }
+        // That the other side may be gone is why we are here, more often than not.
+        let _ = id.disconnect();
     }
 
     fn look(&self) {
@@ -88,6 +128,8 @@ impl Watch {
             }
             AsyncKind::PortUp(port) => {
                 self.down.fetch_and(!bit(port), Ordering::Relaxed);
+                let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
+                parked.retain(|(of, _)| *of != port);
                 tracing::info!(device, port, "the port is up (IBV_EVENT_PORT_ACTIVE)");
             }
             AsyncKind::CompletionQueue => {
@@ -98,6 +140,14 @@ impl Watch {
             AsyncKind::Other => tracing::debug!(device, number, "event of the device"),
         }
     }
+}
+
+/// The ports that are down as things stand.
+fn down_now(context: Context) -> u32 {
+    const ACTIVE: u32 = 4;
+    let ports = context.attributes().map_or(0, |attributes| attributes.ports);
+    let is_down = |port: &u8| context.port(*port).is_ok_and(|port| port.state != ACTIVE);
+    (1..=ports).filter(is_down).fold(0, |all, port| all | bit(port))
 }
 
 fn bit(port: u8) -> u32 {
