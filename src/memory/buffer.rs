@@ -34,6 +34,7 @@ struct Block {
     registration: Option<Box<dyn Registration>>,
     region: ManuallyDrop<Region>,
     domain: u64,
+    #[cfg_attr(not(feature = "verbs"), allow(dead_code, reason = "for fabrics with a device; shared memory has none"))]
     key: LocalKey,
 }
 

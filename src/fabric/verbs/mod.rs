@@ -23,6 +23,7 @@
 
 mod accepted;
 mod batch;
+mod completing;
 mod dial;
 mod domain;
 mod endpoint;
@@ -38,6 +39,7 @@ mod queue;
 mod registration;
 mod remote;
 mod route;
+mod sending;
 mod teardown;
 mod waiting;
 mod watch;
