@@ -30,7 +30,7 @@
 //!
 //! # Fabrics
 //!
-//! [`fabric::shm`] (one machine, between processes; no RDMA hardware) and [`fabric::sim`] (tests: virtual time, seeded faults) are one trait,
+//! [`fabric::shm`] (one machine, between processes; no RDMA hardware), `fabric::verbs` (RDMA devices; feature `verbs`) and [`fabric::sim`] (tests: virtual time, seeded faults) are one trait,
 //! [`fabric::Fabric`]. RDMA proper, by libibverbs, is the next to come.
 //!
 //! # Threads
