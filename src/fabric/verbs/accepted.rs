@@ -52,17 +52,12 @@ impl Accepted {
         options: &VerbsOptions,
         gid: Option<u8>,
     ) -> Result<Self, FabricError> {
-        let Some(context) = id.context() else {
-            let detail = "its request came without a device".to_owned();
-            return Err(FabricError::LinkLost { address: "the dialling side".to_owned(), detail });
-        };
-        let name = context.name();
-        let protection = ProtectionDomain::new(context)
-            .map_err(|errno| device_error("making a protection domain for a link", &name, errno))?;
+        let watch = watch::of(&id)?;
+        let protection = ProtectionDomain::new(watch.context())
+            .map_err(|errno| device_error("making a protection domain for a link", watch.context().name(), errno))?;
         let (queue, completions) = make_queue(&protection, 1, 1, 0)?;
         let status = register(&protection, page.status, Access::REMOTE_READ)?;
         let status_key = status.remote_key();
-        let watch = watch::over(context);
         let mut link = Self {
             key: id.key(),
             port: id.port(),
@@ -100,7 +95,7 @@ impl Accepted {
         let pair = self.queue.pair();
         let device = pair.device();
         let access = Access::REMOTE_READ.and(Access::REMOTE_WRITE);
-        let device_reads = id.context().and_then(|context| context.attributes().ok());
+        let device_reads = self.watch.context().attributes().ok();
         let most = device_reads.map_or(1, |attributes| attributes.read_atomic_responder_max).min(READS_MAX);
         let serves = initiator_depth.clamp(1, most.max(1));
         route::initialise(id, pair, access).map_err(gave_up)?;
@@ -109,7 +104,7 @@ impl Accepted {
         // - device: the receive has no memory.
         // - thread: `&mut self`; nobody else posts to it.
         unsafe { pair.post_receive(TRIPWIRE, std::ptr::null_mut(), 0, 0) }
-            .map_err(|errno| device_error("posting the tripwire of a link", &device, errno))?;
+            .map_err(|errno| device_error("posting the tripwire of a link", device, errno))?;
         route::connect(id, pair, Reads { serves, makes: 1 }, options, gid).map_err(gave_up)?;
         let private_data = answer.encode();
         let parameters = ConnectParameters {
@@ -118,7 +113,7 @@ impl Accepted {
             initiator_depth: 1,
             queue_pair: pair.number(),
         };
-        id.accept(&parameters).map_err(|errno| gave_up(device_error("accepting a link", &device, errno)))
+        id.accept(&parameters).map_err(|errno| gave_up(device_error("accepting a link", device, errno)))
     }
 
     pub(super) fn key(&self) -> IdKey {

@@ -10,7 +10,7 @@ use super::port::VerbsPort;
 use super::queue::SharedQueue;
 use super::remote::VerbsRemote;
 use super::route::{self, READS_MAX, Reads, Route};
-use super::watch;
+use super::watch::{self, Watch};
 use crate::fabric::{Address, Dial, DialPurpose, FabricError, Link, PortLimits};
 use crate::sys::verbs::{
     Access, CmEvent, CmEventKind, CmId, CompletionQueue, ConnectParameters, EventChannel, ProtectionDomain,
@@ -42,6 +42,8 @@ pub struct VerbsDial {
     ends: Option<Ends>,
     id: Option<CmId>,
     channel: Arc<EventChannel>,
+    /// The device, once the address was resolved.
+    watch: Option<Arc<Watch>>,
 }
 
 /// Our end of the link to be.
@@ -67,7 +69,7 @@ impl VerbsDial {
             _ => device_error(&format!("looking for the way to {to}"), "-", errno),
         })?;
         let (device, gid, to) = (device.clone(), *gid, to.clone());
-        Ok(Self { to, purpose, options, gid, device, ends: None, id: Some(id), channel })
+        Ok(Self { to, purpose, options, gid, device, ends: None, id: Some(id), channel, watch: None })
     }
 
     fn take(&mut self, event: &CmEvent) -> Result<Option<Link<Verbs>>, FabricError> {
@@ -80,10 +82,13 @@ impl VerbsDial {
                 Err(self.absent(&format!(": it cannot be reached ({})", reason(*number, event.status))))
             }
             CmEventKind::Disconnected => Err(self.absent(": it closed the link while that was made")),
-            CmEventKind::DeviceRemoval => Err(FabricError::LinkLost {
-                address: self.to.to_string(),
-                detail: "our device was removed while the link was made".to_owned(),
-            }),
+            CmEventKind::DeviceRemoval => {
+                if let Some(watch) = &self.watch {
+                    watch.removed();
+                }
+                let detail = "our device was removed while the link was made".to_owned();
+                Err(FabricError::LinkLost { address: self.to.to_string(), detail })
+            }
             _ => Ok(None),
         }
     }
@@ -115,27 +120,30 @@ impl VerbsDial {
         })
     }
 
-    fn find_route(&self) -> Result<(), FabricError> {
+    fn find_route(&mut self) -> Result<(), FabricError> {
         let id = self.id()?;
-        let device = id.context().map(|context| context.name()).unwrap_or_default();
-        if let Some(wanted) = self.device.as_ref().filter(|wanted| **wanted != device) {
+        let watch = watch::of(id)?;
+        let device = watch.context().name();
+        if let Some(wanted) = self.device.as_ref().filter(|wanted| *wanted != device) {
             let missing = format!("{} is reached through the device {device}, not through {wanted}", self.to);
             let remedy = "Leave `?device=` out, or set the route (`ip route`)".to_owned();
             return Err(FabricError::NoRdma { missing, remedy });
         }
-        if let Some(trouble) = id.context().and_then(|context| watch::over(context).trouble(id.port())) {
+        if let Some(trouble) = watch.trouble(id.port()) {
             return Err(FabricError::LinkLost { address: self.to.to_string(), detail: trouble });
         }
         id.resolve_route(RESOLVE_MS)
-            .map_err(|errno| device_error(&format!("looking for the route to {}", self.to), &device, errno))
+            .map_err(|errno| device_error(&format!("looking for the route to {}", self.to), device, errno))?;
+        self.watch = Some(watch);
+        Ok(())
     }
 
     /// Asks for the link.
     fn request(&mut self) -> Result<(), FabricError> {
         let id = self.id()?;
-        let Some(context) = id.context() else { return Err(self.absent(": no device of this machine reaches it")) };
-        let device = context.name();
-        let failed = |tried: &str, errno| device_error(tried, &device, errno);
+        let Some(watch) = &self.watch else { return Err(self.absent(": no device of this machine reaches it")) };
+        let context = watch.context();
+        let failed = |tried: &str, errno| device_error(tried, context.name(), errno);
         let protection =
             ProtectionDomain::new(context).map_err(|errno| failed("making a protection domain for a link", errno))?;
         let (queue, completions) = make_queue(&protection, SENDS, RECEIVES, self.options.inline_bytes)?;
@@ -162,27 +170,28 @@ impl VerbsDial {
         if answer.mailbox.is_some() != (self.purpose == DialPurpose::Session) {
             return Err(self.foreign("it answered for another purpose than was asked".to_owned()));
         }
-        let (Some(ends), id) = (self.ends.take(), self.id()?) else {
+        let (Some(ends), Some(watch)) = (self.ends.take(), self.watch.clone()) else {
             return Err(self.absent(": it answered before it was asked"));
         };
         let reads = Reads { serves: 1, makes: READS_MAX };
+        let id = self.id()?;
         let path = route::connect(id, ends.queue.pair(), reads, &self.options, self.gid)?;
-        id.establish().map_err(|errno| device_error("confirming a link", &ends.queue.pair().device(), errno))?;
-        let context = ends.protection.context();
-        let route = Route::new(context, path, self.gid, &self.to.to_string())?;
+        id.establish().map_err(|errno| device_error("confirming a link", ends.queue.pair().device(), errno))?;
+        let route = Route::new(ends.protection.context(), path, self.gid, &self.to.to_string())?;
         let Some(id) = self.id.take() else { return Err(self.absent(": it went away")) };
-        Ok(self.link(id, ends, route, &answer))
+        Ok(self.link(id, ends, route, watch, &answer))
     }
 
-    fn link(&self, id: CmId, ends: Ends, route: Route, answer: &Answer) -> Link<Verbs> {
+    fn link(&self, id: CmId, ends: Ends, route: Route, watch: Arc<Watch>, answer: &Answer) -> Link<Verbs> {
         let Ends { queue, completions, protection } = ends;
         let to = self.to.to_string();
+        let (port, transfer_bytes_max) = (route.path.port, route.transfer_bytes_max);
         let domain = VerbsDomain::new(protection, fresh_number(), route, self.options, &to);
         domain.adopt(&queue);
-        let monitor = VerbsLinkMonitor::new(id, Arc::clone(&queue), route.context, route.path.port, to);
+        let monitor = VerbsLinkMonitor::new(id, Arc::clone(&queue), watch, port, to);
         // No messages, and nothing that waits for a receive.
         let mut limits = PortLimits::new(SENDS, RECEIVES, queue.pair().inline_bytes(), 0);
-        limits.transfer_bytes_max = route.transfer_bytes_max;
+        limits.transfer_bytes_max = transfer_bytes_max;
         Link {
             port: VerbsPort::new(queue, completions, limits, domain.number(), 1000),
             status: VerbsRemote::new(answer.status),
@@ -208,9 +217,8 @@ impl Drop for VerbsDial {
     fn drop(&mut self) {
         let Some(id) = self.id.take() else { return };
         // Before its address was found it has said nothing that could want a goodbye.
-        if let Some(context) = id.context() {
-            let port = id.port();
-            watch::over(context).part(port, id);
+        if let Some(watch) = &self.watch {
+            watch.part(id.port(), id);
         }
     }
 }

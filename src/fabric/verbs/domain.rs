@@ -59,9 +59,9 @@ impl VerbsDomain {
 
     /// Another domain on the same device, towards the same partner.
     pub(super) fn beside(&self) -> Result<Self, FabricError> {
-        let context = self.inner.route.context;
+        let context = self.inner.protection.context();
         let protection = ProtectionDomain::new(context)
-            .map_err(|errno| device_error("making a protection domain", &context.name(), errno))?;
+            .map_err(|errno| device_error("making a protection domain", context.name(), errno))?;
         Ok(Self::new(protection, fresh_number(), self.inner.route, self.inner.options, &self.inner.partner))
     }
 
@@ -120,7 +120,7 @@ pub(super) fn register(
     // - alias: a region has no references into it; a buffer's slices exist only while no request holds its handle.
     // - device: the device writes what remote sides have rights to, which a region allows, and what requests that hold a buffer ask for.
     let registered = unsafe { MemoryRegion::register(protection, region.as_ptr(), region.len(), access) };
-    registered.map_err(|errno| registration_error(region.len(), &protection.context().name(), errno))
+    registered.map_err(|errno| registration_error(region.len(), protection.context().name(), errno))
 }
 
 /// The rights of the other side as the device names them.
@@ -217,7 +217,7 @@ pub(super) fn make_queue(
     // One more than users post: the request that ends the queue.
     let send = send + 1;
     let completions = CompletionQueue::new(context, send + receive)
-        .map_err(|errno| device_error("making a completion queue", &context.name(), errno))?;
+        .map_err(|errno| device_error("making a completion queue", context.name(), errno))?;
     let mut capacity = Capacity { send, receive, inline_bytes };
     let pair = loop {
         match QueuePair::new(protection, &completions, capacity) {
@@ -227,6 +227,6 @@ pub(super) fn make_queue(
         }
     };
     let tried = || format!("making a queue pair for {send} sends and {receive} receives");
-    let pair = pair.map_err(|errno| device_error(&tried(), &context.name(), errno))?;
+    let pair = pair.map_err(|errno| device_error(&tried(), context.name(), errno))?;
     Ok((Arc::new(SharedQueue::new(pair)), completions))
 }

@@ -4,7 +4,6 @@ use super::accepted::{Accepted, Page};
 use super::greeting::{self, Refusal};
 use super::listener::Listener;
 use super::options::VerbsOptions;
-use super::watch;
 use crate::fabric::{
     Address, DialPurpose, Endpoint, EndpointEvent, FabricError, Incoming, LINK_SLOTS, LinkSlot, PageSizes,
 };
@@ -149,8 +148,7 @@ impl VerbsEndpoint {
 
     /// The device goes: everything on it must be given back, or its removal waits for us.
     fn device_removed(&mut self) {
-        watch::release();
-        let device = self.listener.device();
+        let device = self.listener.device().to_owned();
         self.waiting.clear();
         self.observers.clear();
         for (number, place) in self.slots.iter_mut().enumerate() {

@@ -1,6 +1,7 @@
 //! Listening at an address, also again after its device went and came back.
 
 use super::failure::{device_error, no_rdma};
+use super::watch::{self, Watch};
 use crate::fabric::{Address, FabricError};
 use crate::sys::Errno;
 use crate::sys::random::monotonic_ns;
@@ -22,6 +23,8 @@ pub(super) struct Listener {
     wanted_device: Option<String>,
     gid: Option<u8>,
     device: String,
+    /// Its device, open for as long as we listen on it.
+    watch: Option<Arc<Watch>>,
     // The id before its channel.
     id: Option<CmId>,
     channel: Arc<EventChannel>,
@@ -40,6 +43,7 @@ impl Listener {
             wanted_device: device.clone(),
             gid: *gid,
             device: String::new(),
+            watch: None,
             id: None,
             channel,
             retry_at: 0,
@@ -59,16 +63,17 @@ impl Listener {
     fn listen(&mut self) -> Result<(), FabricError> {
         let id = CmId::new(&self.channel).map_err(no_rdma)?;
         id.bind(self.at).map_err(|errno| self.refused(errno))?;
-        let Some(context) = id.context() else {
+        let Some(device) = id.device() else {
             return Err(self.no_device(Errno::new(libc::ENODEV)));
         };
-        self.device = context.name();
+        self.device = device;
         if let Some(wanted) = self.wanted_device.as_ref().filter(|wanted| **wanted != self.device) {
             let missing = format!("{} belongs to the device {}, not to {wanted}", self.at.ip(), self.device);
             let remedy = "Leave `?device=` out, or listen at an address of that device (`handfast devices`)".to_owned();
             return Err(FabricError::NoRdma { missing, remedy });
         }
         id.listen(BACKLOG).map_err(|errno| self.refused(errno))?;
+        self.watch = Some(watch::of(&id)?);
         tracing::info!(device = self.device, "listening at {}", self.address);
         self.id = Some(id);
         Ok(())
@@ -108,6 +113,9 @@ impl Listener {
     /// The device went: gives the place up, to take it again once it is back. What to tell, the first time.
     pub(super) fn removed(&mut self) -> Option<FabricError> {
         self.retry_at = monotonic_ns().saturating_add(RETRY_NS);
+        if let Some(watch) = self.watch.take() {
+            watch.removed();
+        }
         self.id.take()?;
         Some(FabricError::NoRdma {
             missing: format!("the device {} was removed", self.device),

@@ -1,9 +1,9 @@
 //! The watch over a link we dialled.
 
 use super::queue::SharedQueue;
-use super::watch::{self, Watch};
+use super::watch::Watch;
 use crate::fabric::{FabricError, LinkMonitor};
-use crate::sys::verbs::{CmEventKind, CmId, Context};
+use crate::sys::verbs::{CmEventKind, CmId};
 use std::sync::Arc;
 
 /// Watches a link: the other side's goodbye, our device, our port.
@@ -19,8 +19,8 @@ pub struct VerbsLinkMonitor {
 }
 
 impl VerbsLinkMonitor {
-    pub(super) fn new(id: CmId, queue: Arc<SharedQueue>, context: Context, port: u8, to: String) -> Self {
-        Self { id: Some(id), queue, watch: watch::over(context), port, to, lost: None }
+    pub(super) fn new(id: CmId, queue: Arc<SharedQueue>, watch: Arc<Watch>, port: u8, to: String) -> Self {
+        Self { id: Some(id), queue, watch, port, to, lost: None }
     }
 
     /// What ended the link, if anything did.
@@ -34,7 +34,7 @@ impl VerbsLinkMonitor {
                         return Some("the other side closed it, or its process ended".to_owned());
                     }
                     CmEventKind::DeviceRemoval => {
-                        watch::release();
+                        self.watch.removed();
                         return Some("our device was removed".to_owned());
                     }
                     CmEventKind::TimeWaitExit | CmEventKind::Established | CmEventKind::Other(_) => {}

@@ -95,7 +95,7 @@ impl VerbsPendingPort {
         queue
             .pair()
             .modify(Attributes::init(route.path.port, access))
-            .map_err(|errno| device_error("preparing a port (INIT)", &queue.pair().device(), errno))?;
+            .map_err(|errno| device_error("preparing a port (INIT)", queue.pair().device(), errno))?;
         domain.adopt(&queue);
         Ok(Self { domain, queue, completions, limits, receiver_not_ready_ms, end })
     }

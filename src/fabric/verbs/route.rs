@@ -16,7 +16,6 @@ pub(super) const RECEIVER_NOT_READY_TIMER: u8 = 10;
 /// What the ports of a link need to know of its own end.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Route {
-    pub(super) context: Context,
     pub(super) path: Path,
     pub(super) gid: [u8; 16],
     pub(super) lid: u16,
@@ -39,7 +38,7 @@ pub(super) struct Reads {
 
 /// Moves the queue pair of a link up to INIT.
 pub(super) fn initialise(id: &CmId, pair: &QueuePair, access: Access) -> Result<(), FabricError> {
-    let failed = |errno| device_error("preparing the queue pair of a link (INIT)", &pair.device(), errno);
+    let failed = |errno| device_error("preparing the queue pair of a link (INIT)", pair.device(), errno);
     let mut change = id.attributes(State::Init).map_err(failed)?;
     change.access(access);
     pair.modify(change).map_err(failed)
@@ -53,7 +52,7 @@ pub(super) fn connect(
     options: &VerbsOptions,
     gid: Option<u8>,
 ) -> Result<Path, FabricError> {
-    let failed = |errno| device_error("connecting the queue pair of a link (RTR, RTS)", &pair.device(), errno);
+    let failed = |errno| device_error("connecting the queue pair of a link (RTR, RTS)", pair.device(), errno);
     let mut change = id.attributes(State::ReadyToReceive).map_err(failed)?;
     change.responder(reads.serves, RECEIVER_NOT_READY_TIMER);
     change.set_traffic_class(options.traffic_class);
@@ -78,7 +77,7 @@ pub(super) fn wire(
     reads: (u8, u8),
     options: &VerbsOptions,
 ) -> Result<(), FabricError> {
-    let failed = |errno| device_error("wiring a port to the partner's", &pair.device(), errno);
+    let failed = |errno| device_error("wiring a port to the partner's", pair.device(), errno);
     let mut change = Attributes::ready_to_receive(path, partner.0, partner.1);
     change.responder(reads.0, RECEIVER_NOT_READY_TIMER);
     pair.modify(change).map_err(failed)?;
@@ -89,9 +88,9 @@ pub(super) fn wire(
 
 impl Route {
     /// Looks up what goes with a path of librdmacm's, and tells the choice in the log.
-    pub(super) fn new(context: Context, path: Path, chosen: Option<u8>, to: &str) -> Result<Self, FabricError> {
+    pub(super) fn new(context: &Context, path: Path, chosen: Option<u8>, to: &str) -> Result<Self, FabricError> {
         let device = context.name();
-        let failed = |tried: &str, errno| device_error(tried, &device, errno);
+        let failed = |tried: &str, errno| device_error(tried, device, errno);
         let attributes = context.attributes().map_err(|errno| failed("asking what the device can do", errno))?;
         let port = context.port(path.port).map_err(|errno| failed("asking how the port is", errno))?;
         let entry = context
@@ -112,7 +111,6 @@ impl Route {
             "link to {to}: {why}"
         );
         Ok(Self {
-            context,
             path,
             gid,
             lid: port.lid,

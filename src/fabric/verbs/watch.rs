@@ -1,22 +1,24 @@
-//! Events of devices themselves: gone, broken, port down. One watch for each device of the process, whoever asks.
+//! Devices in use, and their events: gone, broken, port down. One watch for each device of the process, whoever asks.
 //!
 //! While a port is down nothing is said through librdmacm: no dial, and no goodbye. It would reach nobody, and the kernel's rxe (seen on 6.1) never gets a
 //! message of the connection manager back that it could not send: from then on no process on that device gets a connection any more.
 
+use super::failure::device_error;
+use crate::fabric::FabricError;
+use crate::sys::Errno;
 use crate::sys::random::monotonic_ns;
 use crate::sys::verbs::{AsyncKind, CmId, Context};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 /// How often a device's events are looked at, at most. A look enters the kernel.
 const INTERVAL_NS: u64 = 1_000_000;
 
-/// What is known of a device.
+/// A device in use, and what is known of it.
 #[derive(Debug)]
 pub(super) struct Watch {
-    context: Context,
-    name: String,
+    context: Arc<Context>,
     fatal: AtomicBool,
     /// Bit n: port n is down.
     down: AtomicU32,
@@ -30,42 +32,51 @@ pub(super) struct Watch {
 /// Connections kept until their port is up, at most; those beyond say their goodbye into the void.
 const PARKED_MAX: usize = 256;
 
-type All = HashMap<Context, Arc<Watch>>;
+/// The watches by the names of their devices.
+type All = HashMap<String, Weak<Watch>>;
 
 fn all() -> MutexGuard<'static, All> {
     static ALL: OnceLock<Mutex<All>> = OnceLock::new();
     ALL.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Lets go of every connection that waits for its port: a device that is being removed waits for them.
-pub(super) fn release() {
-    for watch in all().values() {
-        watch.parked.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-}
-
-/// The watch of a device.
-pub(super) fn over(context: Context) -> Arc<Watch> {
+/// The device an id is bound to, opened if it is not in use yet. One that is broken or was removed is opened anew: another of its name may have come.
+pub(super) fn of(id: &CmId) -> Result<Arc<Watch>, FabricError> {
+    let name =
+        id.device().ok_or_else(|| device_error("finding the device of a link", "-", Errno::new(libc::ENODEV)))?;
     let mut all = all();
-    let watch = all.entry(context).or_insert_with(|| {
-        let name = context.name();
-        if let Err(errno) = context.never_block() {
-            tracing::warn!(device = name, "events of the device cannot be watched: {errno}");
-        }
-        Arc::new(Watch {
-            context,
-            name,
-            fatal: AtomicBool::new(false),
-            down: AtomicU32::new(down_now(context)),
-            looked_at: AtomicU64::new(0),
-            looking: Mutex::new(()),
-            parked: Mutex::default(),
-        })
+    let known = all.get(&name).and_then(Weak::upgrade);
+    if let Some(watch) = known.filter(|watch| !watch.fatal.load(Ordering::Relaxed)) {
+        return Ok(watch);
+    }
+    let context = Context::open(&name).map_err(|errno| device_error("opening the device", &name, errno))?;
+    if let Err(errno) = context.never_block() {
+        tracing::warn!(device = name, "events of the device cannot be watched: {errno}");
+    }
+    let watch = Arc::new(Watch {
+        fatal: AtomicBool::new(false),
+        down: AtomicU32::new(down_now(&context)),
+        looked_at: AtomicU64::new(0),
+        looking: Mutex::new(()),
+        parked: Mutex::default(),
+        context,
     });
-    Arc::clone(watch)
+    all.retain(|_, watch| watch.strong_count() != 0);
+    all.insert(name, Arc::downgrade(&watch));
+    Ok(watch)
 }
 
 impl Watch {
+    pub(super) fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+
+    /// The device is being removed: everything that waits for its port is let go of, since the removal waits for it.
+    pub(super) fn removed(&self) {
+        self.fatal.store(true, Ordering::Relaxed);
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// What is wrong with the device or this port of it, if anything. Enters the kernel once a millisecond.
     pub(super) fn trouble(&self, port: u8) -> Option<String> {
         let now = monotonic_ns();
@@ -73,7 +84,7 @@ impl Watch {
             self.looked_at.store(now, Ordering::Relaxed);
             self.look();
         }
-        let name = &self.name;
+        let name = self.context.name();
         if self.fatal.load(Ordering::Relaxed) {
             return Some(format!("our device {name} reported that it is broken or gone (IBV_EVENT_DEVICE_FATAL)"));
         }
@@ -108,7 +119,7 @@ impl Watch {
                 Ok(Some(event)) => self.note(event.kind, event.number),
                 Ok(None) => return,
                 Err(errno) => {
-                    tracing::debug!(device = self.name, "reading the device's events: {errno}");
+                    tracing::debug!(device = self.context.name(), "reading the device's events: {errno}");
                     return;
                 }
             }
@@ -116,7 +127,7 @@ impl Watch {
     }
 
     fn note(&self, kind: AsyncKind, number: u32) {
-        let device = &self.name;
+        let device = self.context.name();
         match kind {
             AsyncKind::DeviceFatal => {
                 self.fatal.store(true, Ordering::Relaxed);
@@ -143,7 +154,7 @@ impl Watch {
 }
 
 /// The ports that are down as things stand.
-fn down_now(context: Context) -> u32 {
+fn down_now(context: &Context) -> u32 {
     const ACTIVE: u32 = 4;
     let ports = context.attributes().map_or(0, |attributes| attributes.ports);
     let is_down = |port: &u8| context.port(*port).is_ok_and(|port| port.state != ACTIVE);

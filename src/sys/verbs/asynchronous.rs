@@ -32,18 +32,18 @@ pub(crate) struct AsyncEvent {
 
 impl Context {
     /// Lets [`Context::next_event`] return at once where there is none.
-    pub(crate) fn never_block(self) -> Result<(), Errno> {
+    pub(crate) fn never_block(&self) -> Result<(), Errno> {
         // SAFETY:
-        // - live: contexts of librdmacm stay open.
+        // - live: open until `self` is dropped.
         let descriptor = unsafe { (*self.raw()).async_fd };
         file::set_nonblocking(descriptor)
     }
 
     /// The next event, if there is one. A system call.
-    pub(crate) fn next_event(self) -> Result<Option<AsyncEvent>, Errno> {
+    pub(crate) fn next_event(&self) -> Result<Option<AsyncEvent>, Errno> {
         let mut event = MaybeUninit::<ibv_async_event>::zeroed();
         // SAFETY:
-        // - live: contexts of librdmacm stay open; the structure outlives the call.
+        // - live: open until `self` is dropped; the structure outlives the call.
         let answer = answered(unsafe { ibv_get_async_event(self.raw(), event.as_mut_ptr()) });
         match answer {
             Ok(()) => {}

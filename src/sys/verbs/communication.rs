@@ -4,7 +4,7 @@
 //! need them. It tells the attributes (`rdma_init_qp_attr`), and whoever owns the queue pair sets them.
 
 use crate::sys::verbs::attributes::{Attributes, State};
-use crate::sys::verbs::{Context, answered, made};
+use crate::sys::verbs::{answered, device, made};
 use crate::sys::{Errno, file};
 use rdma_sys::{
     ibv_qp_state, rdma_accept, rdma_ack_cm_event, rdma_bind_addr, rdma_cm_event, rdma_cm_event_type, rdma_cm_id,
@@ -238,14 +238,14 @@ impl CmId {
         &self.channel
     }
 
-    /// The device it is bound to; None before an address was bound or resolved.
-    pub(crate) fn context(&self) -> Option<Context> {
+    /// The name of the device it is bound to; None before an address was bound or resolved.
+    pub(crate) fn device(&self) -> Option<String> {
         // SAFETY:
         // - live: ours until dropped.
         let context = unsafe { (*self.raw.as_ptr()).verbs };
         // SAFETY:
-        // - live: the `verbs` field of an id.
-        unsafe { Context::of_id(context) }
+        // - live: the `verbs` field of an id that lives.
+        unsafe { device::name_of(context) }
     }
 
     /// The device's port it is bound to.

@@ -16,6 +16,7 @@ pub(crate) mod status {
 #[derive(Debug)]
 pub(crate) struct CompletionQueue {
     raw: NonNull<ibv_cq>,
+    _context: Arc<Context>,
 }
 
 // SAFETY:
@@ -64,13 +65,13 @@ impl WorkCompletion {
 
 impl CompletionQueue {
     /// One for at least `entries` completions.
-    pub(crate) fn new(context: Context, entries: u32) -> Result<Arc<Self>, Errno> {
+    pub(crate) fn new(context: &Arc<Context>, entries: u32) -> Result<Arc<Self>, Errno> {
         let entries = i32::try_from(entries).unwrap_or(i32::MAX);
         let none = std::ptr::null_mut();
         // SAFETY:
-        // - live: contexts of librdmacm stay open; no channel, no user pointer.
+        // - live: the context by the count we keep; no channel, no user pointer.
         let raw = made(unsafe { ibv_create_cq(context.raw(), entries, none, std::ptr::null_mut(), 0) })?;
-        Ok(Arc::new(Self { raw }))
+        Ok(Arc::new(Self { raw, _context: Arc::clone(context) }))
     }
 
     pub(super) fn raw(&self) -> *mut ibv_cq {

@@ -1,60 +1,50 @@
-//! A device as librdmacm opened it.
+//! A device opened for use: what everything made on it keeps alive.
+//!
+//! librdmacm opens devices too, and shows its contexts in its ids; but it closes one when the device was removed and the last id that used it
+//! is gone, under whatever else was made from it. So nothing is made from those.
 
 use crate::sys::Errno;
-use crate::sys::verbs::device::{self, DeviceAttributes, Gid, PortAttributes};
+use crate::sys::verbs::device::{DeviceAttributes, Gid, OpenDevice, PortAttributes, open_device};
 use rdma_sys::ibv_context;
-use std::ptr::NonNull;
+use std::sync::Arc;
 
-/// A device as librdmacm opened it; open until the process ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Context(NonNull<ibv_context>);
-
-// SAFETY:
-// - thread: libibverbs lets any thread use a context, at any time (ibv_open_device(3)).
-// - live: librdmacm closes its contexts when the process ends.
-unsafe impl Send for Context {}
-// SAFETY:
-// - thread: as for Send.
-unsafe impl Sync for Context {}
+/// A device opened for use. Closed when the last thing made on it is gone.
+#[derive(Debug)]
+pub(crate) struct Context {
+    device: OpenDevice,
+    name: String,
+}
 
 impl Context {
-    /// What an id of librdmacm is bound to.
+    /// Opens the device of this name.
     ///
-    /// # Safety
-    /// `context` is null or the `verbs` field of an id.
-    pub(super) unsafe fn of_id(context: *mut ibv_context) -> Option<Self> {
-        NonNull::new(context).map(Self)
+    /// # Errors
+    /// ENODEV where there is none, EOPNOTSUPP where libibverbs is missing, and what opening says.
+    pub(crate) fn open(name: &str) -> Result<Arc<Self>, Errno> {
+        Ok(Arc::new(Self { device: open_device(name)?, name: name.to_owned() }))
     }
 
-    pub(super) fn raw(self) -> *mut ibv_context {
-        self.0.as_ptr()
+    pub(super) fn raw(&self) -> *mut ibv_context {
+        self.device.raw()
     }
 
     /// As `ibv_devices` prints it.
-    pub(crate) fn name(self) -> String {
-        // SAFETY:
-        // - live: contexts of librdmacm stay open.
-        unsafe { device::name(self.raw()) }
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// What the device can do.
-    pub(crate) fn attributes(self) -> Result<DeviceAttributes, Errno> {
-        // SAFETY:
-        // - live: contexts of librdmacm stay open.
-        unsafe { device::attributes(self.raw()) }
+    pub(crate) fn attributes(&self) -> Result<DeviceAttributes, Errno> {
+        self.device.attributes()
     }
 
     /// How one of its ports is.
-    pub(crate) fn port(self, port: u8) -> Result<PortAttributes, Errno> {
-        // SAFETY:
-        // - live: contexts of librdmacm stay open.
-        unsafe { device::port(self.raw(), port) }
+    pub(crate) fn port(&self, port: u8) -> Result<PortAttributes, Errno> {
+        self.device.port(port)
     }
 
     /// One entry of a port's table of GIDs; None where it is empty.
-    pub(crate) fn gid(self, port: u8, index: u32) -> Result<Option<Gid>, Errno> {
-        // SAFETY:
-        // - live: contexts of librdmacm stay open.
-        unsafe { device::gid(self.raw(), port, index) }
+    pub(crate) fn gid(&self, port: u8, index: u32) -> Result<Option<Gid>, Errno> {
+        self.device.gid(port, index)
     }
 }

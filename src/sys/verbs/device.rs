@@ -72,16 +72,20 @@ pub(crate) struct Gid {
     pub(crate) interface: u32,
 }
 
-/// A device opened for questions; closed when dropped.
+/// An open device; closed when dropped. What is made from it must be gone by then.
 #[derive(Debug)]
 pub(crate) struct OpenDevice(NonNull<ibv_context>);
 
+// SAFETY:
+// - thread: libibverbs lets any thread use a context, at any time (ibv_open_device(3)).
+unsafe impl Send for OpenDevice {}
+// SAFETY:
+// - thread: as for Send.
+unsafe impl Sync for OpenDevice {}
+
 impl OpenDevice {
-    /// As `ibv_devices` prints it.
-    pub(crate) fn name(&self) -> String {
-        // SAFETY:
-        // - live: open until `self` is dropped.
-        unsafe { name(self.0.as_ptr()) }
+    pub(super) fn raw(&self) -> *mut ibv_context {
+        self.0.as_ptr()
     }
     /// What the device can do.
     pub(crate) fn attributes(&self) -> Result<DeviceAttributes, Errno> {
@@ -106,7 +110,7 @@ impl OpenDevice {
 impl Drop for OpenDevice {
     fn drop(&mut self) {
         // SAFETY:
-        // - live: opened by us, closed once; nothing made from it is left, since it only answers questions.
+        // - live: opened by us, closed once; what was made from it held a count of the context around it.
         let closed = answered(unsafe { ibv_close_device(self.0.as_ptr()) });
         if let Err(errno) = closed {
             tracing::warn!("closing an RDMA device: {errno}");
@@ -118,7 +122,15 @@ impl Drop for OpenDevice {
 ///
 /// # Errors
 /// EOPNOTSUPP where libibverbs is missing, ENOSYS where the kernel has no RDMA.
-pub(crate) fn open_devices() -> Result<Vec<(String, Result<OpenDevice, Errno>)>, Errno> {
+pub(crate) fn open_devices() -> Result<Vec<Named>, Errno> {
+    list(|_| true)
+}
+
+/// A device's name, and the device or why it could not be opened.
+type Named = (String, Result<OpenDevice, Errno>);
+
+/// The devices whose names are wanted, opened.
+fn list(wanted: impl Fn(&str) -> bool) -> Result<Vec<Named>, Errno> {
     let mut count = 0;
     // SAFETY:
     // - live: `count` outlives the call.
@@ -137,6 +149,9 @@ pub(crate) fn open_devices() -> Result<Vec<(String, Result<OpenDevice, Errno>)>,
         // SAFETY:
         // - live: the name belongs to the device.
         let name = unsafe { text(name) };
+        if !wanted(&name) {
+            continue;
+        }
         // SAFETY:
         // - live: a device of a list lives as long as the list; an opened one beyond it.
         let opened = made(unsafe { ibv_open_device(device) }).map(OpenDevice);
@@ -161,23 +176,37 @@ unsafe fn text(string: *const c_char) -> String {
     unsafe { CStr::from_ptr(string) }.to_string_lossy().into_owned()
 }
 
+/// Opens the device of this name.
+///
+/// # Errors
+/// ENODEV where there is none; otherwise as for [`open_devices`].
+pub(super) fn open_device(wanted: &str) -> Result<OpenDevice, Errno> {
+    let found = list(|name| name == wanted)?.pop();
+    found.map_or(Err(Errno::new(libc::ENODEV)), |(_, opened)| opened)
+}
+
+/// The name of the device that an id of librdmacm is bound to.
+///
 /// # Safety
-/// The context is open.
-pub(super) unsafe fn name(context: *mut ibv_context) -> String {
+/// `context` is null, or the `verbs` field of an id that lives.
+pub(super) unsafe fn name_of(context: *mut ibv_context) -> Option<String> {
+    if context.is_null() {
+        return None;
+    }
     // SAFETY:
-    // - live: by the caller's word.
+    // - live: by the caller's word; an id keeps the device it is bound to.
     let device = unsafe { (*context).device };
     // SAFETY:
     // - live: a context keeps its device.
     let name = unsafe { ibv_get_device_name(device) };
     // SAFETY:
     // - live: the name belongs to the device.
-    unsafe { text(name) }
+    Some(unsafe { text(name) })
 }
 
 /// # Safety
 /// The context is open.
-pub(super) unsafe fn attributes(context: *mut ibv_context) -> Result<DeviceAttributes, Errno> {
+unsafe fn attributes(context: *mut ibv_context) -> Result<DeviceAttributes, Errno> {
     let mut attributes = MaybeUninit::<ibv_device_attr>::zeroed();
     // SAFETY:
     // - live: the context by the caller's word; the structure outlives the call.
@@ -208,7 +237,7 @@ pub(super) unsafe fn attributes(context: *mut ibv_context) -> Result<DeviceAttri
 
 /// # Safety
 /// The context is open.
-pub(super) unsafe fn port(context: *mut ibv_context, port: u8) -> Result<PortAttributes, Errno> {
+unsafe fn port(context: *mut ibv_context, port: u8) -> Result<PortAttributes, Errno> {
     let mut attributes = MaybeUninit::<ibv_port_attr>::zeroed();
     // SAFETY:
     // - live: the context by the caller's word; the structure outlives the call.
@@ -234,7 +263,7 @@ pub(super) unsafe fn port(context: *mut ibv_context, port: u8) -> Result<PortAtt
 
 /// # Safety
 /// The context is open.
-pub(super) unsafe fn gid(context: *mut ibv_context, port: u8, index: u32) -> Result<Option<Gid>, Errno> {
+unsafe fn gid(context: *mut ibv_context, port: u8, index: u32) -> Result<Option<Gid>, Errno> {
     let mut entry = MaybeUninit::<ibv_gid_entry>::zeroed();
     // SAFETY:
     // - live: the context by the caller's word; the structure outlives the call.

@@ -31,7 +31,7 @@ impl Access {
 #[derive(Debug)]
 pub(crate) struct ProtectionDomain {
     raw: NonNull<ibv_pd>,
-    context: Context,
+    context: Arc<Context>,
 }
 
 // SAFETY:
@@ -42,15 +42,15 @@ unsafe impl Send for ProtectionDomain {}
 unsafe impl Sync for ProtectionDomain {}
 
 impl ProtectionDomain {
-    pub(crate) fn new(context: Context) -> Result<Arc<Self>, Errno> {
+    pub(crate) fn new(context: &Arc<Context>) -> Result<Arc<Self>, Errno> {
         // SAFETY:
-        // - live: contexts of librdmacm stay open.
+        // - live: the context by the count we keep.
         let raw = made(unsafe { ibv_alloc_pd(context.raw()) })?;
-        Ok(Arc::new(Self { raw, context }))
+        Ok(Arc::new(Self { raw, context: Arc::clone(context) }))
     }
 
-    pub(crate) fn context(&self) -> Context {
-        self.context
+    pub(crate) fn context(&self) -> &Arc<Context> {
+        &self.context
     }
 
     pub(super) fn raw(&self) -> *mut ibv_pd {

@@ -1,8 +1,7 @@
 //! libibverbs and librdmacm: one owner for each object of theirs, destroyed in the order they ask for, and no error number dropped.
 //!
 //! Imports `sys` alone. Objects keep what they need alive by reference counts: queue pair, then completion queue, then memory region, then
-//! protection domain. Devices are used as librdmacm opened them, which keeps them open until the process ends; so a [`Context`] is
-//! good for ever. The libraries are loaded when the program starts (`dlopen(3)`); where they are missing every call fails with EOPNOTSUPP.
+//! protection domain, then context. The libraries are loaded when the program starts (`dlopen(3)`); where they are missing every call fails with EOPNOTSUPP.
 //!
 //! Structures are those of the bindings' headers. What a library newer than these may put where an enumeration is expected is read as a plain
 //! number; what is larger in newer headers is zeroed before an older library fills it.

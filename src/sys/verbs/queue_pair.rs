@@ -154,7 +154,7 @@ impl QueuePair {
     }
 
     /// Name of its device.
-    pub(crate) fn device(&self) -> String {
+    pub(crate) fn device(&self) -> &str {
         self.domain.context().name()
     }
 
