@@ -4,6 +4,7 @@ mod counts;
 mod demo;
 mod dependencies;
 mod json;
+mod rig;
 mod step;
 mod test;
 
@@ -19,6 +20,8 @@ Developer commands of handfast
     cargo xtask bench [WORDS...]     criterion benchmarks; words go to `cargo bench`
     cargo xtask perf [WORDS...]      latencies beside the machine's limits; words
                                      (such as --quick) go to handfast-perf
+    cargo xtask rig [WORDS...]       jobs on real RDMA in a virtual machine: --list,
+                                     --quick, names of jobs, or `shell SCRIPT`
     cargo xtask help                 this text
 
 `test` stops at the first failure, prints the command that repeats it, and ends
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["test"] => test::run(root, false),
         ["test", "--quick"] => test::run(root, true),
+        ["rig", words @ ..] => rig::run(root, words),
         ["bench", words @ ..] => run(root, &Step::cargo(&["bench", "--package", "handfast", "--benches"]).with(words)),
         ["perf", words @ ..] => {
             run(root, &Step::cargo(&["run", "--release", "--package", "handfast-perf", "--"]).with(words))

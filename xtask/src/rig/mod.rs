@@ -1,0 +1,80 @@
+//! `cargo xtask rig`: jobs on real libibverbs and librdmacm, in a virtual machine with a software RDMA device.
+
+mod guest;
+mod jobs;
+mod prepare;
+
+use crate::counts::Counts;
+use guest::End;
+use jobs::Job;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Runs the jobs of these names (none: all); whether all went well.
+pub(crate) fn run(root: &Path, words: &[&str]) -> io::Result<bool> {
+    match words {
+        ["--list"] => {
+            jobs::JOBS.iter().for_each(|job| println!("{:<12} {}", job.name, job.about));
+            return Ok(true);
+        }
+        ["shell", script] => {
+            let boot = prepare::prepare(root)?;
+            let (end, _) = guest::run(&boot, &std::fs::canonicalize(script)?, Duration::from_secs(600))?;
+            return Ok(end == End::Status(0));
+        }
+        _ => {}
+    }
+    let chosen = jobs::choose(words).map_err(io::Error::other)?;
+    let boot = prepare::prepare(root)?;
+    let built = jobs::build(root, &chosen)?;
+    let (mut total, mut table) = (Counts::default(), Vec::new());
+    for job in chosen {
+        println!("\n== rig: {}", job.name);
+        let began = Instant::now();
+        let (result, counts) = match job.script(root, built.as_ref())? {
+            Ok(script) => {
+                let (end, counts) = guest::run(&boot, &script, Duration::from_secs(job.seconds_max))?;
+                judge(&end, counts)
+            }
+            Err(why) => {
+                println!("SKIPPED: {why}");
+                ("skipped", Counts::SKIPPED)
+            }
+        };
+        total.add(counts);
+        table.push((job, result, began.elapsed()));
+    }
+    println!("\n{:<12} {:>8} {:>8}", "job", "result", "seconds");
+    for (Job { name, .. }, result, took) in table {
+        println!("{name:<12} {result:>8} {:>8.1}", took.as_secs_f64());
+    }
+    println!("{} passed, {} failed, {} skipped", total.passed, total.failed, total.skipped);
+    Ok(total.failed == 0 && total.passed > 0)
+}
+
+/// A job without test runners counts as one check; a bad end is a failure whatever was counted before it.
+fn judge(end: &End, mut counts: Counts) -> (&'static str, Counts) {
+    let good = *end == End::Status(0) && counts.failed == 0;
+    if !good && counts.failed == 0 {
+        counts.add(Counts::FAILED);
+    } else if counts == Counts::default() {
+        counts = Counts::PASSED;
+    }
+    (if good { "passed" } else { "FAILED" }, counts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_clean_end_without_failures_passes() {
+        assert_eq!(judge(&End::Status(0), Counts::default()), ("passed", Counts::PASSED));
+        assert_eq!(judge(&End::Status(0), Counts::FAILED), ("FAILED", Counts::FAILED));
+        assert_eq!(judge(&End::Status(0), Counts::SKIPPED), ("passed", Counts::SKIPPED));
+        for end in [End::Status(1), End::Hang, End::Vanished, End::Kernel("Oops".to_owned())] {
+            assert_eq!(judge(&end, Counts::PASSED), ("FAILED", Counts { passed: 1, failed: 1, skipped: 0 }));
+        }
+    }
+}
