@@ -2,7 +2,7 @@
 
 use crate::counts::Counts;
 use crate::step::Step;
-use crate::{demo, dependencies};
+use crate::{demo, dependencies, rig};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -20,6 +20,8 @@ enum Work {
     Dependencies,
     /// Runs of the built program.
     Demo { quick: bool },
+    /// The quick jobs on real RDMA, in a virtual machine.
+    Rig,
     /// It cannot or shall not run, and why.
     Skip(String),
 }
@@ -74,6 +76,7 @@ fn phases(root: &Path, quick: bool) -> io::Result<Vec<Phase>> {
         one("documentation tests", cargo_test(&["--doc"])),
         one("documentation", rustdoc),
         Phase { name: "program", work: Work::Demo { quick } },
+        Phase { name: "real RDMA (rig)", work: Work::Rig },
         Phase { name: "models of shared words", work: loom(root, quick)? },
         Phase { name: "tests in full length", work: long(root, quick)? },
     ])
@@ -146,6 +149,7 @@ fn run_phase(root: &Path, phase: Phase) -> Report {
                 built => (built, repeat),
             }
         }
+        Work::Rig => (rig::quick(root), Some("cargo xtask rig --quick".to_owned())),
         Work::Skip(reason) => {
             println!("SKIPPED: {reason}");
             return Report {
@@ -161,7 +165,11 @@ fn run_phase(root: &Path, phase: Phase) -> Report {
         println!("cannot run it: {error}");
         (Counts::default(), false)
     });
-    let verdict = if good { Verdict::Passed } else { Verdict::Failed };
+    let verdict = match good {
+        false => Verdict::Failed,
+        true if counts == Counts::SKIPPED => Verdict::Skipped,
+        true => Verdict::Passed,
+    };
     println!("-- {}: {}, {:.1} s", phase.name, verdict.name(), took.as_secs_f64());
     if let (false, Some(command)) = (good, repeat) {
         println!("-- repeat it with: {command}");
