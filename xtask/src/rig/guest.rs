@@ -1,18 +1,13 @@
 //! One guest: a QEMU process, its console, and how its script ended.
 
 use super::prepare::Boot;
-use crate::counts::{Counts, Reader};
-use std::collections::VecDeque;
-use std::io::{self, BufRead, BufReader};
-use std::path::Path;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::{Duration, Instant};
-
-const TAIL_LINES: usize = 30;
+use std::sync::mpsc::Sender;
 
 /// How a guest ended.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum End {
     Status(i32),
     /// The kernel gave up or killed for want of memory: its own line.
@@ -23,10 +18,35 @@ pub(super) enum End {
     Vanished,
 }
 
-/// Ends QEMU whichever way the run is left. `setpriv` execs QEMU and has the kernel end it should xtask be killed.
-struct Machine(Child);
+/// One end of the wire between two guests: UDP ports of this machine's loopback.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wire {
+    pub(super) own: u16,
+    pub(super) other: u16,
+}
 
-impl Drop for Machine {
+/// A guest to be booted.
+#[derive(Debug, Clone)]
+pub(super) struct Seat {
+    /// `a` or `b`: begins every line of its console, and says its address, 10.9.0.1 or 10.9.0.2.
+    pub(super) name: char,
+    pub(super) script: PathBuf,
+    /// None: alone, with a device on a pair of virtual Ethernet ends.
+    pub(super) wire: Option<Wire>,
+}
+
+/// What a guest's console brings.
+#[derive(Debug)]
+pub(super) enum Heard {
+    Line(String),
+    /// The console is closed, with what QEMU said on its standard error.
+    Closed(String),
+}
+
+/// A running guest. Dropping it is a power cut. `setpriv` has the kernel end QEMU should xtask be killed.
+pub(super) struct Guest(Child);
+
+impl Drop for Guest {
     fn drop(&mut self) {
         // Both fail only for a process that is gone already.
         let _ = self.0.kill();
@@ -34,85 +54,60 @@ impl Drop for Machine {
     }
 }
 
-/// Boots a guest, runs the script, prints its console.
-pub(super) fn run(boot: &Boot, script: &Path, deadline: Duration) -> io::Result<(End, Counts)> {
-    let mut machine = Machine(qemu(boot, script).spawn()?);
-    let console = machine.0.stdout.take().ok_or_else(|| io::Error::other("QEMU has no console"))?;
-    let (sender, lines) = mpsc::channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(console).split(b'\n').map_while(Result::ok) {
-            if sender.send(String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned()).is_err() {
-                return;
-            }
-        }
-    });
-    let (until, mut tail, mut reader) = (Instant::now() + deadline, VecDeque::new(), Reader::default());
-    let mut kernel = None;
-    let end = loop {
-        match lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            Ok(line) => {
-                if reader.line(&line) {
-                    println!("a| {line}");
-                }
-                let said = verdict(&line);
-                if tail.len() == TAIL_LINES {
-                    tail.pop_front();
-                }
-                tail.push_back(line);
-                match said {
-                    Some(End::Kernel(line)) => drop(kernel.get_or_insert(line)),
-                    Some(end) => break end,
-                    None => {}
+impl Guest {
+    /// Boots; what its console says arrives under its name and this number.
+    pub(super) fn boot(boot: &Boot, seat: &Seat, number: u32, heard: &Sender<(u32, Heard)>) -> io::Result<Self> {
+        let mut child = qemu(boot, seat).spawn()?;
+        let (console, errors) = (child.stdout.take(), child.stderr.take());
+        let guest = Self(child);
+        let console = console.ok_or_else(|| io::Error::other("QEMU has no console"))?;
+        let heard = heard.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(console).split(b'\n').map_while(Result::ok) {
+                let line = String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned();
+                if heard.send((number, Heard::Line(line))).is_err() {
+                    return;
                 }
             }
-            Err(RecvTimeoutError::Timeout) => break End::Hang,
-            Err(RecvTimeoutError::Disconnected) => break End::Vanished,
-        }
-    };
-    let end = kernel.map_or(end, End::Kernel);
-    if !matches!(end, End::Status(_)) {
-        println!("-- {end:?}; the last lines of the console:");
-        tail.iter().for_each(|line| println!("   {line}"));
+            let mut said = String::new();
+            if let Some(mut errors) = errors {
+                // What cannot be read of it is not worth a failure of its own.
+                let _ = errors.read_to_string(&mut said);
+            }
+            let _ = heard.send((number, Heard::Closed(said)));
+        });
+        Ok(guest)
     }
-    Ok((end, Reader::total(&[reader])))
 }
 
-fn qemu(boot: &Boot, script: &Path) -> Command {
+fn qemu(boot: &Boot, seat: &Seat) -> Command {
     let mut command = Command::new("setpriv");
-    command.args([
-        "--pdeathsig",
-        "KILL",
-        "qemu-system-x86_64",
-        "-accel",
-        "tcg,thread=multi",
-        "-cpu",
-        "max",
-        "-smp",
-        "2",
-    ]);
-    command.args([
-        "-m",
-        "1536",
-        "-display",
-        "none",
-        "-monitor",
-        "none",
-        "-serial",
-        "stdio",
-        "-no-reboot",
-        "-nic",
-        "none",
-    ]);
+    command.args(["--pdeathsig", "KILL", "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max"]);
+    command.args(["-m", "1536", "-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot"]);
     command.arg("-kernel").arg(&boot.kernel).arg("-initrd").arg(&boot.initrd);
     command.args(["-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap"]);
-    command.args(["-device", "virtio-9p-pci,fsdev=host,mount_tag=host", "-append"]);
-    command.arg(format!("console=ttyS0 quiet panic=-1 mitigations=off ADDRESS=10.9.0.1 SCRIPT={}", script.display()));
-    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    command.args(["-device", "virtio-9p-pci,fsdev=host,mount_tag=host"]);
+    let last = if seat.name == 'a' { 1 } else { 2 };
+    match seat.wire {
+        None => {
+            command.args(["-smp", "2", "-nic", "none"]);
+        }
+        Some(Wire { own, other }) => {
+            let end = |what: &str, port: u16| format!("{what}.type=inet,{what}.host=127.0.0.1,{what}.port={port}");
+            command.args(["-smp", "1", "-netdev"]);
+            command.arg(format!("dgram,id=wire,{},{}", end("local", own), end("remote", other)));
+            command.arg("-device").arg(format!("virtio-net-pci,netdev=wire,mac=52:54:00:00:00:0{last},romfile="));
+        }
+    }
+    let script = seat.script.display();
+    command.arg("-append");
+    command.arg(format!("console=ttyS0 quiet panic=-1 mitigations=off ADDRESS=10.9.0.{last} SCRIPT={script}"));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
 /// What a line of the console decides.
-fn verdict(line: &str) -> Option<End> {
+pub(super) fn verdict(line: &str) -> Option<End> {
     if let Some(status) = line.strip_prefix("rig: status ") {
         return status.trim().parse().ok().map(End::Status);
     }

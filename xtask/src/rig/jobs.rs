@@ -1,5 +1,6 @@
 //! The table of jobs, and the programs that they run.
 
+use super::run::Guests;
 use crate::json::Value;
 use crate::step::Step;
 use std::collections::BTreeMap;
@@ -15,59 +16,58 @@ pub(super) struct Job {
 }
 
 enum Work {
-    /// A script under tests/rig/jobs.
+    /// A script under tests/rig/jobs, of the job's name.
     Script,
-    /// A test binary and its words.
-    Test(&'static str, &'static str),
+    /// A test binary and its words; under valgrind or not.
+    Test { binary: &'static str, filter: &'static str, valgrind: bool },
     /// The program, called with each of these in turn.
     Program(&'static [&'static str]),
+    /// Two guests, with the scripts NAME.a and NAME.b; `b` may lose power in the middle.
+    Two { power_cut: bool },
 }
 
-const ALL: &str = "--include-ignored --test-threads=1 --show-output";
+const ALL: &str = "--include-ignored --test-threads=1 --show-output --color=never";
+
+const fn test(binary: &'static str, filter: &'static str) -> Work {
+    Work::Test { binary, filter, valgrind: false }
+}
+
+const fn job(name: &'static str, about: &'static str, seconds_max: u64, quick: bool, work: Work) -> Job {
+    Job { name, about, seconds_max, quick, work }
+}
 
 pub(super) const JOBS: &[Job] = &[
-    Job {
-        name: "peers",
-        about: "device is up, rping and ibv_rc_pingpong pass",
-        seconds_max: 120,
-        quick: true,
-        work: Work::Script,
-    },
-    Job {
-        name: "conformance",
-        about: "the fabric's contract on verbs",
-        seconds_max: 300,
-        quick: true,
-        work: Work::Test("conformance", "verbs::"),
-    },
-    Job {
-        name: "session",
-        about: "sessions over verbs",
-        seconds_max: 300,
-        quick: true,
-        work: Work::Test("session_verbs", ""),
-    },
-    Job {
-        name: "verbs",
-        about: "faults of a verbs device and link",
-        seconds_max: 600,
-        quick: false,
-        work: Work::Test("verbs_faults", ""),
-    },
-    Job {
-        name: "demo",
-        about: "handfast demo over verbs",
-        seconds_max: 180,
-        quick: true,
-        work: Work::Program(&["demo --fabric verbs"]),
-    },
-    Job {
-        name: "devices",
-        about: "handfast devices, for people and as JSON",
-        seconds_max: 120,
-        quick: true,
-        work: Work::Program(&["devices", "devices --json"]),
-    },
+    job("peers", "the rig itself: the device is up, rping and ibv_rc_pingpong pass", 120, true, Work::Script),
+    job("conformance", "the fabric's contract", 300, true, test("conformance", "verbs::")),
+    job("session", "sessions between two managers", 300, true, test("session_verbs", "")),
+    job("faults", "refused operations, strangers, cables, dials, teardown", 300, true, test("verbs_faults", "")),
+    job("hot", "no allocation in post and poll", 120, true, test("hot_path_verbs", "")),
+    job(
+        "devices",
+        "handfast devices, for people and as JSON",
+        120,
+        true,
+        Work::Program(&["devices", "devices --json"]),
+    ),
+    job("demo", "two processes, a stream, a kill, recovery", 180, true, Work::Program(&["demo --fabric verbs"])),
+    job("two", "two kernels on one wire: the demo in two halves", 180, true, Work::Two { power_cut: false }),
+    job(
+        "power",
+        "one of two machines loses power in mid-stream, and boots again",
+        240,
+        false,
+        Work::Two { power_cut: true },
+    ),
+    job("cable", "a link goes down for 5 s in mid-stream", 240, false, Work::Two { power_cut: false }),
+    job("unplug", "the device goes under a running session, and comes back", 180, false, Work::Script),
+    job("leaks", "50 restarts of one of two nodes leave nothing behind", 300, false, Work::Script),
+    job(
+        "valgrind",
+        "teardown under valgrind's memcheck",
+        600,
+        false,
+        Work::Test { binary: "verbs_faults", filter: "teardown", valgrind: true },
+    ),
 ];
 
 /// Executables by name; the program is `handfast`.
@@ -88,21 +88,18 @@ pub(super) fn choose(words: &[&str]) -> Result<Vec<&'static Job>, String> {
     }
 }
 
-/// Builds once what these jobs need; `None` where nothing is needed or the feature `verbs` does not exist.
+/// Builds once what these jobs need; `None` where that is nothing, or cannot be built here.
 pub(super) fn build(root: &Path, jobs: &[&Job]) -> io::Result<Option<Built>> {
     let manifest = std::fs::read_to_string(root.join("Cargo.toml"))?;
-    if jobs.iter().all(|job| matches!(job.work, Work::Script)) || !has_verbs(&manifest) {
+    if jobs.iter().all(|job| job.name == "peers") || !has_verbs(&manifest) {
         return Ok(None);
     }
+    // The words of `cargo xtask test`, so that nothing is built twice.
     let words = ["--profile", "ci", "--features", "verbs", "--message-format=json"];
-    let tests = Step::cargo(&["test", "--tests", "--no-run"]).with(&words);
-    let program = Step::cargo(&["build", "--bin", "handfast"]).with(&words);
-    let mut built = Built::new();
-    for step in [tests, program] {
-        let said = step.output(root).map_err(io::Error::other)?;
-        built.extend(said.lines().filter_map(executable));
-    }
-    Ok(Some(built))
+    let step = Step::cargo(&["test", "--workspace", "--tests", "--no-run"]).with(&words);
+    println!("$ {step}");
+    let said = step.output(root).map_err(io::Error::other)?;
+    Ok(Some(said.lines().filter_map(executable).collect()))
 }
 
 /// Whether the manifest's table of features has `verbs`.
@@ -111,29 +108,58 @@ fn has_verbs(manifest: &str) -> bool {
     lines.take_while(|line| !line.starts_with('[')).any(|line| line.split('=').next().map(str::trim) == Some("verbs"))
 }
 
-/// Name and path of the executable in one of cargo's messages.
+/// Name and path of the executable in one of cargo's messages. The program and its unit tests have one name; the program's file has it too.
 fn executable(message: &str) -> Option<(String, PathBuf)> {
     let message = Value::parse(message).ok()?;
-    let path = message.text("executable")?;
-    Some((message.member("target")?.text("name")?.to_owned(), PathBuf::from(path)))
+    let path = PathBuf::from(message.text("executable")?);
+    let name = message.member("target")?.text("name")?.to_owned();
+    let is_program = path.file_name().is_some_and(|file| file == "handfast");
+    (name != "handfast" || is_program).then_some((name, path))
 }
 
 impl Job {
-    /// The script for the guest, or why there is none.
-    pub(super) fn script(&self, root: &Path, built: Option<&Built>) -> io::Result<Result<PathBuf, String>> {
-        let (name, calls): (&str, Vec<String>) = match self.work {
-            Work::Script => return Ok(Ok(root.join("tests/rig/jobs").join(self.name).canonicalize()?)),
-            Work::Test(name, filter) => (name, vec![format!("{filter} {ALL}")]),
-            Work::Program(calls) => ("handfast", calls.iter().map(ToString::to_string).collect()),
-        };
+    /// The guests of the job, or why it cannot run.
+    pub(super) fn guests(&self, root: &Path, built: Option<&Built>) -> io::Result<Result<Guests, String>> {
+        let jobs = root.join("tests/rig/jobs").canonicalize()?;
+        let call = |name: &str| format!("bash '{}'\n", jobs.join(name).display());
+        if self.name == "peers" {
+            return Ok(Ok(Guests::One(self.wrap(root, self.name, &call(self.name))?)));
+        }
         let Some(built) = built else {
-            return Ok(Err("Cargo.toml has no feature `verbs` yet: nothing of ours was run on RDMA".to_owned()));
+            return Ok(Err("built without the feature `verbs`: nothing of ours was run on RDMA".to_owned()));
         };
-        let Some(path) = built.get(name) else { return Ok(Err(format!("no test or program named `{name}`"))) };
-        let lines: String = calls.iter().map(|words| format!("'{}' {words}\n", path.display())).collect();
-        let script = root.join(format!("target/rig/{}-{}.sh", self.name, std::process::id()));
-        std::fs::write(&script, format!("set -e\n{lines}"))?;
-        Ok(Ok(script.canonicalize()?))
+        let path = |name: &str| {
+            let found = built.get(name).map(|path| path.display().to_string());
+            found.ok_or_else(|| io::Error::other(format!("cargo built no test or program named `{name}`")))
+        };
+        let program = format!("export HANDFAST='{}'\n", path("handfast")?);
+        Ok(Ok(match self.work {
+            Work::Script => Guests::One(self.wrap(root, self.name, &(program + &call(self.name)))?),
+            Work::Test { binary, filter, valgrind } => {
+                let tool = if valgrind { "valgrind --tool=memcheck --error-exitcode=9 " } else { "" };
+                let line = format!("{tool}'{}' {filter} {ALL} 2>&1\n", path(binary)?);
+                Guests::One(self.wrap(root, self.name, &line)?)
+            }
+            Work::Program(calls) => {
+                // Not the console's own: what is printed there are pictures of progress.
+                let lines: String = calls.iter().map(|words| format!("\"$HANDFAST\" {words} 2>&1 | cat\n")).collect();
+                Guests::One(self.wrap(root, self.name, &(program + &lines))?)
+            }
+            Work::Two { power_cut } => {
+                let half = |end: &str| {
+                    let name = format!("{}.{end}", self.name);
+                    self.wrap(root, &name, &format!("{program}{}", call(&name)))
+                };
+                Guests::Two { scripts: [half("a")?, half("b")?], power_cut }
+            }
+        }))
+    }
+
+    /// A script of these lines, where the guest finds it.
+    fn wrap(&self, root: &Path, name: &str, lines: &str) -> io::Result<PathBuf> {
+        let script = root.join(format!("target/rig/{name}-{}.sh", std::process::id()));
+        std::fs::write(&script, format!("set -e -o pipefail\n{lines}"))?;
+        script.canonicalize()
     }
 }
 
@@ -161,5 +187,7 @@ mod tests {
         let message = r#"{"reason":"compiler-artifact","target":{"name":"conformance"},"executable":"/t/c-1"}"#;
         assert_eq!(executable(message), Some(("conformance".to_owned(), PathBuf::from("/t/c-1"))));
         assert_eq!(executable(r#"{"target":{"name":"handfast"},"executable":null}"#), None);
+        let program = |file: &str| executable(&format!(r#"{{"target":{{"name":"handfast"}},"executable":"{file}"}}"#));
+        assert!(program("/t/ci/handfast").is_some() && program("/t/ci/deps/handfast-0a").is_none());
     }
 }

@@ -3,11 +3,13 @@
 mod guest;
 mod jobs;
 mod prepare;
+mod run;
 
 use crate::counts::Counts;
 use guest::End;
 use jobs::Job;
 use prepare::Boot;
+use run::Guests;
 use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -24,7 +26,7 @@ pub(crate) fn run(root: &Path, words: &[&str]) -> io::Result<bool> {
             // The guest has a /tmp of its own: the script goes where both see it.
             let copy = root.join(format!("target/rig/shell-{}.sh", std::process::id()));
             std::fs::copy(script, &copy)?;
-            let (end, _) = guest::run(&boot, &copy.canonicalize()?, Duration::from_secs(600))?;
+            let (end, _) = run::run(&boot, Guests::One(copy.canonicalize()?), Duration::from_secs(600))?;
             return Ok(end == End::Status(0));
         }
         _ => {}
@@ -56,9 +58,9 @@ fn all(root: &Path, boot: &Boot, chosen: Vec<&'static Job>) -> io::Result<Counts
     for job in chosen {
         println!("\n== rig: {}", job.name);
         let began = Instant::now();
-        let (result, counts) = match job.script(root, built.as_ref())? {
-            Ok(script) => {
-                let (end, counts) = guest::run(boot, &script, Duration::from_secs(job.seconds_max))?;
+        let (result, counts) = match job.guests(root, built.as_ref())? {
+            Ok(guests) => {
+                let (end, counts) = run::run(boot, guests, Duration::from_secs(job.seconds_max))?;
                 judge(&end, counts)
             }
             Err(why) => {
