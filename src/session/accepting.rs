@@ -52,6 +52,8 @@ impl Mailboxes {
                             handshake.accepted(slot);
                             self.seen[slot.number()].edition = None;
                         }
+                        // Who dialled has given up since: it will dial again.
+                        Err(FabricError::LinkLost { .. }) => {}
                         Err(error) => tell(Accepting::Trouble(error)),
                     }
                 }
