@@ -20,6 +20,8 @@ pub(crate) enum Command {
     Node(NodeArguments),
     /// Read a node's session page one-sided: works while it boots, and while it is stopped
     Status(StatusArguments),
+    /// List the RDMA devices of this machine: what they are, and whether handfast can use them, or what is missing
+    Devices(DevicesArguments),
     /// One of the demo's two processes
     #[command(hide = true)]
     DemoWorker(WorkerArguments),
@@ -31,6 +33,7 @@ impl Command {
             Self::Demo(arguments) => arguments.json,
             Self::Node(arguments) => arguments.json,
             Self::Status(arguments) => arguments.json,
+            Self::Devices(arguments) => arguments.json,
             Self::DemoWorker(_) => false,
         }
     }
@@ -166,4 +169,11 @@ pub(crate) struct WorkerArguments {
     /// The pass in whose middle the receiver stops taking anything, to be killed.
     #[arg(long)]
     pub(crate) hold: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DevicesArguments {
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
 }

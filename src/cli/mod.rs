@@ -3,6 +3,7 @@
 mod args;
 mod config;
 mod demo;
+mod devices;
 mod events;
 mod fabrics;
 mod failure;
@@ -29,6 +30,7 @@ pub(crate) fn run() -> ExitCode {
         Command::DemoWorker(arguments) => return demo::worker::run(&arguments),
         Command::Node(arguments) => node::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
+        Command::Devices(arguments) => devices::run(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -24,6 +24,7 @@
 mod accepted;
 mod batch;
 mod completing;
+mod devices;
 mod dial;
 mod domain;
 mod endpoint;
@@ -44,6 +45,7 @@ mod teardown;
 mod waiting;
 mod watch;
 
+pub use devices::{Device, DeviceGid, DevicePort, Problem, Verdict, devices};
 pub use dial::VerbsDial;
 pub use domain::VerbsDomain;
 pub use endpoint::VerbsEndpoint;

@@ -18,7 +18,6 @@ pub(crate) struct DeviceAttributes {
     pub(crate) node_guid: u64,
     pub(crate) vendor_id: u32,
     pub(crate) vendor_part_id: u32,
-    pub(crate) hardware_version: u32,
     pub(crate) ports: u8,
     pub(crate) queue_pairs_max: u32,
     pub(crate) work_requests_max: u32,
@@ -37,15 +36,12 @@ pub(crate) struct DeviceAttributes {
 pub(crate) struct PortAttributes {
     /// 1 down, 2 initialising, 3 armed, 4 active.
     pub(crate) state: u32,
-    /// 5 is "link up".
-    pub(crate) physical_state: u8,
     /// Path MTU in force: 1 to 5 for 256 to 4096 bytes.
     pub(crate) mtu: u8,
     /// The largest possible, in the same code.
     pub(crate) mtu_max: u8,
     pub(crate) gids: u32,
     pub(crate) lid: u16,
-    pub(crate) subnet_manager_lid: u16,
     /// 1 InfiniBand, 2 Ethernet.
     pub(crate) link_layer: u8,
     pub(crate) active_width: u8,
@@ -222,7 +218,6 @@ unsafe fn attributes(context: *mut ibv_context) -> Result<DeviceAttributes, Errn
         node_guid: u64::from_be(found.node_guid),
         vendor_id: found.vendor_id,
         vendor_part_id: found.vendor_part_id,
-        hardware_version: found.hw_ver,
         ports: found.phys_port_cnt,
         queue_pairs_max: number(found.max_qp),
         work_requests_max: number(found.max_qp_wr),
@@ -248,12 +243,10 @@ unsafe fn port(context: *mut ibv_context, port: u8) -> Result<PortAttributes, Er
     let mtu = |code: ibv_mtu::Type| u8::try_from(code).unwrap_or(0);
     Ok(PortAttributes {
         state: found.state,
-        physical_state: found.phys_state,
         mtu: mtu(found.active_mtu),
         mtu_max: mtu(found.max_mtu),
         gids: u32::try_from(found.gid_tbl_len).unwrap_or(0),
         lid: found.lid,
-        subnet_manager_lid: found.sm_lid,
         link_layer: found.link_layer,
         active_width: found.active_width,
         active_speed: found.active_speed,

@@ -21,7 +21,7 @@ pub(crate) use attributes::{Attributes, Path, State};
 pub(crate) use communication::{CmEvent, CmEventKind, CmId, ConnectParameters, EventChannel, IdKey};
 pub(crate) use completion::{CompletionQueue, WorkCompletion, status};
 pub(crate) use context::Context;
-pub(crate) use device::{DeviceAttributes, Gid, GidKind, OpenDevice, PortAttributes, open_devices};
+pub(crate) use device::{DeviceAttributes, GidKind, OpenDevice, PortAttributes, open_devices};
 pub(crate) use domain::{Access, MemoryRegion, ProtectionDomain};
 pub(crate) use posting::{Action, Data, Place};
 pub(crate) use queue_pair::{Capacity, QueuePair};
