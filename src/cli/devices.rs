@@ -22,20 +22,22 @@ mod with_verbs {
     pub(crate) fn run(arguments: &DevicesArguments) -> Result<(), Failure> {
         let found = devices()?;
         let ready = found.iter().any(|device| matches!(device.verdict, Verdict::Ready { .. }));
-        if arguments.json {
-            output::line(json!({ "devices": found.iter().map(object).collect::<Vec<_>>() }));
-        } else {
-            found.iter().for_each(|device| {
-                output::line(text(device));
-            });
-        }
-        match (ready, found.is_empty(), arguments.json) {
-            (true, _, _) => Ok(()),
-            (false, true, _) => Err(Failure::new(
+        let trouble = match (ready, found.is_empty()) {
+            (true, _) => None,
+            (false, true) => Some(
                 "this machine has no RDMA device. The kernel can make one of any network interface: `rdma link add rxe0 type rxe netdev INTERFACE` (module rdma_rxe)",
-            )),
-            (false, false, _) => Err(Failure::new("no device is ready")),
+            ),
+            (false, false) => Some("no device is ready"),
+        };
+        if arguments.json {
+            let devices: Vec<Value> = found.iter().map(object).collect();
+            output::line(json!({ "devices": devices, "error": trouble }));
+            return trouble.map_or(Ok(()), |_| Err(Failure::told()));
         }
+        for device in &found {
+            output::line(text(device));
+        }
+        trouble.map_or(Ok(()), |trouble| Err(Failure::new(trouble)))
     }
 
     fn text(device: &Device) -> String {

@@ -24,6 +24,12 @@ impl Failure {
         Self { message: plain(message), status: 2, lock_limit: false }
     }
 
+    /// It failed, and has said so already.
+    #[cfg(feature = "verbs")]
+    pub(crate) fn told() -> Self {
+        Self { message: String::new(), status: 1, lock_limit: false }
+    }
+
     /// Says what was being done when it failed.
     pub(crate) fn of(doing: impl Display, error: impl Display) -> Self {
         Self::new(format!("{doing}: {error}"))
@@ -51,6 +57,9 @@ impl Failure {
 
     /// Says it: to people on standard error, as an object on standard output where JSON was asked for.
     pub(crate) fn tell(&self, json: bool) -> ExitCode {
+        if self.message.is_empty() {
+            return ExitCode::from(self.status);
+        }
         if json {
             crate::cli::output::line(serde_json::json!({ "error": self.message }));
         } else {
