@@ -3,6 +3,7 @@
 mod counts;
 mod demo;
 mod dependencies;
+mod features;
 mod json;
 mod rig;
 mod step;

@@ -1,6 +1,7 @@
 //! The table of jobs, and the programs that they run.
 
 use super::run::Guests;
+use crate::features;
 use crate::json::Value;
 use crate::step::Step;
 use std::collections::BTreeMap;
@@ -90,8 +91,11 @@ pub(super) fn choose(words: &[&str]) -> Result<Vec<&'static Job>, String> {
 
 /// Builds once what these jobs need; `None` where that is nothing, or cannot be built here.
 pub(super) fn build(root: &Path, jobs: &[&Job]) -> io::Result<Option<Built>> {
-    let manifest = std::fs::read_to_string(root.join("Cargo.toml"))?;
-    if jobs.iter().all(|job| job.name == "peers") || !has_verbs(&manifest) {
+    if jobs.iter().all(|job| job.name == "peers") {
+        return Ok(None);
+    }
+    if let Some(missing) = features::missing_for_verbs() {
+        println!("the feature `verbs` cannot be built here without {missing}");
         return Ok(None);
     }
     // The words of `cargo xtask test`, so that nothing is built twice.
@@ -100,12 +104,6 @@ pub(super) fn build(root: &Path, jobs: &[&Job]) -> io::Result<Option<Built>> {
     println!("$ {step}");
     let said = step.output(root).map_err(io::Error::other)?;
     Ok(Some(said.lines().filter_map(executable).collect()))
-}
-
-/// Whether the manifest's table of features has `verbs`.
-fn has_verbs(manifest: &str) -> bool {
-    let lines = manifest.lines().skip_while(|line| line.trim() != "[features]").skip(1);
-    lines.take_while(|line| !line.starts_with('[')).any(|line| line.split('=').next().map(str::trim) == Some("verbs"))
 }
 
 /// Name and path of the executable in one of cargo's messages. The program and its unit tests have one name; the program's file has it too.
@@ -174,12 +172,6 @@ mod tests {
             assert!(choose(&[job.name]).is_ok_and(|jobs| jobs.len() == 1));
         }
         assert!(choose(&["peers", "nothing"]).is_err());
-    }
-
-    #[test]
-    fn the_feature_is_looked_for_in_its_table() {
-        assert!(has_verbs("[features]\ndefault = []\nverbs = [\"dep:rdma-sys\"]\n"));
-        assert!(!has_verbs("[features]\ndefault = []\n[dependencies]\nverbs = \"1\"\n"));
     }
 
     #[test]
