@@ -12,6 +12,8 @@ mod machine;
 mod nodes;
 mod operations;
 mod peer;
+#[cfg(feature = "verbs")]
+mod rdma;
 mod report;
 mod rows;
 mod run;
@@ -31,6 +33,14 @@ fn main() -> ExitCode {
         Some((first, rest)) if first == start::SESSION => start::session(main_ns, rest),
         Some((first, rest)) if first == start::BARE => start::bare(main_ns, rest),
         Some((first, rest)) if first == peer::PEER => peer::run(rest),
+        #[cfg(feature = "verbs")]
+        Some((first, rest)) if first == rdma::RDMA => rdma::run(rest),
+        #[cfg(feature = "verbs")]
+        Some((first, rest)) if first == rdma::PEER => rdma::peer(rest),
+        #[cfg(feature = "verbs")]
+        Some((first, rest)) if first == rdma::SESSION => rdma::session(rest),
+        #[cfg(not(feature = "verbs"))]
+        Some((first, _)) if first == "rdma" => Err("this was built without RDMA: add `--features verbs`".into()),
         _ => bench(&arguments),
     };
     match outcome {
