@@ -29,20 +29,21 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let main_ns = machine::monotonic_ns();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let outcome = match arguments.split_first() {
+    #[cfg(feature = "verbs")]
+    if let Some(outcome) = rdma::part(&arguments) {
+        return told(outcome);
+    }
+    told(match arguments.split_first() {
         Some((first, rest)) if first == start::SESSION => start::session(main_ns, rest),
         Some((first, rest)) if first == start::BARE => start::bare(main_ns, rest),
         Some((first, rest)) if first == peer::PEER => peer::run(rest),
-        #[cfg(feature = "verbs")]
-        Some((first, rest)) if first == rdma::RDMA => rdma::run(rest),
-        #[cfg(feature = "verbs")]
-        Some((first, rest)) if first == rdma::PEER => rdma::peer(rest),
-        #[cfg(feature = "verbs")]
-        Some((first, rest)) if first == rdma::SESSION => rdma::session(rest),
         #[cfg(not(feature = "verbs"))]
         Some((first, _)) if first == "rdma" => Err("this was built without RDMA: add `--features verbs`".into()),
         _ => bench(&arguments),
-    };
+    })
+}
+
+fn told(outcome: Result<(), Box<dyn Error>>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

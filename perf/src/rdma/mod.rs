@@ -1,5 +1,6 @@
 //! `handfast-perf rdma`: latency, bandwidth and sessions on an RDMA device, beside perftest and `cmtime` in the same rounds.
 
+mod client;
 mod node;
 mod peer;
 mod peers;
@@ -11,19 +12,28 @@ mod transfers;
 
 use crate::about::About;
 use crate::machine::{self, Scale};
-use crate::rdma::node::{DEPTH, Node};
+use crate::rdma::client::CLIENT;
 use crate::rdma::peers::{Peers, is_installed};
-use crate::rdma::pipe::Pipe;
 use crate::rdma::rows::{ROWS, Row, Taken};
 use handfast::fabric::Address;
 use std::error::Error;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-pub(crate) use peer::{PEER, run as peer};
-pub(crate) use session::{SESSION, run as session};
+/// What this program is when it is started by itself, if the first argument says so.
+pub(crate) fn part(arguments: &[String]) -> Option<Result<(), Box<dyn Error>>> {
+    let (first, rest) = arguments.split_first()?;
+    match first.as_str() {
+        client::CLIENT => Some(client::run(rest)),
+        peer::PEER => Some(peer::run(rest)),
+        session::SESSION => Some(session::run(rest)),
+        session::PARTNER => Some(session::partner(rest)),
+        RDMA => Some(run(rest)),
+        _ => None,
+    }
+}
 
 /// First argument of this part of the program.
-pub(crate) const RDMA: &str = "rdma";
+const RDMA: &str = "rdma";
 
 const HELP: &str = "\
 Latency, bandwidth and sessions of handfast on an RDMA device, beside perftest and cmtime where they are installed.
@@ -72,7 +82,7 @@ impl Options {
 }
 
 /// Measures and reports.
-pub(crate) fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
+fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
     let options = Options::parse(arguments)?;
     if options.help {
         print!("{HELP}");
@@ -82,9 +92,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
     let [client, server, ..] = available.as_slice() else {
         return Err("two processors are needed: one for each process".into());
     };
-    let (processors, scale) = ((*client, *server), Scale::measure());
-    let about = About::here(available.len(), scale.step_ns());
-    let mut bench = Bench::open(&options.at, processors, scale)?;
+    let about = About::here(available.len(), Scale::measure().step_ns());
+    machine::pin(*client)?;
+    let bench = Bench { peers: Peers::of(&options.at, (*client, *server))?, at: options.at.clone() };
     let mut taken: Vec<Taken> = ROWS.into_iter().map(Taken::new).collect();
     for round in 0..options.rounds {
         for row in &mut taken {
@@ -92,7 +102,6 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
         }
         eprintln!("round {} of {} done", round + 1, options.rounds);
     }
-    bench.close()?;
     report::give(&about, &taken, options.report.as_deref())
 }
 
@@ -104,84 +113,34 @@ fn beside(at: &Address, further: u16) -> Result<Address, Box<dyn Error>> {
     Ok(beside)
 }
 
-/// Both of our processes, and what is known of the peers.
-pub(crate) struct Bench {
-    node: Node,
-    pipe: Pipe,
-    child: Child,
-    scale: Scale,
+/// What all rounds need.
+struct Bench {
+    at: Address,
     peers: Peers,
-    /// Of the two managers: the fresh one's, and its partner's.
-    sessions: (Address, Address),
 }
 
 impl Bench {
-    fn open(at: &Address, processors: (usize, usize), scale: Scale) -> Result<Self, Box<dyn Error>> {
-        let there = beside(at, 1)?;
-        machine::pin(processors.0)?;
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args([PEER, &there.to_string(), &at.to_string(), &processors.1.to_string()]);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let (to, from) = (child.stdin.take().ok_or("no pipe")?, child.stdout.take().ok_or("no pipe")?);
-        let mut pipe = Pipe::new(from, to);
-        let node = Node::open(at, &there, DEPTH, &mut pipe)?;
-        let peers = Peers::of(at, processors)?;
-        Ok(Self { node, pipe, child, scale, peers, sessions: (beside(at, 2)?, beside(at, 3)?) })
-    }
-
     /// One round of one row: ours and the peer, the first of them by turns.
-    fn round(&mut self, taken: &mut Taken, round: usize, quick: bool) -> Result<(), Box<dyn Error>> {
+    fn round(&self, taken: &mut Taken, round: usize, quick: bool) -> Result<(), Box<dyn Error>> {
         let turns = taken.row.turns() / if quick { 5 } else { 1 };
         let installed = is_installed(taken.row.peer());
         for side in [round % 2, (round + 1) % 2] {
             if side == 0 {
-                let figure = self.ours(taken.row, turns)?;
-                taken.ours.push(figure);
+                taken.ours.push(self.ours(taken.row, turns)?);
             } else if installed {
-                let figure = self.peer(taken.row, turns)?;
-                taken.peer.push(figure);
+                taken.peer.push(self.peer(taken.row, turns)?);
             }
         }
         Ok(())
     }
 
-    fn ours(&mut self, row: Row, turns: u64) -> Result<(f64, f64), Box<dyn Error>> {
-        match row {
-            Row::Write(bytes) => {
-                transfers::clear(&self.node, bytes)?;
-                self.pipe.ask(&format!("throw-back {bytes} {turns}"), "ready")?;
-                let ticks = transfers::throw(&mut self.node, bytes, turns)?;
-                let ended = self.pipe.hear()?;
-                if ended != "done" {
-                    return Err(format!("the peer said `{ended}`").into());
-                }
-                rows::latency(&self.scale, &ticks, 2)
-            }
-            Row::Read(bytes) => {
-                let ticks = transfers::read(&mut self.node, bytes, turns)?;
-                rows::latency(&self.scale, &ticks, 1)
-            }
-            Row::Stream(bytes) => {
-                let ticks = transfers::stream(&mut self.node, turns)?;
-                let seconds = self.scale.tenths(ticks, 1) as f64 / 1e10;
-                let rate = (bytes as u64 * turns) as f64 / seconds / f64::from(1 << 20);
-                Ok((rate, rate))
-            }
-            Row::Session => self.session(turns),
+    fn ours(&self, row: Row, turns: u64) -> Result<(f64, f64), Box<dyn Error>> {
+        if row == Row::Session {
+            return session::measure(&self.at, turns, self.peers.processors);
         }
-    }
-
-    /// So many sessions one after the other: median and 99 % of what each took, microseconds.
-    fn session(&mut self, turns: u64) -> Result<(f64, f64), Box<dyn Error>> {
-        let (at, partner) = &self.sessions;
-        self.pipe.ask(&format!("serve {partner} {at}"), "serving")?;
-        let mut tenths = Vec::new();
-        for _ in 0..turns {
-            let (_, established) = session::measure(at, partner)?;
-            tenths.push(established * 10);
-        }
-        self.pipe.ask("stop", "left")?;
-        rows::quoted(&tenths)
+        let (client, server) = self.peers.processors;
+        let arguments = [self.at.to_string(), client.to_string(), server.to_string(), row.name(), turns.to_string()];
+        started(CLIENT, &arguments)
     }
 
     fn peer(&self, row: Row, turns: u64) -> Result<(f64, f64), Box<dyn Error>> {
@@ -206,10 +165,16 @@ impl Bench {
             }
         }
     }
+}
 
-    fn close(mut self) -> Result<(), Box<dyn Error>> {
-        self.pipe.say("quit")?;
-        let status = self.child.wait()?;
-        if status.success() { Ok(()) } else { Err(format!("the peer ended with {status}").into()) }
+/// Starts this program once more for something: the two figures that it prints.
+fn started(what: &str, arguments: &[String]) -> Result<(f64, f64), Box<dyn Error>> {
+    let mut command = Command::new(std::env::current_exe()?);
+    let output = command.arg(what).args(arguments).stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
+    let text = String::from_utf8(output.stdout)?;
+    let mut numbers = text.split_ascii_whitespace().map(str::parse);
+    match (output.status.success(), numbers.next(), numbers.next()) {
+        (true, Some(Ok(one)), Some(Ok(other))) => Ok((one, other)),
+        _ => Err(format!("a process for {what} {arguments:?} ended with {} and said: {text}", output.status).into()),
     }
 }

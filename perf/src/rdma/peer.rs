@@ -1,9 +1,8 @@
-//! The other process: throws WRITEs back, and serves sessions.
+//! The other process: throws WRITEs back, or sleeps.
 
 use crate::machine;
 use crate::rdma::node::Node;
 use crate::rdma::pipe::Pipe;
-use crate::rdma::session;
 use crate::rdma::transfers::{clear, throw_back};
 use std::error::Error;
 
@@ -26,13 +25,6 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
                 pipe.say("ready")?;
                 throw_back(&mut node, bytes, turns)?;
                 pipe.say("done")?;
-            }
-            ["serve", at, partner] => {
-                let partner = session::serve(&at.parse()?, &partner.parse()?)?;
-                pipe.say("serving")?;
-                pipe.hear()?;
-                partner.leave();
-                pipe.say("left")?;
             }
             ["quit"] => return Ok(()),
             _ => return Err(format!("unknown command `{line}`").into()),

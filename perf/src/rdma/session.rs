@@ -1,24 +1,36 @@
 //! How long a session takes: a fresh process opens one with a node that has been up for a while and has a control thread.
 
-use crate::machine::monotonic_ns;
+use crate::machine::{self, monotonic_ns};
+use crate::rdma::pipe::Pipe;
+use crate::rdma::{beside, rows, started};
 use handfast::fabric::Address;
 use handfast::fabric::verbs::Verbs;
-use handfast::manager::{ClusterManager, ControlThread, Event, NodeConfig};
+use handfast::manager::{ClusterManager, Event, NodeConfig};
 use std::error::Error;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Hidden first argument of this program.
+/// Hidden first arguments of this program.
 pub(crate) const SESSION: &str = "rdma-session";
+/// See [`SESSION`].
+pub(crate) const PARTNER: &str = "rdma-partner";
 
-/// What was there before: nanoseconds from just before the library is first called.
+fn manager(node: &str, at: &str, other: &str, partner_at: &str) -> Result<ClusterManager<Verbs>, Box<dyn Error>> {
+    let (at, partner_at): (Address, Address) = (at.parse()?, partner_at.parse()?);
+    let fabric = Verbs::new()?;
+    let config = NodeConfig::new("perf".parse()?, node.parse()?, at, other.parse()?, partner_at);
+    let mut manager = ClusterManager::boot(fabric, config)?;
+    manager.open();
+    Ok(manager)
+}
+
+/// The fresh process: microseconds until its page was published and until its session stood. The libraries are loaded before, as `cmtime`
+/// has them when its clock starts.
 pub(crate) fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
     let [at, partner] = arguments else { return Err("arguments: AT PARTNER".into()) };
-    let (at, partner): (Address, Address) = (at.parse()?, partner.parse()?);
-    let config = NodeConfig::new("perf".parse()?, "a".parse()?, at, "b".parse()?, partner);
+    Verbs::new()?;
     let from = monotonic_ns();
-    let mut manager = ClusterManager::boot(Verbs::new()?, config)?;
-    manager.open();
+    let mut manager = manager("a", at, "b", partner)?;
     let booted = monotonic_ns();
     let began = Instant::now();
     while !matches!(manager.poll(), Some(Event::Established { .. })) {
@@ -27,31 +39,41 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
         }
     }
     let now = monotonic_ns();
-    println!("{} {}", booted - from, now - from);
+    println!("{} {}", (booted - from) / 1000, (now - from) / 1000);
     manager.shut_down();
     Ok(())
 }
 
-/// The node it opens a session with.
-pub(crate) fn serve(at: &Address, partner: &Address) -> Result<ControlThread, Box<dyn Error>> {
-    let config = NodeConfig::new("perf".parse()?, "b".parse()?, at.clone(), "a".parse()?, partner.clone());
-    let mut manager = ClusterManager::boot(Verbs::new()?, config)?;
-    manager.open();
-    Ok(manager.spawn()?)
+/// The node it opens a session with: until its pipe ends.
+pub(crate) fn partner(arguments: &[String]) -> Result<(), Box<dyn Error>> {
+    let [at, partner, processor] = arguments else { return Err("arguments: AT PARTNER PROCESSOR".into()) };
+    machine::pin(processor.parse()?)?;
+    let thread = manager("b", at, "a", partner)?.spawn()?;
+    let mut pipe = Pipe::of_standard_streams();
+    pipe.say("serving")?;
+    pipe.hear()?;
+    thread.leave();
+    Ok(())
 }
 
-/// Starts such a process: until it listened, and until its session stood, in nanoseconds.
-pub(crate) fn measure(at: &Address, partner: &Address) -> Result<(u64, u64), Box<dyn Error>> {
+/// So many sessions one after the other: median and 99 % of what each took, microseconds.
+pub(crate) fn measure(at: &Address, turns: u64, processors: (usize, usize)) -> Result<(f64, f64), Box<dyn Error>> {
+    let (at, there) = (beside(at, 2)?.to_string(), beside(at, 3)?.to_string());
     let mut command = Command::new(std::env::current_exe()?);
-    command.args([SESSION, &at.to_string(), &partner.to_string()]).stdout(Stdio::piped()).stdin(Stdio::null());
-    let output = command.output()?;
-    let text = String::from_utf8(output.stdout)?;
-    let mut numbers = text.split_ascii_whitespace().map(str::parse);
-    match (output.status.success(), numbers.next(), numbers.next()) {
-        (true, Some(Ok(booted)), Some(Ok(established))) => Ok((booted, established)),
-        _ => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            Err(format!("a started process ended with {} and said: {text}{said}", output.status).into())
-        }
+    command.args([PARTNER, &there, &at, &processors.1.to_string()]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn()?;
+    let (to, from) = (child.stdin.take().ok_or("no pipe")?, child.stdout.take().ok_or("no pipe")?);
+    let mut pipe = Pipe::new(from, to);
+    if pipe.hear()? != "serving" {
+        return Err("the partner does not serve".into());
     }
+    let mut tenths = Vec::new();
+    for _ in 0..turns {
+        let (booted, established) = started(SESSION, &[at.clone(), there.clone()])?;
+        eprintln!("session: {booted} us to listen, {established} us to stand");
+        tenths.push((established * 1e4) as u64);
+    }
+    pipe.say("leave")?;
+    child.wait()?;
+    rows::quoted(&tenths)
 }
