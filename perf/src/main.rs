@@ -1,5 +1,5 @@
 //! Latency profiler of handfast: two processes, one on each of two processors, and beside each figure what bare atomics need for the
-//! same in the same run. `perf/METHOD.md` says how it is measured.
+//! same in the same run; or (`rdma`) on an RDMA device, beside perftest. `perf/METHOD.md` says how it is measured.
 //!
 //! Unsafe code is in `machine` (pinning, the tick counter) and `bare` (the limits' own shared memory) alone.
 

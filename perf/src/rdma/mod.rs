@@ -40,7 +40,7 @@ Latency, bandwidth and sessions of handfast on an RDMA device, beside perftest a
 
 usage: handfast-perf rdma [--quick] [--at rdma://ADDRESS:PORT] [--rounds N] [--report DIR]
 
-  --quick        a fifth of the samples
+  --quick        a fifth of the samples: enough to see that it runs
   --at ADDRESS   an address of the device on this machine; four ports from this one on are used
                  (default rdma://10.9.0.1:7500)
   --rounds N     rounds of each row, 5 to 1000 (default 5)

@@ -51,7 +51,7 @@ impl Row {
     /// How many in each round, both sides alike.
     pub(crate) fn turns(self) -> u64 {
         match self {
-            Self::Write(_) | Self::Read(_) => 2000,
+            Self::Write(_) | Self::Read(_) => 4000,
             Self::Stream(_) => 500,
             Self::Session => 5,
         }
