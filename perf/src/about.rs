@@ -18,13 +18,14 @@ impl About {
     /// Of this machine and this run, whose tick counter steps by so many nanoseconds.
     pub(crate) fn here(processors: usize, counter_step_ns: f64) -> Self {
         let arguments: Vec<String> = std::env::args().skip(1).collect();
+        let feature = if cfg!(feature = "verbs") { "--features verbs " } else { "" };
         Self {
             processor: processor().unwrap_or_else(|| "unknown".to_owned()),
             processors,
             counter_step_ns,
             kernel: first_line("/proc/sys/kernel/osrelease").unwrap_or_else(|| "unknown".to_owned()),
             commit: commit().unwrap_or_else(|| "unknown".to_owned()),
-            command: format!("cargo run --release -p handfast-perf -- {}", without_paths(&arguments)),
+            command: format!("cargo run --release -p handfast-perf {feature}-- {}", without_paths(&arguments)),
         }
     }
 

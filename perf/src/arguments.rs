@@ -17,6 +17,8 @@ usage: handfast-perf [--quick] [--json] [--rows NAME,..] [--rounds N] [--report 
   --report DIR   write report.txt, report.json and one .hgrm file per row and side into DIR
 
 Needs two processors of its own: one for this process, one for its peer.
+
+On an RDMA device, beside perftest: handfast-perf rdma --help
 ";
 
 /// What is asked for.

@@ -1,5 +1,5 @@
 //! Latency profiler of handfast: two processes, one on each of two processors, and beside each figure what bare atomics need for the
-//! same in the same run. `perf/METHOD.md` says how it is measured.
+//! same in the same run; or (`rdma`) on an RDMA device, beside perftest. `perf/METHOD.md` says how it is measured.
 //!
 //! Unsafe code is in `machine` (pinning, the tick counter) and `bare` (the limits' own shared memory) alone.
 
@@ -12,6 +12,8 @@ mod machine;
 mod nodes;
 mod operations;
 mod peer;
+#[cfg(feature = "verbs")]
+mod rdma;
 mod report;
 mod rows;
 mod run;
@@ -27,12 +29,21 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let main_ns = machine::monotonic_ns();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let outcome = match arguments.split_first() {
+    #[cfg(feature = "verbs")]
+    if let Some(outcome) = rdma::part(&arguments) {
+        return told(outcome);
+    }
+    told(match arguments.split_first() {
         Some((first, rest)) if first == start::SESSION => start::session(main_ns, rest),
         Some((first, rest)) if first == start::BARE => start::bare(main_ns, rest),
         Some((first, rest)) if first == peer::PEER => peer::run(rest),
+        #[cfg(not(feature = "verbs"))]
+        Some((first, _)) if first == "rdma" => Err("this was built without RDMA: add `--features verbs`".into()),
         _ => bench(&arguments),
-    };
+    })
+}
+
+fn told(outcome: Result<(), Box<dyn Error>>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
