@@ -12,6 +12,7 @@ mod cable;
 mod device;
 #[path = "verbs_faults/dials.rs"]
 mod dials;
+#[allow(dead_code, reason = "shared with the cases of sessions")]
 #[path = "session/duo.rs"]
 mod duo;
 #[path = "conformance/harness.rs"]

@@ -163,7 +163,9 @@ impl Handshake {
 
     fn verdict(&self, slot: LinkSlot, greeting: &Greeting) -> Verdict {
         let parties = &self.parties;
-        if greeting.direction != direction(&parties.cluster, &parties.partner, &parties.node) {
+        if greeting.word.incarnation == self.own.incarnation
+            || greeting.direction != direction(&parties.cluster, &parties.partner, &parties.node)
+        {
             return Verdict::WrongNode;
         }
         if parties.versions.common(greeting.versions).is_none() {

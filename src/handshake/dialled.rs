@@ -248,6 +248,8 @@ impl Handshake {
         let snapshot = match Snapshot::decode(bytes, slot) {
             Ok(snapshot) => snapshot,
             Err(error) => {
+                // Unreadable is not held: one torn page passes, one that stays so runs into `Timing::absent`.
+                steps.held = false;
                 // A torn page is read again: the next one may be whole, so it is no verdict on what stands already.
                 if !matches!(error, PageError::Torn { .. }) || phase == Phase::Look {
                     self.obstacle = Some(Obstacle::Page(error));
@@ -280,7 +282,8 @@ impl Handshake {
         if identity.cluster != parties.cluster {
             return Some(Obstacle::WrongCluster { found: identity.cluster, expected: parties.cluster });
         }
-        if identity.node != parties.partner {
+        // Our own word is nobody else's: somebody shows us ourselves.
+        if identity.node != parties.partner || snapshot.core.word.incarnation == self.own.incarnation {
             return Some(Obstacle::WrongNode { found: identity.node, expected: parties.partner });
         }
         if identity.versions.common(parties.versions).is_none() {

@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::fabric::{Fabric, FabricError, PortOptions};
 use crate::handshake::EndReason;
+use crate::page::NodeId;
 use crate::page::identity::ClientName;
 use crate::session::Session;
 use std::fmt;
@@ -84,6 +85,12 @@ pub enum ManagerError {
     TooMany {
         /// The limit.
         max: usize,
+    },
+    /// Node and partner have one name: neither could tell the other from itself.
+    #[error("this node and its partner are both named `{node}`: give them two names")]
+    PartnerIsNode {
+        /// The name.
+        node: NodeId,
     },
     /// The number of ports is out of range.
     #[error("client `{name}` asks for {ports} ports: allowed are 1 to {max}")]

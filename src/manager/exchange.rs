@@ -89,8 +89,9 @@ impl<F: Fabric> Exchange<F> {
         }
     }
 
-    pub(crate) fn is_ready(&self) -> bool {
-        self.stage == Stage::Ready
+    /// Whether the partner's next letter is a matter of microseconds. An offer is not: it waits until the partner's clients are registered.
+    pub(crate) fn awaits_an_answer(&self) -> bool {
+        matches!(self.stage, Stage::Wired | Stage::Readied)
     }
 
     /// Clients that were given a session.

@@ -102,12 +102,18 @@ pub struct ClusterManager<F: Fabric> {
     hold_until: Timestamp,
 }
 
+/// Events of the connection taken in by one poll.
+const EVENTS_MAX: usize = 32;
+
 impl<F: Fabric> ClusterManager<F> {
     /// Publishes this node's page and begins to seek the partner. From its return on the partner can read boot stage and progress.
     ///
     /// # Errors
     /// The address is in use by a live process, there is no room, the rights do not suffice: see [`Fabric::listen`].
     pub fn boot(fabric: F, config: NodeConfig) -> Result<Self, Error> {
+        if config.node == config.partner {
+            return Err(Error::Manager(ManagerError::PartnerIsNode { node: config.node }));
+        }
         let booted_at = fabric.now();
         let at = config.at.clone();
         let connection = Connection::open(fabric, config.parties(), &at, config.partner_at.clone(), config.timing)?;
@@ -162,17 +168,21 @@ impl<F: Fabric> ClusterManager<F> {
     /// returns none, then again within [`ClusterManager::idle_for`].
     pub fn poll(&mut self) -> Option<Event> {
         if self.events.is_empty() {
-            while let Some(event) = self.connection.advance() {
+            // Bounded: a partner that makes events as fast as they are taken must not hold the caller. What is left comes next time.
+            for _ in 0..EVENTS_MAX {
+                let Some(event) = self.connection.advance() else {
+                    self.exchange();
+                    break;
+                };
                 self.take(event);
             }
-            self.exchange();
         }
         self.events.pop_front()
     }
 
     /// How long nothing is due. Zero while an answer may come any moment.
     pub fn idle_for(&self) -> Duration {
-        let busy = self.exchange.as_ref().is_some_and(|exchange| !exchange.is_ready());
+        let busy = self.exchange.as_ref().is_some_and(Exchange::awaits_an_answer);
         let idle = self.connection.idle_for();
         if busy { idle.min(Duration::from_micros(20)) } else { idle }
     }
@@ -287,7 +297,7 @@ impl<F: Fabric> ClusterManager<F> {
             Ok(Outcome::Ready) => self.ready(),
             Err(error) => {
                 // Begin anew, but not in a tight loop: what failed may fail again.
-                self.hold_until = now.after(self.config.timing.retry_max * 50);
+                self.hold_until = now.after(self.config.timing.retry_max.saturating_mul(50));
                 self.events.push_back(Event::Trouble(error));
                 self.connection.end(EndReason::Exchange);
             }

@@ -72,7 +72,9 @@ impl ControlThread {
 
     fn end(&mut self) {
         let _ = self.commands.send(Command::Leave);
-        if let Some(thread) = self.thread.take() {
+        // Dropped by a client's callback, on the thread itself: it ends after that.
+        let foreign = |thread: &std::thread::JoinHandle<()>| thread.thread().id() != std::thread::current().id();
+        if let Some(thread) = self.thread.take().filter(foreign) {
             let _ = thread.join();
         }
     }
@@ -108,7 +110,8 @@ impl Teller {
 fn run<F: Fabric>(manager: &mut ClusterManager<F>, commands: &Receiver<Command>, events: &mut Teller) {
     let mut moved_at = Instant::now();
     while !manager.is_gone() {
-        while let Some(event) = manager.poll() {
+        for _ in 0..EVENTS_MAX {
+            let Some(event) = manager.poll() else { break };
             events.tell(event);
             moved_at = Instant::now();
         }

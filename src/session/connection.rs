@@ -180,7 +180,7 @@ impl<F: Fabric> Connection<F> {
     /// [`Connection::idle_for`].
     pub fn advance(&mut self) -> Option<ConnectionEvent> {
         // A bounded number of rounds: a partner that answers at once is met at once, and nobody can keep the caller here.
-        for _ in 0..64 {
+        for _ in 0..if self.events.is_empty() { 64 } else { 0 } {
             if !self.round() || !self.events.is_empty() {
                 break;
             }

@@ -59,7 +59,7 @@ impl Backoff {
 
     /// When to try again.
     pub(crate) fn next(&mut self, now: Timestamp, timing: &Timing) -> Timestamp {
-        self.delay = (self.delay * 2).clamp(timing.retry_min, timing.retry_max);
+        self.delay = self.delay.saturating_mul(2).max(timing.retry_min).min(timing.retry_max);
         now.after(self.jittered())
     }
 

@@ -49,15 +49,22 @@ impl Process {
         ready == 1 && poll.revents & (libc::POLLIN | libc::POLLHUP) != 0
     }
 
-    /// Opens one of its files by number, through /proc. Needs PTRACE_MODE_READ rights over it: the same user, or root.
+    /// Opens one of its ordinary files (or memory files) by number, through /proc; EINVAL for others. Needs PTRACE_MODE_READ rights over it: the same user, or root.
     pub(crate) fn open_file(&self, number: i32, writable: bool) -> Result<File, Errno> {
+        let failed = |error: std::io::Error| Errno::from(&error);
         let path = format!("/proc/{}/fd/{number}", self.id);
+        // Looked at before it is really opened: opening a device has effects, and the number is the other process's word.
+        let named = OpenOptions::new().read(true).custom_flags(libc::O_CLOEXEC | libc::O_PATH).open(path);
+        let named = named.map_err(failed)?;
+        if !named.metadata().map_err(failed)?.is_file() {
+            return Err(Errno::new(libc::EINVAL));
+        }
         OpenOptions::new()
             .read(true)
             .write(writable)
             .custom_flags(libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY)
-            .open(path)
-            .map_err(|error| Errno::from(&error))
+            .open(format!("/proc/self/fd/{}", named.as_raw_fd()))
+            .map_err(failed)
     }
 }
 

@@ -14,8 +14,8 @@
 //! that only the owner can write (F_SEAL_FUTURE_WRITE). The checks are made by the initiator: they keep mistakes and stale keys out, and a process of the same
 //! user that means harm is kept from what it has no writable mapping of (the status block, the tables) by the kernel, from the rest not.
 //! Whatever it scribbles, no process comes to harm but by wrong bytes: sizes are sealed, and nothing read from shared memory
-//! is used unchecked. (Regions on huge pages are an exception in part: whoever may write one can punch holes into it, and a page that cannot
-//! be had again ends the process that touches it.)
+//! is used unchecked. (An exception in part: whoever may write a memory file can punch holes into it, or offer one without pages. Who touches such a
+//! page has the kernel find a new one, at its own expense; where none can be had, as with huge pages, the process ends.)
 //!
 //! **Differences** from an adapter, within the contract:
 //! - Operations are carried out while they are posted, so a completion can be polled at once. A SEND or WRITE with immediate waits for the other

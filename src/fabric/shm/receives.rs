@@ -95,7 +95,7 @@ impl Receives {
     pub(crate) fn flush_one(&mut self, completion: &mut Completion) {
         let number = self.receiver.next();
         let (id, buffer) = self.place(number).map(|place| (place.0, place.1.take())).unwrap_or_default();
-        self.receiver.skip();
+        self.receiver.take();
         *completion = Completion::new(id, Operation::Receive, WorkCompletionStatus::Flushed, 0, buffer);
     }
 }

@@ -121,13 +121,9 @@ impl Receiver {
         }
         Some(Message::decode(what.load_relaxed()))
     }
-    /// The message is copied out: on to the next one.
+    /// On to the next one: the message is copied out, or its receive will not be filled any more.
     #[inline]
     pub(crate) fn take(&mut self) {
-        self.taken = self.taken.wrapping_add(1);
-    }
-    /// Gives up on receives that will not be filled any more.
-    pub(crate) fn skip(&mut self) {
         self.taken = self.taken.wrapping_add(1);
     }
 }
