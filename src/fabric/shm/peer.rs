@@ -75,6 +75,7 @@ impl Peer {
         let file = self.0.open_file(fd, wanted.writable).map_err(|errno| match errno.number() {
             libc::ENOENT if self.is_gone() => Denied::Gone,
             libc::ENOENT | libc::ENXIO => Denied::Unfit("it no longer holds the file that it named"),
+            libc::EINVAL => Denied::Unfit("the file that it named is no memory file"),
             _ => Denied::Kernel(errno),
         })?;
         // The number stood for this very process while the file was opened only if it still lives.

@@ -23,6 +23,8 @@ enum Work {
     Test { binary: &'static str, filter: &'static str, valgrind: bool },
     /// The program, called with each of these in turn.
     Program(&'static [&'static str]),
+    /// The latency profiler, as released.
+    Perf,
     /// Two guests, with the scripts NAME.a and NAME.b; `b` may lose power in the middle.
     Two { power_cut: bool },
 }
@@ -62,6 +64,7 @@ pub(super) const JOBS: &[Job] = &[
     job("cable", "a link goes down for 5 s in mid-stream", 240, false, Work::Two { power_cut: false }),
     job("unplug", "the device goes under a running session, and comes back", 180, false, Work::Script),
     job("leaks", "50 restarts of one of two nodes leave nothing behind", 300, false, Work::Script),
+    job("perf", "latency and bandwidth beside perftest, sessions beside cmtime", 600, false, Work::Perf),
     job(
         "valgrind",
         "teardown under valgrind's memcheck",
@@ -103,8 +106,19 @@ pub(super) fn build(root: &Path, jobs: &[&Job]) -> io::Result<Option<Built>> {
     let step = Step::cargo(&["test", "--workspace", "--tests", "--no-run"]).with(&words);
     println!("$ {step}");
     let said = step.output(root).map_err(io::Error::other)?;
-    Ok(Some(said.lines().filter_map(executable).collect()))
+    let mut built: Built = said.lines().filter_map(executable).collect();
+    if jobs.iter().any(|job| matches!(job.work, Work::Perf)) {
+        let words = ["--release", "--package", PERF, "--features", "verbs", "--message-format=json"];
+        let step = Step::cargo(&["build"]).with(&words);
+        println!("$ {step}");
+        let said = step.output(root).map_err(io::Error::other)?;
+        built.extend(said.lines().filter_map(executable).filter(|(name, _)| name == PERF));
+    }
+    Ok(Some(built))
 }
+
+/// The latency profiler.
+const PERF: &str = "handfast-perf";
 
 /// Name and path of the executable in one of cargo's messages. The program and its unit tests have one name; the program's file has it too.
 fn executable(message: &str) -> Option<(String, PathBuf)> {
@@ -136,6 +150,10 @@ impl Job {
             Work::Test { binary, filter, valgrind } => {
                 let tool = if valgrind { "valgrind --tool=memcheck --error-exitcode=9 " } else { "" };
                 let line = format!("{tool}'{}' {filter} {ALL} 2>&1\n", path(binary)?);
+                Guests::One(self.wrap(root, self.name, &line)?)
+            }
+            Work::Perf => {
+                let line = format!("'{}' rdma --rounds 5 2>&1 | cat\n", path(PERF)?);
                 Guests::One(self.wrap(root, self.name, &line)?)
             }
             Work::Program(calls) => {
