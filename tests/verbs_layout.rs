@@ -23,15 +23,42 @@ macro_rules! whole {
 
 /// Everything that src/sys/verbs reads or writes. Structures that newer headers let grow at their ends are compared up to what is used.
 fn checks() -> Vec<Check> {
+    [requests(), objects(), attributes(), manager()].concat()
+}
+
+/// Work requests and completions.
+fn requests() -> Vec<Check> {
     let mut checks = Vec::new();
     whole!(checks, ibv_sge, "struct ibv_sge", [addr, length, lkey]);
     whole!(checks, ibv_wc, "struct ibv_wc", [wr_id, status, opcode, vendor_err, byte_len, qp_num, wc_flags]);
     whole!(checks, ibv_send_wr, "struct ibv_send_wr", [wr_id, next, sg_list, num_sge, opcode, send_flags, wr]);
     whole!(checks, ibv_recv_wr, "struct ibv_recv_wr", [wr_id, next, sg_list, num_sge]);
+    fields!(
+        checks,
+        ibv_qp_ex,
+        "struct ibv_qp_ex",
+        [
+            wr_id,
+            wr_flags,
+            wr_atomic_cmp_swp,
+            wr_atomic_fetch_add,
+            wr_rdma_read,
+            wr_rdma_write,
+            wr_rdma_write_imm,
+            wr_send,
+            wr_set_inline_data,
+            wr_set_sge,
+            wr_start,
+            wr_complete,
+        ]
+    );
+    checks
+}
+
+/// Memory, devices, contexts, queue pairs, events.
+fn objects() -> Vec<Check> {
+    let mut checks = Vec::new();
     whole!(checks, ibv_mr, "struct ibv_mr", [addr, length, lkey, rkey]);
-    whole!(checks, ibv_qp_cap, "struct ibv_qp_cap", [max_send_wr, max_recv_wr, max_inline_data]);
-    whole!(checks, ibv_ah_attr, "struct ibv_ah_attr", [grh, dlid, sl, is_global, port_num]);
-    whole!(checks, ibv_global_route, "struct ibv_global_route", [dgid, sgid_index, hop_limit, traffic_class]);
     whole!(checks, ibv_gid_entry, "struct ibv_gid_entry", [gid, gid_index, port_num, gid_type, ndev_ifindex]);
     whole!(
         checks,
@@ -40,6 +67,19 @@ fn checks() -> Vec<Check> {
         [fw_ver, node_guid, max_qp_wr, atomic_cap, phys_port_cnt]
     );
     whole!(checks, ibv_async_event, "struct ibv_async_event", [element, event_type]);
+    fields!(checks, ibv_port_attr, "struct ibv_port_attr", [state, max_mtu, active_mtu, gid_tbl_len, lid, link_layer]);
+    fields!(checks, ibv_qp, "struct ibv_qp", [context, qp_num]);
+    fields!(checks, ibv_context, "struct ibv_context", [device, ops, async_fd]);
+    fields!(checks, ibv_context_ops, "struct ibv_context_ops", [poll_cq, post_send, post_recv]);
+    checks
+}
+
+/// Changes of a queue pair's state.
+fn attributes() -> Vec<Check> {
+    let mut checks = Vec::new();
+    whole!(checks, ibv_qp_cap, "struct ibv_qp_cap", [max_send_wr, max_recv_wr, max_inline_data]);
+    whole!(checks, ibv_ah_attr, "struct ibv_ah_attr", [grh, dlid, sl, is_global, port_num]);
+    whole!(checks, ibv_global_route, "struct ibv_global_route", [dgid, sgid_index, hop_limit, traffic_class]);
     whole!(checks, ibv_qp_init_attr, "struct ibv_qp_init_attr", [send_cq, recv_cq, cap, qp_type]);
     whole!(
         checks,
@@ -63,29 +103,12 @@ fn checks() -> Vec<Check> {
         ]
     );
     fields!(checks, ibv_qp_init_attr_ex, "struct ibv_qp_init_attr_ex", [cap, qp_type, comp_mask, pd, send_ops_flags]);
-    fields!(checks, ibv_port_attr, "struct ibv_port_attr", [state, max_mtu, active_mtu, gid_tbl_len, lid, link_layer]);
-    fields!(checks, ibv_qp, "struct ibv_qp", [context, qp_num]);
-    fields!(checks, ibv_context, "struct ibv_context", [device, ops, async_fd]);
-    fields!(checks, ibv_context_ops, "struct ibv_context_ops", [poll_cq, post_send, post_recv]);
-    fields!(
-        checks,
-        ibv_qp_ex,
-        "struct ibv_qp_ex",
-        [
-            wr_id,
-            wr_flags,
-            wr_atomic_cmp_swp,
-            wr_atomic_fetch_add,
-            wr_rdma_read,
-            wr_rdma_write,
-            wr_rdma_write_imm,
-            wr_send,
-            wr_set_inline_data,
-            wr_set_sge,
-            wr_start,
-            wr_complete,
-        ]
-    );
+    checks
+}
+
+/// librdmacm.
+fn manager() -> Vec<Check> {
+    let mut checks = Vec::new();
     fields!(checks, rdma_event_channel, "struct rdma_event_channel", [fd]);
     fields!(checks, rdma_cm_id, "struct rdma_cm_id", [verbs, channel, qp, port_num]);
     fields!(checks, rdma_cm_event, "struct rdma_cm_event", [id, listen_id, event, status, param]);
