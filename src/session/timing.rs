@@ -90,4 +90,15 @@ mod tests {
         backoff.reset();
         assert!(backoff.next(Timestamp(0), &timing).since(Timestamp(0)) <= timing.retry_min);
     }
+
+    #[test]
+    fn a_cap_below_the_first_delay_is_the_cap() {
+        let timing = Timing { retry_min: Duration::from_millis(5), retry_max: Duration::MAX, ..Timing::default() };
+        let mut backoff = Backoff::new(7);
+        for _ in 0..200 {
+            let _ = backoff.next(Timestamp(0), &timing);
+        }
+        let timing = Timing { retry_min: Duration::from_millis(5), ..Timing::default() };
+        assert!(Backoff::new(7).next(Timestamp(0), &timing).since(Timestamp(0)) <= timing.retry_max);
+    }
 }

@@ -296,3 +296,11 @@ pub(crate) fn control_threads_open_a_session_and_leave_it() {
     drop(second);
     assert_eq!(under_test::leftovers(&name), Vec::<std::path::PathBuf>::new());
 }
+
+/// Neither could tell the other from itself: not even a reflection of its own page.
+pub(crate) fn a_partner_of_ones_own_name_is_refused() {
+    let name = duo::unique("same");
+    let config = duo::config_in("processes", &name, NAMES[0], 0, NAMES[0]);
+    let error = Node::boot(config).err().expect("refused").to_string();
+    assert!(error.contains("both named `a`"), "{error}");
+}

@@ -20,6 +20,7 @@ macro_rules! sessions {
             boot_stage_is_seen_before_any_session,
             an_address_is_held_by_one_node_at_a_time,
             control_threads_open_a_session_and_leave_it,
+            a_partner_of_ones_own_name_is_refused,
         });
         sessions!($attribute: stream { several_clients_stream_through_several_ports_at_once });
     };

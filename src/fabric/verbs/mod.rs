@@ -5,7 +5,7 @@
 //! hand, from numbers the session exchanges.
 //!
 //! **Needs.** Linux with in-tree RDMA drivers; libibverbs and librdmacm when the program runs (not when it is built), rights to
-//! /dev/infiniband, and a limit of locked memory (`ulimit -l`) that holds the registered regions. [`devices`](crate::fabric::verbs::devices) tells what is missing.
+//! /dev/infiniband, and a limit of locked memory (`ulimit -l`) that holds the registered regions. [`devices()`] tells what is missing.
 //!
 //! **Rights.** The device checks keys, ranges, rights and protection domains. Each accepted link has a protection domain of its own, with the status
 //! block for READ and one mailbox for WRITE; queue pairs that we dialled with grant nothing. Packets are neither authenticated nor encrypted: whoever

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// A queue pair with its completion queue.
 ///
-/// Dropping it ends the queue pair, waits for what is outstanding (bounded: [`teardown::DRAIN`]), and destroys it. Buffers the device may
+/// Dropping it ends the queue pair, waits for what is outstanding (a second at most), and destroys it. Buffers the device may
 /// still work on after that are leaked, and an error in the log says so.
 #[derive(Debug)]
 pub struct VerbsPort {
