@@ -1,5 +1,5 @@
 //! One round of ours: a process that starts its peer, does one thing, prints its figures and ends, as the programs of perftest do.
-//! (A process that goes on for long is treated otherwise by the scheduler than a fresh one, which shows in READs on rxe.)
+//! (In a process that went on for long, READs on rxe were seen to take half as long again; why is not known.)
 
 use crate::machine::{self, Scale};
 use crate::rdma::node::{DEPTH, Node};

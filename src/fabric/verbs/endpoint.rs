@@ -47,7 +47,8 @@ struct Waiting {
 
 impl VerbsEndpoint {
     pub(super) fn listen(address: &Address, sizes: PageSizes, options: VerbsOptions) -> Result<Self, FabricError> {
-        let status = Arc::new(Region::builder(sizes.status).build()?);
+        // Registering pins it: locking it besides would count twice against the limit.
+        let status = Arc::new(Region::builder(sizes.status).pinned(false).build()?);
         Ok(Self {
             address: address.clone(),
             sizes,
@@ -214,7 +215,7 @@ impl Endpoint for VerbsEndpoint {
             return Err(FabricError::Exhausted { what: "links", max: 1, whole: "slot" });
         }
         let Some(waiting) = self.waiting.remove(at) else { return Err(lost()) };
-        let mailbox = Arc::new(Region::builder(self.sizes.mailbox).build()?);
+        let mailbox = Arc::new(Region::builder(self.sizes.mailbox).pinned(false).build()?);
         let page = Page {
             status: &self.status,
             status_bytes: self.sizes.status,

@@ -19,6 +19,7 @@
 //! - READ and WRITE move at most [`PortLimits::transfer_bytes_max`](crate::fabric::PortLimits::transfer_bytes_max) bytes.
 //! - An access that the device refuses ends both queue pairs, without an event at the owner's side: keep a receive posted, which is then flushed. Links do.
 //! - Dropping a port waits for what is outstanding, at most a second.
+//! - A child made by `fork(2)` must not use registered memory; kernels before 5.12 may even move the parent's pages from under the device.
 #![allow(unsafe_code)]
 
 mod accepted;
