@@ -104,7 +104,7 @@ impl DeviceGid {
 /// The RDMA devices of this machine, each with a verdict. Opens each for the moment; allocates, enters the kernel.
 ///
 /// # Errors
-/// [`FabricError::NoRdma`] where libibverbs is missing or the kernel has no RDMA. A machine without devices is no error: the list is empty.
+/// [`FabricError::NoRdma`] where libibverbs is missing. A machine without devices, or whose kernel has no RDMA, is no error: the list is empty.
 pub fn devices() -> Result<Vec<Device>, FabricError> {
     let found = match verbs::open_devices() {
         Ok(found) => found,
@@ -126,7 +126,9 @@ fn probe(name: String, opened: Result<OpenDevice, Errno>, machine: &Machine) -> 
         }
         Err(errno) => {
             let what = device_error("opening the device and asking what it can do", &name, errno).to_string();
-            let remedy = "See the rights of /dev/infiniband/uverbs*, and the kernel's log".to_owned();
+            let remedy =
+                "see the rights of /dev/infiniband/uverbs* (often those of the group `rdma`), and the kernel's log"
+                    .to_owned();
             Device { verdict: Verdict::Missing(vec![Problem { what, remedy }]), name, ..Device::default() }
         }
     }
