@@ -134,8 +134,8 @@ pub enum PostError {
     /// Data longer than [`PortLimits`] says, or an atomic whose buffer is not 8 bytes long.
     #[error("wrong length: see the port's limits; atomics take a buffer of 8 bytes")]
     Length,
-    /// The device's driver refused the request; the port is in error from now on.
-    #[error("the device's driver refused the request: {0}")]
+    /// The device's driver refused; the port is in error from now on, and what was posted comes back flushed.
+    #[error("the device's driver refused the requests: {0}")]
     Device(Errno),
 }
 
@@ -241,7 +241,7 @@ pub trait Port: Send {
     /// Offers a buffer for the other side's next SEND or WRITE with immediate. Receives are always signalled.
     fn post_receive(&mut self, request: WorkRequest, into: Buffer) -> Result<(), Refused>;
     /// Keeps back what is posted from here on until [`Port::ring`] or the next poll, so that all of it goes out with one doorbell. Only a
-    /// device has doorbells: elsewhere this does nothing.
+    /// device has doorbells: elsewhere this does nothing. Ring before the port goes to another thread.
     fn hold(&mut self) {}
     /// Sends off what [`Port::hold`] kept back.
     ///

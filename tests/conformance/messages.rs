@@ -179,3 +179,31 @@ pub(crate) fn more_messages_than_slots_go_round<H: Harness>() -> Outcome {
     }
     Ok(())
 }
+
+/// A message that has arrived waits for nothing any more, also where its completion was not asked for.
+pub(crate) fn an_unsignalled_message_that_arrived_ends_nothing<H: Harness>() -> Outcome {
+    let mut rig = Rig::<H>::new()?;
+    let (mut left, mut right) = rig.ports(&PortOptions::new().receiver_not_ready_ms(20))?;
+    let (_memory, remote) = rig.exposed(4096, AccessFlags::ALL)?;
+    right.post_receive(WorkRequest::signalled(1), buffer::<H>(&rig.right, 64)?)?;
+    left.post_send(WorkRequest::unsignalled(2), rig.buffer(8)?)?;
+    left.post_write(WorkRequest::unsignalled(3), rig.buffer(8)?, &remote, 0)?;
+    rig.good(&mut right, 1)?;
+    let mut told = Vec::new();
+    for _ in 0..30 {
+        crate::rig::wait(&mut rig.harness, std::time::Duration::from_millis(2));
+        for _ in 0..100 {
+            let mut some = [handfast::fabric::Completion::default()];
+            if left.poll(&mut some) != 0 {
+                told.extend(some);
+            }
+        }
+    }
+    assert_eq!(left.state(), PortState::Ready, "told so far: {told:?}");
+    left.post_write_inline(WorkRequest::signalled(4), &[1; 8], &remote, 8)?;
+    let count = 3 - told.len();
+    told.extend(rig.complete(&mut left, count)?);
+    assert!(told.iter().all(|done| done.is_success()), "{told:?}");
+    assert_eq!(told.iter().map(|done| done.id).collect::<Vec<_>>(), [2, 3, 4]);
+    Ok(())
+}

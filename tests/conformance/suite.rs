@@ -52,6 +52,7 @@ macro_rules! conformance {
             messages_longer_than_the_other_side_takes_are_refused_there,
             a_message_longer_than_its_receive_fails_both,
             more_messages_than_slots_go_round,
+            an_unsignalled_message_that_arrived_ends_nothing,
         });
         conformance!($harness, $attribute: queues {
             a_full_queue_gives_the_buffer_back,

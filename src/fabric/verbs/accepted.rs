@@ -12,7 +12,6 @@ use crate::memory::Region;
 use crate::sys::verbs::{
     Access, CmId, CompletionQueue, ConnectParameters, IdKey, MemoryRegion, ProtectionDomain, WorkCompletion, status,
 };
-use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 /// The number of the receive that tells when the queue pair fails: an access violation of the other side makes no event.
@@ -98,14 +97,14 @@ impl Accepted {
         let device_reads = self.watch.context().attributes().ok();
         let most = device_reads.map_or(1, |attributes| attributes.read_atomic_responder_max).min(READS_MAX);
         let serves = initiator_depth.clamp(1, most.max(1));
-        route::initialise(id, pair, access).map_err(gave_up)?;
+        route::initialise(id, pair, access)?;
         // SAFETY:
         // - live: the queue pair is ours, and destroyed by our drop alone.
         // - device: the receive has no memory.
         // - thread: `&mut self`; nobody else posts to it.
         unsafe { pair.post_receive(TRIPWIRE, std::ptr::null_mut(), 0, 0) }
             .map_err(|errno| device_error("posting the tripwire of a link", device, errno))?;
-        route::connect(id, pair, Reads { serves, makes: 1 }, options, gid).map_err(gave_up)?;
+        route::connect(id, pair, Reads { serves, makes: 1 }, options, gid)?;
         let private_data = answer.encode();
         let parameters = ConnectParameters {
             private_data: &private_data,
@@ -113,7 +112,7 @@ impl Accepted {
             initiator_depth: 1,
             queue_pair: pair.number(),
         };
-        id.accept(&parameters).map_err(|errno| gave_up(device_error("accepting a link", device, errno)))
+        id.accept(&parameters).map_err(|errno| route::of_connection("accepting a link", device, errno))
     }
 
     pub(super) fn key(&self) -> IdKey {
@@ -122,9 +121,9 @@ impl Accepted {
 
     /// What ended the link, if anything did that makes no event: its tripwire, or its device. Enters the kernel once a millisecond.
     pub(super) fn ended(&self) -> Option<String> {
-        let mut space = [const { MaybeUninit::<WorkCompletion>::uninit() }; 1];
+        let mut space = [WorkCompletion::EMPTY];
         let tripped = match self.completions.poll(&mut space) {
-            Ok([tripped, ..]) => Some(match tripped.status() {
+            Ok(1..) => Some(match space[0].status() {
                 status::IBV_WC_WR_FLUSH_ERR => {
                     "its queue pair went to ERR: the device refused an operation of the other side (wrong key, range or right), or the path failed"
                         .to_owned()
@@ -132,7 +131,7 @@ impl Accepted {
                 status::IBV_WC_SUCCESS => "the other side sent a message on a link that carries none".to_owned(),
                 code => format!("the device refused an operation of the other side (work completion status {code})"),
             }),
-            Ok([]) => None,
+            Ok(0) => None,
             Err(errno) => Some(format!("its completion queue failed: {errno}")),
         };
         tripped.or_else(|| self.watch.trouble(self.port))
@@ -147,22 +146,11 @@ impl Drop for Accepted {
                 std::mem::forget(Arc::clone(region));
             }
         }
-        // Not destroyed: it is in ERR with nothing of ours to work on, and the log says so.
+        // If this fails it stays in ERR, with nothing of ours to work on, and the log says so.
         let _ = self.queue.destroy();
         if let Some(id) = self.id.take() {
             self.watch.part(self.port, id);
         }
-    }
-}
-
-/// librdmacm knows no connection any more: the other side has given up. What it says of that is EINVAL.
-fn gave_up(error: FabricError) -> FabricError {
-    match error {
-        FabricError::Device { errno, .. } if errno.number() == libc::EINVAL => FabricError::LinkLost {
-            address: "the dialling side".to_owned(),
-            detail: "it had given up by the time it was accepted".to_owned(),
-        },
-        error => error,
     }
 }
 

@@ -33,17 +33,11 @@ impl Batch {
         true
     }
 
-    /// Ends holding; the first request kept back, if there is one.
-    pub(super) fn release(&mut self) -> Option<u64> {
+    /// What was begun is gone; the first request that had been kept back, if there is one.
+    #[inline]
+    pub(super) fn sent(&mut self) -> Option<u64> {
         self.held = false;
         self.first.take()
-    }
-
-    /// What was begun is gone, or was refused one by one.
-    #[inline]
-    pub(super) fn sent(&mut self) {
-        self.held = false;
-        self.first = None;
     }
 
     /// The chain that began with `first` was not taken.

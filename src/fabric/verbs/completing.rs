@@ -5,7 +5,6 @@ use super::sending::{MARK, RECEIVE};
 use super::teardown;
 use crate::fabric::{Completion, Port, WorkCompletionStatus};
 use crate::sys::verbs::{WorkCompletion, status};
-use std::mem::MaybeUninit;
 
 /// Completions taken from the device in one call.
 pub(super) const POLL: usize = 16;
@@ -14,25 +13,25 @@ impl VerbsPort {
     /// Takes completions from the device.
     #[inline]
     pub(super) fn absorb(&mut self, room: usize) -> bool {
-        let mut space = [const { MaybeUninit::<WorkCompletion>::uninit() }; POLL];
         let asked = room.clamp(1, POLL);
-        let Ok(found) = self.completions.poll(&mut space[..asked]) else {
+        let Ok(count) = self.completions.poll(&mut self.space[..asked]) else {
             self.queue.end();
             return false;
         };
-        for found in found {
+        for index in 0..count.min(POLL) {
+            let found = self.space[index];
             let number = found.id() & !RECEIVE;
             if found.id() == MARK {
                 self.sends.succeeded(self.batch.lost().unwrap_or(self.sends.next()).wrapping_sub(1));
             } else if found.status() != status::IBV_WC_SUCCESS {
-                self.failed(found, number);
+                self.failed(&found, number);
             } else if found.id() & RECEIVE == 0 {
                 self.sends.succeeded(number);
             } else {
                 self.receives.received(number, found.bytes(), found.immediate());
             }
         }
-        !found.is_empty()
+        count != 0
     }
 
     #[cold]
@@ -94,8 +93,9 @@ impl VerbsPort {
     }
 
     /// Ends what the device owes completions for. Enters the kernel.
-    fn give_up(&mut self) {
-        self.batch.sent();
+    pub(super) fn give_up(&mut self) {
+        // What is held is not rung any more: whoever comes here has rung it.
+        let _ = self.batch.sent();
         let done = self.queue.destroy().is_ok();
         let leaked = self.sends.flush(done) + self.receives.flush(done);
         if leaked != 0 {
@@ -131,7 +131,7 @@ impl Drop for VerbsPort {
                 std::thread::yield_now();
             }
             if self.batch.is_lost(self.sends.oldest()) {
-                self.sends.flush(true);
+                break;
             }
         }
         self.give_up();

@@ -172,14 +172,12 @@ impl Domain for VerbsDomain {
     }
 
     fn revoke(&self) {
-        let (queues, exposures) = {
-            let mut members = self.members();
-            members.revoked = true;
-            (std::mem::take(&mut members.queues), std::mem::take(&mut members.exposures))
-        };
+        // Held to the end: who revokes at the same time returns when it is done, and not before.
+        let mut members = self.members();
+        members.revoked = true;
         // Queue pairs first: a refusal tells the partner at once, and what is under way ends before its memory's registration does.
-        queues.iter().filter_map(Weak::upgrade).for_each(|queue| queue.end());
-        exposures.iter().filter_map(Weak::upgrade).for_each(|exposure| exposure.end());
+        members.queues.drain(..).filter_map(|queue| queue.upgrade()).for_each(|queue| queue.end());
+        members.exposures.drain(..).filter_map(|exposure| exposure.upgrade()).for_each(|exposure| exposure.end());
     }
 
     fn port(&self, options: &PortOptions) -> Result<VerbsPendingPort, FabricError> {

@@ -35,6 +35,8 @@ pub struct VerbsEndpoint {
     status: Arc<Region>,
     events: VecDeque<EndpointEvent>,
     next_incoming: u64,
+    /// Whether an observer was served in this round.
+    observed: bool,
 }
 
 /// A request that waits to be accepted.
@@ -60,11 +62,13 @@ impl VerbsEndpoint {
             status,
             events: VecDeque::new(),
             next_incoming: 1,
+            observed: false,
         })
     }
 
     /// Takes in what librdmacm has to tell.
     fn take_events(&mut self) {
+        self.observed = false;
         for _ in 0..EVENTS_MAX {
             match self.listener.poll() {
                 Ok(Some(event)) => self.take(event),
@@ -101,7 +105,12 @@ impl VerbsEndpoint {
     }
 
     fn request(&mut self, purpose: DialPurpose, event: CmEvent) {
-        if purpose == DialPurpose::Session && self.waiting.len() >= WAITING_MAX {
+        // Making an observer's link takes a dozen calls: one in each round, so that strangers cannot hold the control thread.
+        let busy = match purpose {
+            DialPurpose::Session => self.waiting.len() >= WAITING_MAX,
+            DialPurpose::Observe => std::mem::replace(&mut self.observed, true),
+        };
+        if busy {
             refuse(event, Refusal::Busy);
             return;
         }
@@ -132,7 +141,10 @@ impl VerbsEndpoint {
     /// A link or request ended from the other side.
     fn gone(&mut self, key: IdKey, detail: String) {
         if let Some(at) = self.waiting.iter().position(|waiting| waiting.id.key() == key) {
-            self.waiting.remove(at);
+            if let Some(waiting) = self.waiting.remove(at) {
+                // Nobody needs to hear of it any more; and whoever dials and gives up without pause fills nothing.
+                self.events.retain(|event| *event != EndpointEvent::Incoming(Incoming(waiting.number)));
+            }
             return;
         }
         self.observers.retain(|link| link.key() != key);
@@ -151,6 +163,7 @@ impl VerbsEndpoint {
     fn device_removed(&mut self) {
         let device = self.listener.device().to_owned();
         self.waiting.clear();
+        self.events.retain(|event| !matches!(event, EndpointEvent::Incoming(_)));
         self.observers.clear();
         for (number, place) in self.slots.iter_mut().enumerate() {
             let Some(link) = place.take() else { continue };

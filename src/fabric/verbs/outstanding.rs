@@ -92,16 +92,6 @@ impl Outstanding {
         self.next = next + 1;
     }
 
-    /// Takes back what was noted last; its buffer.
-    pub(super) fn undo(&mut self) -> Option<Buffer> {
-        if self.next == self.ended {
-            return None;
-        }
-        self.next -= 1;
-        let next = self.next;
-        self.slot(next).buffer.take()
-    }
-
     /// Request `number` succeeded, and with it all before it. What the device tells twice, or of requests that were never posted, is dropped.
     #[inline]
     pub(super) fn succeeded(&mut self, number: u64) {

@@ -1,6 +1,7 @@
 //! A port on a device: post and poll. The hot path.
 
 use super::batch::Batch;
+use super::completing::POLL;
 use super::outstanding::Outstanding;
 use super::queue::SharedQueue;
 use super::remote::VerbsRemote;
@@ -9,7 +10,7 @@ use super::teardown;
 use super::waiting::ReceiverWait;
 use crate::fabric::{Completion, Operation, Port, PortLimits, PortState, PostError, Refused, WorkRequest};
 use crate::memory::Buffer;
-use crate::sys::verbs::{Action, CompletionQueue, Data};
+use crate::sys::verbs::{Action, CompletionQueue, Data, WorkCompletion};
 use std::sync::Arc;
 
 /// A queue pair with its completion queue.
@@ -28,6 +29,8 @@ pub struct VerbsPort {
     pub(super) batch: Batch,
     pub(super) wait: ReceiverWait,
     pub(super) teardown: teardown::Clock,
+    /// Where the device's completions are read into.
+    pub(super) space: Box<[WorkCompletion; POLL]>,
     /// Whether the request that ends the queue was posted.
     pub(super) marked: bool,
 }
@@ -50,6 +53,7 @@ impl VerbsPort {
             batch: Batch::default(),
             wait: ReceiverWait::new(receiver_not_ready_ms),
             teardown: teardown::Clock::default(),
+            space: Box::new([WorkCompletion::EMPTY; POLL]),
             marked: false,
         }
     }
@@ -104,9 +108,8 @@ impl Port for VerbsPort {
         let number = self.sends.next();
         let signalled = request.signalled || self.sends.is_last();
         self.sends.push(request.id, Operation::Write, bytes.len() as u32, None);
-        self.hand_over(number, signalled, Action::Write(place), data).inspect_err(|_| {
-            self.sends.undo();
-        })
+        self.hand_over(number, signalled, Action::Write(place), data);
+        Ok(())
     }
 
     #[inline]
@@ -120,7 +123,6 @@ impl Port for VerbsPort {
     ) -> Result<(), Refused> {
         let place = admitted!(self.transfer(from.len(), to, offset), from);
         let data = self.outgoing(&from, from.len() as u32);
-        self.wait.expect();
         self.send(request, Operation::WriteWithImmediate, Action::WriteWithImmediate(place, immediate), data, from)
     }
 
@@ -160,7 +162,6 @@ impl Port for VerbsPort {
             return Err(Refused { reason: PostError::Length, buffer: from });
         }
         let data = self.outgoing(&from, from.len() as u32);
-        self.wait.expect();
         self.send(request, Operation::Send, Action::Send, data, from)
     }
 
@@ -188,11 +189,9 @@ impl Port for VerbsPort {
     }
 
     fn ring(&mut self) -> Result<(), PostError> {
-        let Some(first) = self.batch.release() else { return Ok(()) };
-        let rung = self.ring_doorbell();
-        rung.map_err(|errno| {
-            self.batch.lose(first);
-            self.queue.end();
+        let Some(first) = self.batch.sent() else { return Ok(()) };
+        self.ring_doorbell().map_err(|errno| {
+            self.refused(first, errno);
             PostError::Device(errno)
         })
     }
@@ -205,14 +204,17 @@ impl Port for VerbsPort {
         }
         let mut count = self.tell(completions);
         while count < completions.len() {
+            let oldest = self.sends.oldest();
             if !self.absorb(completions.len() - count) {
                 break;
             }
-            self.wait.progress();
+            if self.sends.oldest() != oldest {
+                self.wait.progress();
+            }
             count += self.tell(&mut completions[count..]);
         }
-        if self.batch.is_lost(self.sends.oldest()) {
-            self.sends.flush(true);
+        if self.batch.is_lost(self.sends.oldest()) && self.sends.is_waiting() {
+            self.give_up();
             count += self.tell(&mut completions[count..]);
         }
         if count == 0 && (self.sends.is_waiting() || self.receives.is_waiting()) && self.wait.look() {

@@ -3,6 +3,7 @@
 use super::failure::device_error;
 use super::options::VerbsOptions;
 use crate::fabric::FabricError;
+use crate::sys::Errno;
 use crate::sys::verbs::{Access, Attributes, CmId, Context, GidKind, Path, QueuePair, State};
 use std::net::Ipv6Addr;
 
@@ -36,10 +37,22 @@ pub(super) struct Reads {
     pub(super) makes: u8,
 }
 
+/// What librdmacm says of a connection. EINVAL: it knows none any more, since the other side has given up.
+pub(super) fn of_connection(tried: &str, device: &str, errno: Errno) -> FabricError {
+    match errno.number() {
+        libc::EINVAL => FabricError::LinkLost {
+            address: "the other side".to_owned(),
+            detail: "it had given up by the time the link was made".to_owned(),
+        },
+        _ => device_error(tried, device, errno),
+    }
+}
+
 /// Moves the queue pair of a link up to INIT.
 pub(super) fn initialise(id: &CmId, pair: &QueuePair, access: Access) -> Result<(), FabricError> {
     let failed = |errno| device_error("preparing the queue pair of a link (INIT)", pair.device(), errno);
-    let mut change = id.attributes(State::Init).map_err(failed)?;
+    let gone = |errno| of_connection("preparing the queue pair of a link", pair.device(), errno);
+    let mut change = id.attributes(State::Init).map_err(gone)?;
     change.access(access);
     pair.modify(change).map_err(failed)
 }
@@ -53,7 +66,8 @@ pub(super) fn connect(
     gid: Option<u8>,
 ) -> Result<Path, FabricError> {
     let failed = |errno| device_error("connecting the queue pair of a link (RTR, RTS)", pair.device(), errno);
-    let mut change = id.attributes(State::ReadyToReceive).map_err(failed)?;
+    let gone = |errno| of_connection("connecting the queue pair of a link", pair.device(), errno);
+    let mut change = id.attributes(State::ReadyToReceive).map_err(gone)?;
     change.responder(reads.serves, RECEIVER_NOT_READY_TIMER);
     change.set_traffic_class(options.traffic_class);
     if let Some(gid) = gid {
@@ -61,7 +75,7 @@ pub(super) fn connect(
     }
     let path = change.path();
     pair.modify(change).map_err(failed)?;
-    let mut change = id.attributes(State::ReadyToSend).map_err(failed)?;
+    let mut change = id.attributes(State::ReadyToSend).map_err(gone)?;
     let depth = reads.makes.min(change.initiator_depth()).max(1);
     change.requester(depth, options.ack_timeout_exponent, options.retry_count, 7);
     pair.modify(change).map_err(failed)?;

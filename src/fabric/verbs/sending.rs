@@ -65,28 +65,22 @@ impl VerbsPort {
     ) -> Result<(), Refused> {
         let bytes = buffer.len() as u32;
         let number = self.sends.next();
-        let signalled = request.signalled || self.sends.is_last();
+        // A message that succeeds without a completion could not be told from one that waits for its receive.
+        let message = matches!(operation, Operation::Send | Operation::WriteWithImmediate);
+        let signalled = request.signalled || message || self.sends.is_last();
+        if message {
+            self.wait.expect(number);
+        }
         let action = if buffer.domain() == self.domain { action } else { strangers(action, bytes) };
         self.sends.push(request.id, operation, bytes, Some(buffer));
-        if let Err(reason) = self.hand_over(number, signalled, action, data) {
-            let buffer = self.sends.undo();
-            return match buffer {
-                Some(buffer) => Err(Refused { reason, buffer }),
-                None => Ok(()),
-            };
-        }
+        self.hand_over(number, signalled, action, data);
         Ok(())
     }
 
-    /// Gives a request that is noted to the device.
+    /// Gives a request that is noted to the device. Where the driver refuses it the port is in error, and it comes back flushed: its buffer only when
+    /// the queue pair is destroyed, since a driver may have shown the request to the device before it failed.
     #[inline(always)]
-    pub(super) fn hand_over(
-        &mut self,
-        number: u64,
-        signalled: bool,
-        action: Action,
-        data: Data,
-    ) -> Result<(), PostError> {
+    pub(super) fn hand_over(&mut self, number: u64, signalled: bool, action: Action, data: Data) {
         let pair = self.queue.pair();
         if self.batch.must_begin(number) {
             // SAFETY:
@@ -100,17 +94,25 @@ impl VerbsPort {
         // - thread: as for `begin`.
         let added = unsafe { pair.add(number, signalled, action, data) };
         let outcome = match added {
-            Ok(()) if self.batch.is_held() => return Ok(()),
+            Ok(()) if self.batch.is_held() => return,
             // SAFETY:
             // - thread: as for `begin`, which came before.
             Ok(()) => unsafe { pair.ring() },
             Err(errno) => Err(errno),
         };
-        self.batch.sent();
-        outcome.map_err(|errno| {
-            self.queue.end();
-            PostError::Device(errno)
-        })
+        let first = self.batch.sent().unwrap_or(number);
+        if let Err(errno) = outcome {
+            self.refused(first, errno);
+        }
+    }
+
+    /// The driver refused the requests from `first` on.
+    #[cold]
+    pub(super) fn refused(&mut self, first: u64, errno: Errno) {
+        self.batch.lose(first);
+        self.queue.end();
+        let (device, queue_pair) = (self.queue.pair().device(), self.queue.pair().number());
+        tracing::warn!(device, queue_pair, "the driver refused a request: {errno}");
     }
 
     /// Posts a last request to a queue pair that has failed. Unsignalled requests that succeeded before the failure have no completion of their own; that of

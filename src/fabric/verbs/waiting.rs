@@ -14,8 +14,8 @@ const POLLS: u32 = 64;
 #[derive(Debug)]
 pub(super) struct ReceiverWait {
     limit_ns: u64,
-    /// Whether any message was posted since nothing was outstanding.
-    expected: bool,
+    /// Number of the last message posted; none: no message waits. Messages are always signalled, so that one that succeeded is known to have.
+    last: Option<u64>,
     /// Since when nothing came; none: look at the clock first.
     since: Option<u64>,
     polls: u32,
@@ -24,16 +24,16 @@ pub(super) struct ReceiverWait {
 
 impl ReceiverWait {
     pub(super) fn new(limit_ms: u32) -> Self {
-        Self { limit_ns: u64::from(limit_ms) * 1_000_000, expected: false, since: None, polls: 0, over: false }
+        Self { limit_ns: u64::from(limit_ms) * 1_000_000, last: None, since: None, polls: 0, over: false }
     }
 
-    /// A message was posted.
+    /// Message `number` is posted.
     #[inline]
-    pub(super) fn expect(&mut self) {
-        self.expected = true;
+    pub(super) fn expect(&mut self, number: u64) {
+        self.last = Some(number);
     }
 
-    /// Something completed.
+    /// Something that was posted completed.
     #[inline]
     pub(super) fn progress(&mut self) {
         self.since = None;
@@ -46,12 +46,10 @@ impl ReceiverWait {
         self.polls.is_multiple_of(POLLS)
     }
 
-    /// Whether the oldest message has waited too long.
+    /// Whether the oldest message has waited too long, or what is posted before it has taken so long.
     pub(super) fn is_over(&mut self, sends: &Outstanding) -> bool {
-        if !sends.is_waiting() {
-            self.expected = false;
-        }
-        if !self.expected {
+        if self.last.is_none_or(|last| sends.oldest() > last) {
+            self.last = None;
             self.since = None;
             return false;
         }
@@ -78,7 +76,7 @@ mod tests {
         let mut sends = Outstanding::new(4);
         sends.push(1, Operation::Write, 8, None);
         assert!(!wait.is_over(&sends), "nothing waits for a receive");
-        wait.expect();
+        wait.expect(1);
         sends.push(2, Operation::Send, 8, None);
         assert!(!wait.is_over(&sends), "the clock starts with the first look");
         std::thread::sleep(std::time::Duration::from_millis(1));
@@ -91,11 +89,11 @@ mod tests {
         let mut wait = ReceiverWait::new(60_000);
         let mut sends = Outstanding::new(4);
         sends.push(2, Operation::Send, 8, None);
-        wait.expect();
+        wait.expect(0);
         assert!(!wait.is_over(&sends));
         wait.progress();
         assert!(wait.since.is_none());
         sends.succeeded(0);
-        assert!(!wait.is_over(&sends) && !wait.expected);
+        assert!(!wait.is_over(&sends) && wait.last.is_none());
     }
 }

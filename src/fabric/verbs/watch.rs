@@ -50,9 +50,7 @@ pub(super) fn of(id: &CmId) -> Result<Arc<Watch>, FabricError> {
         return Ok(watch);
     }
     let context = Context::open(&name).map_err(|errno| device_error("opening the device", &name, errno))?;
-    if let Err(errno) = context.never_block() {
-        tracing::warn!(device = name, "events of the device cannot be watched: {errno}");
-    }
+    context.never_block().map_err(|errno| device_error("watching the device's events", &name, errno))?;
     let watch = Arc::new(Watch {
         fatal: AtomicBool::new(false),
         down: AtomicU32::new(down_now(&context)),
@@ -101,13 +99,13 @@ impl Watch {
     pub(super) fn part(&self, port: u8, id: CmId) {
         // For the looking's sake.
         let _ = self.trouble(port);
-        if self.is_down(port) {
-            let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
-            if parked.len() < PARKED_MAX {
-                parked.push((port, id));
-                return;
-            }
+        // Locked before it is asked: who notes that the port is up does so first, and then empties this.
+        let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_down(port) && parked.len() < PARKED_MAX {
+            parked.push((port, id));
+            return;
         }
+        drop(parked);
         // That the other side may be gone is why we are here, more often than not.
         let _ = id.disconnect();
     }

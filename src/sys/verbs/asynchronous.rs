@@ -56,25 +56,25 @@ impl Context {
         let number =
             unsafe { event.as_ptr().wrapping_byte_add(offset_of!(ibv_async_event, event_type)).cast::<u32>().read() };
         // SAFETY:
-        // - bounds: the union is one pointer wide, and was zeroed.
-        let element =
-            unsafe { event.as_ptr().wrapping_byte_add(offset_of!(ibv_async_event, element)).cast::<usize>().read() };
+        // - bounds: the union holds a pointer or, in events of a port, its number; it was zeroed.
+        let port =
+            unsafe { event.as_ptr().wrapping_byte_add(offset_of!(ibv_async_event, element)).cast::<i32>().read() };
         // SAFETY:
         // - live: the event was just received, and is acknowledged once; what it names may be destroyed from then on.
         unsafe { ibv_ack_async_event(event.as_mut_ptr()) };
-        Ok(Some(AsyncEvent { kind: kind(number, element), number }))
+        Ok(Some(AsyncEvent { kind: kind(number, port), number }))
     }
 }
 
-/// What an event of this number means. The port's number is the low half of the element.
-fn kind(number: u32, element: usize) -> AsyncKind {
+/// What an event of this number means; `port` counts in events of a port.
+fn kind(number: u32, port: i32) -> AsyncKind {
     let is = |event: ibv_event_type| event as u32 == number;
     if is(ibv_event_type::IBV_EVENT_DEVICE_FATAL) {
         AsyncKind::DeviceFatal
     } else if is(ibv_event_type::IBV_EVENT_PORT_ERR) {
-        AsyncKind::PortDown(element as u8)
+        AsyncKind::PortDown(port as u8)
     } else if is(ibv_event_type::IBV_EVENT_PORT_ACTIVE) {
-        AsyncKind::PortUp(element as u8)
+        AsyncKind::PortUp(port as u8)
     } else if is(ibv_event_type::IBV_EVENT_QP_FATAL)
         || is(ibv_event_type::IBV_EVENT_QP_REQ_ERR)
         || is(ibv_event_type::IBV_EVENT_QP_ACCESS_ERR)

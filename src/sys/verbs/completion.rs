@@ -31,7 +31,18 @@ unsafe impl Sync for CompletionQueue {}
 #[derive(Clone, Copy)]
 pub(crate) struct WorkCompletion(ibv_wc);
 
+impl std::fmt::Debug for WorkCompletion {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "WorkCompletion({}, status {})", self.id(), self.status())
+    }
+}
+
 impl WorkCompletion {
+    /// All zeroes: what a provider does not fill reads as that.
+    // SAFETY:
+    // - bounds: a structure of numbers, for all of which zero is a value.
+    pub(crate) const EMPTY: Self = Self(unsafe { MaybeUninit::zeroed().assume_init() });
+
     /// The number it was posted with.
     #[inline]
     pub(crate) fn id(&self) -> u64 {
@@ -78,29 +89,26 @@ impl CompletionQueue {
         self.raw.as_ptr()
     }
 
-    /// Takes what has completed, up to the length of `into`, and returns it. Neither allocates nor blocks.
+    /// Takes what has completed into `into`, from its start, and returns how many. Neither allocates nor blocks.
     ///
     /// # Errors
     /// The device or the queue has failed (EIO where the provider tells nothing more).
     #[inline]
-    pub(crate) fn poll<'a>(&self, into: &'a mut [MaybeUninit<WorkCompletion>]) -> Result<&'a [WorkCompletion], Errno> {
+    pub(crate) fn poll(&self, into: &mut [WorkCompletion]) -> Result<usize, Errno> {
         let room = i32::try_from(into.len()).unwrap_or(i32::MAX);
         // SAFETY:
         // - live: the queue is ours; the array outlives the call.
         // - bounds: `room` is no more than the array's length, whose elements are `ibv_wc` by layout.
         let got = unsafe { ibv_poll_cq(self.raw(), room, into.as_mut_ptr().cast::<ibv_wc>()) };
-        let Ok(got) = usize::try_from(got) else { return Err(Errno::new(libc::EIO)) };
-        let filled = &into[..got.min(into.len())];
-        // SAFETY:
-        // - bounds: the provider filled the first `got` elements.
-        Ok(unsafe { &*(std::ptr::from_ref(filled) as *const [WorkCompletion]) })
+        usize::try_from(got).map_err(|_| Errno::new(libc::EIO))
     }
 }
 
 impl Drop for CompletionQueue {
     fn drop(&mut self) {
         // SAFETY:
-        // - live: made by us, destroyed once, after the queue pairs that use it: they hold a count.
+        // - live: made by us, destroyed once, after the queue pairs that use it: they hold a count. Where one of them could not be destroyed, neither
+        //   can this be: the kernel says EBUSY.
         let destroyed = answered(unsafe { ibv_destroy_cq(self.raw.as_ptr()) });
         if let Err(errno) = destroyed {
             tracing::warn!("a completion queue could not be destroyed: {errno}");

@@ -72,7 +72,7 @@ impl Drop for ProtectionDomain {
 /// Memory registered with a device.
 #[derive(Debug)]
 pub(crate) struct MemoryRegion {
-    /// None once it is deregistered, or given up.
+    /// None once it is deregistered.
     raw: Option<NonNull<ibv_mr>>,
     keys: (u32, u32),
     domain: Arc<ProtectionDomain>,
@@ -128,10 +128,13 @@ impl MemoryRegion {
     /// # Errors
     /// The registration is still in force, and stays so: the memory must never be freed.
     pub(crate) fn deregister(&mut self) -> Result<(), Errno> {
-        let Some(raw) = self.raw.take() else { return Ok(()) };
+        let Some(raw) = self.raw else { return Ok(()) };
         // SAFETY:
-        // - live: registered by us; `take` lets this happen once.
+        // - live: registered by us; `raw` is None once this was done.
         let outcome = answered(unsafe { ibv_dereg_mr(raw.as_ptr()) });
+        if outcome.is_ok() {
+            self.raw = None;
+        }
         if let Err(errno) = outcome {
             let device = self.domain.context().name();
             tracing::error!(device, key = self.keys.1, "memory could not be deregistered and is leaked: {errno}");

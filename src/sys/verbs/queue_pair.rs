@@ -176,7 +176,7 @@ impl QueuePair {
     ///
     /// # Safety
     /// Within [`QueuePair::begin`] and [`QueuePair::ring`], as said there. Data stays as it is until the request has completed: not freed, and
-    /// neither read nor written by us where the device writes it. Inline data is read within this call (classic) or until `ring` returns.
+    /// neither read nor written by us where the device writes it. Inline data is copied within this call (ibv_wr_post(3)).
     #[inline]
     pub(crate) unsafe fn add(&self, id: u64, signalled: bool, action: Action, data: Data) -> Result<(), Errno> {
         if let Some(extended) = self.extended {
@@ -196,7 +196,7 @@ impl QueuePair {
     /// Sends the chain off.
     ///
     /// # Errors
-    /// Nothing of the chain was posted.
+    /// The driver refused; it may have shown the chain to the device all the same.
     ///
     /// # Safety
     /// After [`QueuePair::begin`], as said there.
