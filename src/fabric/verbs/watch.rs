@@ -81,6 +81,7 @@ impl Watch {
         if now.saturating_sub(self.looked_at.load(Ordering::Relaxed)) > INTERVAL_NS {
             self.looked_at.store(now, Ordering::Relaxed);
             self.look();
+            self.ask_again(port);
         }
         let name = self.context.name();
         if self.fatal.load(Ordering::Relaxed) {
@@ -121,6 +122,13 @@ impl Watch {
                     return;
                 }
             }
+        }
+    }
+
+    /// Asks a port that is thought to be down: should its event be missed, it is not down for ever.
+    fn ask_again(&self, port: u8) {
+        if self.is_down(port) && down_now(&self.context) & bit(port) == 0 {
+            self.note(AsyncKind::PortUp(port), 0);
         }
     }
 
