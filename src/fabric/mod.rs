@@ -20,6 +20,7 @@ pub mod sim;
 pub mod verbs;
 
 use std::fmt;
+use std::sync::Arc;
 
 pub use address::{Address, AddressError};
 pub use completion::{Completion, Operation, WorkCompletionStatus};
@@ -28,7 +29,7 @@ pub use error::FabricError;
 pub use exposed::Exposed;
 pub use port::{PendingPort, Port, PortLimits, PortOptions, PortState, PostError, Refused, Remote, WorkRequest};
 
-use crate::memory::{Buffer, Region};
+use crate::memory::{Buffer, Region, Ring, RingSource};
 
 /// How many links of its partner a node serves at once. Small and fixed: one that counts, one that replaces it, two for strangers and observers.
 pub const LINK_SLOTS: usize = 4;
@@ -196,6 +197,8 @@ pub trait Domain: Clone + Send + Sync {
     type Fabric: Fabric;
     /// Registers private memory for use as the local side of operations, as one buffer (cut it with [`Buffer::split_into`]).
     fn buffer(&self, region: Region) -> Result<Buffer, FabricError>;
+    /// Registers a ring's memory as the local side of WRITEs, for its reader to lend from.
+    fn ring(&self, ring: &Arc<Ring>) -> Result<RingSource, FabricError>;
     /// Registers memory for use by the other side, with the rights in `access`.
     fn expose(&self, region: Region, access: AccessFlags) -> Result<Exposed, FabricError>;
     /// The backing that `expose` needs for these rights.

@@ -1,6 +1,6 @@
 //! A stretch of private pinned memory with exactly one owner, registered for local use with a fabric.
 
-use crate::memory::{Backing, MemoryError, Region};
+use crate::memory::{Backing, MemoryError, Region, Ring};
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
@@ -32,10 +32,29 @@ pub struct Buffer {
 #[derive(Debug)]
 struct Block {
     registration: Option<Box<dyn Registration>>,
-    region: ManuallyDrop<Region>,
+    memory: ManuallyDrop<Memory>,
     domain: u64,
     #[cfg_attr(not(feature = "verbs"), allow(dead_code, reason = "for fabrics with a device; shared memory has none"))]
     key: LocalKey,
+}
+
+/// Whose memory it is.
+#[derive(Debug)]
+enum Memory {
+    /// The handles' own.
+    Own(Region),
+    /// A ring's: handles are loans, which show no bytes.
+    Ring(Arc<Ring>),
+}
+
+impl Memory {
+    #[inline]
+    fn region(&self) -> &Region {
+        match self {
+            Self::Own(region) => region,
+            Self::Ring(ring) => ring.region(),
+        }
+    }
 }
 
 impl Drop for Block {
@@ -44,7 +63,7 @@ impl Drop for Block {
             // SAFETY:
             // - live: dropped here and nowhere else, and not used after.
             // - device: the registration is gone; without one no device knows the memory.
-            unsafe { ManuallyDrop::drop(&mut self.region) };
+            unsafe { ManuallyDrop::drop(&mut self.memory) };
         }
     }
 }
@@ -62,12 +81,37 @@ impl Buffer {
     ) -> Result<Self, MemoryError> {
         let length = region.len();
         // Made first: however this ends, the registration goes before the memory.
-        let block = Block { registration, region: ManuallyDrop::new(region), domain, key };
-        if *block.region.backing() != Backing::Private {
-            let backing = block.region.backing().describe();
+        let block = Block { registration, memory: ManuallyDrop::new(Memory::Own(region)), domain, key };
+        if *block.memory.region().backing() != Backing::Private {
+            let backing = block.memory.region().backing().describe();
             return Err(MemoryError::Backing { what: "a buffer", needed: "private memory", backing });
         }
         Ok(Self { block: Arc::new(block), offset: 0, length, capacity: length })
+    }
+
+    /// The whole of a ring's memory, to lend parts of. See [`Buffer::is_loan`].
+    pub(crate) fn of_ring(
+        ring: Arc<Ring>,
+        domain: u64,
+        key: LocalKey,
+        registration: Option<Box<dyn Registration>>,
+    ) -> Self {
+        let block = Block { registration, memory: ManuallyDrop::new(Memory::Ring(ring)), domain, key };
+        Self { block: Arc::new(block), offset: 0, length: 0, capacity: 0 }
+    }
+
+    /// A loan of `length` bytes at `offset` of the ring's memory, which the ring's reader has looked at. Counts one reference.
+    #[inline]
+    pub(crate) fn part(&self, offset: usize, length: usize) -> Buffer {
+        debug_assert!(self.is_loan() && offset + length <= self.block.memory.region().len());
+        Buffer { block: Arc::clone(&self.block), offset, length, capacity: length }
+    }
+
+    /// Whether it is lent from a ring: its bytes are there for ports to send, and for nobody to look at, since when it comes back the ring's
+    /// producers may own them again.
+    #[inline]
+    pub(crate) fn is_loan(&self) -> bool {
+        matches!(*self.block.memory, Memory::Ring(_))
     }
 
     /// Length in bytes: what an operation moves.
@@ -133,10 +177,18 @@ impl Buffer {
     /// Its bytes.
     #[inline]
     pub fn as_slice(&self) -> &[u8] {
+        if self.is_loan() { &[] } else { self.to_send() }
+    }
+
+    /// Its bytes, for a port that sends them now: of a loan too, since what is lent is not freed while it is posted.
+    #[inline]
+    pub(crate) fn to_send(&self) -> &[u8] {
         // SAFETY:
         // - live: `block` keeps the mapping, and we hold `block`.
-        // - bounds: `offset + length <= offset + capacity <= region length`, kept by `new` and `split_at`.
+        // - bounds: `offset + length <= offset + capacity <= region length`, kept by `new`, `split_at` and, for loans, `RingReader::lend`.
         // - alias: the region is private, has no references of its own, and handles never overlap; `&self` forbids writing through this one.
+        //   A loan covers published stretches, which nobody writes until the ring's reader frees them; it is the one who posts, and does not
+        //   free what it has posted and not polled.
         // - device: a device touches these bytes only while a port holds the handle, and then nobody can call this.
         unsafe { std::slice::from_raw_parts(self.as_ptr(), self.length) }
     }
@@ -144,6 +196,9 @@ impl Buffer {
     /// Its bytes, to change.
     #[inline]
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        if self.is_loan() {
+            return &mut [];
+        }
         // SAFETY:
         // - live: `block` keeps the mapping, and we hold `block`.
         // - bounds: `offset + length <= offset + capacity <= region length`, kept by `new` and `split_at`.
@@ -169,7 +224,7 @@ impl Buffer {
     #[inline]
     pub(crate) fn as_ptr(&self) -> *mut u8 {
         // `offset` is within the region, so the sum stays within its mapping.
-        self.block.region.as_ptr().wrapping_add(self.offset)
+        self.block.memory.region().as_ptr().wrapping_add(self.offset)
     }
 }
 

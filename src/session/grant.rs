@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::fabric::{Domain, Exposed, Fabric};
-use crate::memory::{Buffer, Region};
+use crate::memory::{Buffer, Region, Ring, RingSource};
 use crate::page::identity::ClientName;
 use crate::page::{Incarnation, NodeId, SessionId};
 use std::sync::Arc;
@@ -74,6 +74,14 @@ impl<F: Fabric> Session<F> {
     /// [`Error::Memory`] where the region is not [`Backing::Private`](crate::memory::Backing::Private).
     pub fn buffer(&self, region: Region) -> Result<Buffer, Error> {
         Ok(self.parts.domain.buffer(region)?)
+    }
+
+    /// Registers a ring, to be lent from to this session's ports. Enters the kernel on some fabrics: not on the hot path.
+    ///
+    /// # Errors
+    /// [`Error::Fabric`]: the device refuses the memory.
+    pub(crate) fn ring(&self, ring: &Arc<Ring>) -> Result<RingSource, Error> {
+        Ok(self.parts.domain.ring(ring)?)
     }
 
     /// Whether the session still stands as far as this node knows: one load.

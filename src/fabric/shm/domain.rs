@@ -8,7 +8,7 @@ use super::pending::ShmPendingPort;
 use super::remote::ShmRemote;
 use super::table::{ForeignTable, Geometry, Row, Table, file_number};
 use crate::fabric::{AccessFlags, Address, Domain, Exposed, FabricError, PortOptions, RemoteDescriptor};
-use crate::memory::{Backing, Buffer, LocalKey, MemoryError, Region, Registration};
+use crate::memory::{Backing, Buffer, LocalKey, MemoryError, Region, Registration, Ring, RingSource};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -149,6 +149,10 @@ impl Domain for ShmDomain {
 
     fn buffer(&self, region: Region) -> Result<Buffer, FabricError> {
         Ok(Buffer::new(region, self.inner.number, LocalKey(0), None)?)
+    }
+
+    fn ring(&self, ring: &Arc<Ring>) -> Result<RingSource, FabricError> {
+        Ok(RingSource::new(Arc::clone(ring), self.inner.number, LocalKey(0), None))
     }
 
     /// Exposes a region. It must be [`Backing::Shared`], as [`Domain::backing`] says.

@@ -202,7 +202,7 @@ impl Port for ShmPort {
             return Ok(());
         }
         let outcome = if from.domain() == self.domain {
-            self.wire.write(to, offset, from.as_slice())
+            self.wire.write(to, offset, from.to_send())
         } else {
             WorkCompletionStatus::LocalProtection
         };
@@ -249,7 +249,7 @@ impl Port for ShmPort {
         let outcome = if self.queue.has_waiting() {
             None
         } else if from.domain() == self.domain {
-            self.wire.write_with_immediate(to, offset, from.as_slice(), immediate)
+            self.wire.write_with_immediate(to, offset, from.to_send(), immediate)
         } else {
             Some(WorkCompletionStatus::LocalProtection)
         };
@@ -296,7 +296,7 @@ impl Port for ShmPort {
         let outcome = if self.queue.has_waiting() {
             None
         } else if from.domain() == self.domain {
-            self.wire.send(from.as_slice())
+            self.wire.send(from.to_send())
         } else {
             Some(WorkCompletionStatus::LocalProtection)
         };

@@ -5,7 +5,7 @@ use super::node::SimNode;
 use super::port::{PortHandle, SimPendingPort};
 use super::world::{Shared, lock};
 use crate::fabric::{AccessFlags, Address, Domain, Exposed, FabricError, PortOptions, Remote, RemoteDescriptor};
-use crate::memory::{Backing, Buffer, LocalKey, Region, Registration};
+use crate::memory::{Backing, Buffer, LocalKey, Region, Registration, Ring, RingSource};
 use std::sync::Arc;
 
 /// A simulated protection domain.
@@ -39,6 +39,11 @@ impl Domain for SimDomain {
     fn buffer(&self, region: Region) -> Result<Buffer, FabricError> {
         lock(&self.world).check_alive(self.node)?;
         Ok(Buffer::new(region, self.id, LocalKey(self.id as u32), None)?)
+    }
+
+    fn ring(&self, ring: &Arc<Ring>) -> Result<RingSource, FabricError> {
+        lock(&self.world).check_alive(self.node)?;
+        Ok(RingSource::new(Arc::clone(ring), self.id, LocalKey(self.id as u32), None))
     }
 
     fn expose(&self, region: Region, access: AccessFlags) -> Result<Exposed, FabricError> {

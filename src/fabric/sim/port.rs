@@ -130,7 +130,7 @@ impl SimPort {
         let place = place.map_or(Some((0, 0)), |(remote, offset)| place_of(remote, offset, length));
         let Some(place) = place else { return refuse(PostError::OutOfRange, buffer) };
         let carries = matches!(verb, Verb::Write | Verb::WriteWithImmediate(_) | Verb::Send);
-        let data = if carries { buffer.as_slice().to_vec() } else { Vec::new() };
+        let data = if carries { buffer.to_send().to_vec() } else { Vec::new() };
         world.post(self.handle.id, Post { request, verb, buffer: Some(buffer), data, length, place });
         Ok(())
     }

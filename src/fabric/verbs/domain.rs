@@ -9,7 +9,7 @@ use super::registration::{ExposedRegistration, Exposure, LocalRegistration};
 use super::remote::VerbsRemote;
 use super::route::Route;
 use crate::fabric::{AccessFlags, Domain, Exposed, FabricError, PortLimits, PortOptions, RemoteDescriptor};
-use crate::memory::{Backing, Buffer, LocalKey, Region};
+use crate::memory::{Backing, Buffer, LocalKey, Region, Ring, RingSource};
 use crate::sys::verbs::{Access, Capacity, CompletionQueue, MemoryRegion, ProtectionDomain, QueuePair};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -115,7 +115,7 @@ pub(super) fn register(
     access: Access,
 ) -> Result<MemoryRegion, FabricError> {
     // SAFETY:
-    // - live: every caller keeps the region until `deregister` is `Ok`, and leaks it where it is not: buffers by their block, exposed
+    // - live: every caller keeps the region until `deregister` is `Ok`, and leaks it where it is not: buffers and rings by their block, exposed
     //   memory by `Exposure`, pages by `Accepted`.
     // - alias: a region has no references into it; a buffer's slices exist only while no request holds its handle.
     // - device: the device writes what remote sides have rights to, which a region allows, and what requests that hold a buffer ask for.
@@ -141,6 +141,13 @@ impl Domain for VerbsDomain {
         let registered = self.register(&region, Access::NONE)?;
         let key = LocalKey(registered.local_key());
         Ok(Buffer::new(region, self.inner.number, key, Some(Box::new(LocalRegistration(registered))))?)
+    }
+
+    fn ring(&self, ring: &Arc<Ring>) -> Result<RingSource, FabricError> {
+        let registered = self.register(ring.region(), Access::NONE)?;
+        let key = LocalKey(registered.local_key());
+        let registration = Box::new(LocalRegistration(registered));
+        Ok(RingSource::new(Arc::clone(ring), self.inner.number, key, Some(registration)))
     }
 
     fn expose(&self, region: Region, access: AccessFlags) -> Result<Exposed, FabricError> {

@@ -1,0 +1,266 @@
+//! A ring of bytes that many threads fill in place and one reader sends.
+//!
+//! Imports `sys` and its siblings. A [`Span`] is a stretch of it with one owner, who gets a plain slice; once published it is the
+//! [`RingReader`]'s, who lends it to ports until it frees it. All the words that decide who owns what are in `index`, and nothing outside of this
+//! module can move them: that is what makes the slices sound.
+
+mod index;
+
+use crate::memory::buffer::Buffer;
+use crate::memory::{Backing, LocalKey, MemoryError, Region, Registration};
+use index::Index;
+use std::sync::Arc;
+
+pub(crate) use index::{ALIGN, GRAIN};
+
+/// Positions above this are refused: 4 EiB, so that no sum of position and length overflows.
+const POSITION_MAX: u64 = 1 << 62;
+
+/// A ring of bytes in pinned memory, behind an area of `base` bytes that is nobody's ring.
+///
+/// Any number of threads claim stretches of it, write them in place and publish them; one [`RingReader`] takes what is published, in order.
+/// Lock-free; claims, publishing and reading allocate nothing and enter no kernel.
+pub struct Ring {
+    region: Region,
+    base: usize,
+    index: Index,
+}
+
+/// No room in the ring until its reader frees some.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the ring is full")]
+pub(crate) struct RingFull;
+
+/// A claimed stretch of a ring: its owner's alone until it is published. One that is dropped unpublished stays claimed for ever.
+#[derive(Debug)]
+pub(crate) struct Span<'a> {
+    ring: &'a Ring,
+    start: u64,
+    end: u64,
+}
+
+impl Ring {
+    /// A ring of `bytes` bytes behind the first `base` bytes of a region, holding `tail..end` as published, with its reader.
+    ///
+    /// # Errors
+    /// [`MemoryError`]: the region is too short or may be written by others, or the numbers do not belong together.
+    pub(crate) fn new(
+        region: Region,
+        base: usize,
+        bytes: u64,
+        (tail, end): (u64, u64),
+    ) -> Result<(Arc<Self>, RingReader), MemoryError> {
+        if let Backing::Shared { .. } = region.backing() {
+            let backing = region.backing().describe();
+            return Err(MemoryError::Backing { what: "a ring", needed: "memory of this process alone", backing });
+        }
+        let fits = (base as u64).checked_add(bytes).is_some_and(|sum| sum <= region.len() as u64);
+        let aligned = |position: u64| position.is_multiple_of(ALIGN);
+        let held = end.checked_sub(tail).is_some_and(|held| held <= bytes) && end <= POSITION_MAX;
+        let sizes = bytes.is_power_of_two() && bytes >= 4 * GRAIN && aligned(base as u64);
+        if !(fits && held && sizes && aligned(tail) && aligned(end)) {
+            let (offset, length, region) = (base as u64, bytes, region.len() as u64);
+            return Err(MemoryError::OutOfRange { offset, length, region });
+        }
+        let ring = Arc::new(Self { region, base, index: Index::new(bytes, tail, end) });
+        let reader = RingReader { ring: Arc::clone(&ring), collected: end };
+        Ok((ring, reader))
+    }
+
+    /// Claims `bytes` bytes in one piece, rounded up to whole [`ALIGN`]s and [`GRAIN`] at least; and where they would cross the ring's end, the
+    /// gap up to there too. Both must be published.
+    ///
+    /// # Errors
+    /// [`RingFull`], also for more than a quarter of the ring.
+    #[inline]
+    pub(crate) fn claim(&self, bytes: u64, producer: u32) -> Result<(Option<Span<'_>>, Span<'_>), RingFull> {
+        if bytes > self.index.bytes() / 4 {
+            return Err(RingFull);
+        }
+        let bytes = bytes.next_multiple_of(ALIGN).max(GRAIN);
+        let claim = self.index.claim(bytes, producer).ok_or(RingFull)?;
+        let gap = (claim.from != claim.start).then(|| Span { ring: self, start: claim.from, end: claim.start });
+        Ok((gap, Span { ring: self, start: claim.start, end: claim.end }))
+    }
+
+    /// Bytes of the ring.
+    #[inline]
+    pub(crate) fn bytes(&self) -> u64 {
+        self.index.bytes()
+    }
+
+    /// Where the next claim begins.
+    #[inline]
+    pub(crate) fn head(&self) -> u64 {
+        self.index.head()
+    }
+
+    /// Where what is kept begins.
+    #[inline]
+    pub(crate) fn tail(&self) -> u64 {
+        self.index.tail()
+    }
+
+    /// The producer that holds the stretch at `position` unpublished.
+    pub(crate) fn claimant(&self, position: u64) -> Option<u32> {
+        self.index.claimant(position)
+    }
+
+    /// Copies into the area before the ring.
+    ///
+    /// # Errors
+    /// [`MemoryError::OutOfRange`]: it reaches into the ring.
+    pub(crate) fn write_area(&self, offset: usize, bytes: &[u8]) -> Result<(), MemoryError> {
+        if offset.checked_add(bytes.len()).is_none_or(|end| end > self.base) {
+            let (offset, length, region) = (offset as u64, bytes.len() as u64, self.base as u64);
+            return Err(MemoryError::OutOfRange { offset, length, region });
+        }
+        self.region.write(offset, bytes)
+    }
+
+    /// The memory, for a device to know.
+    pub(crate) fn region(&self) -> &Region {
+        &self.region
+    }
+
+    /// Place of a position in the region.
+    #[inline]
+    fn offset(&self, position: u64) -> usize {
+        self.base + (position & (self.index.bytes() - 1)) as usize
+    }
+}
+
+impl std::fmt::Debug for Ring {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (bytes, tail, head) = (self.bytes(), self.tail(), self.head());
+        formatter.debug_struct("Ring").field("bytes", &bytes).field("tail", &tail).field("head", &head).finish()
+    }
+}
+
+impl Span<'_> {
+    /// Where it starts.
+    #[inline]
+    pub(crate) fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// Its bytes.
+    #[inline]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY:
+        // - live: the ring keeps its region, and is borrowed.
+        // - bounds: `claim` keeps spans within one lap of the ring, and `new` the ring within the region.
+        // - alias: between claim and publication a span is its owner's alone, since claims never overlap while neither is freed; `&self`
+        //   forbids writing through this one.
+        // - device: ports are lent published stretches only.
+        unsafe { std::slice::from_raw_parts(self.pointer(), self.length()) }
+    }
+
+    /// Its bytes, to write. What they hold before is left over from an earlier lap.
+    #[inline]
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY:
+        // - live, bounds, device: as in `bytes`.
+        // - alias: as in `bytes`; `&mut self` makes this the only slice of it.
+        unsafe { std::slice::from_raw_parts_mut(self.pointer(), self.length()) }
+    }
+
+    /// Gives it to the reader.
+    #[inline]
+    pub(crate) fn publish(self) {
+        self.ring.index.publish(self.start, self.end);
+    }
+
+    #[inline]
+    fn length(&self) -> usize {
+        (self.end - self.start) as usize
+    }
+
+    #[inline]
+    fn pointer(&self) -> *mut u8 {
+        self.ring.region.as_ptr().wrapping_add(self.ring.offset(self.start))
+    }
+}
+
+/// The one reader of a ring: takes what is published, lends it to ports, frees it.
+#[derive(Debug)]
+pub(crate) struct RingReader {
+    ring: Arc<Ring>,
+    /// Everything before this is published.
+    collected: u64,
+}
+
+impl RingReader {
+    /// The ring.
+    #[inline]
+    pub(crate) fn ring(&self) -> &Arc<Ring> {
+        &self.ring
+    }
+
+    /// Up to where everything is published; looks at `spans_max` more spans.
+    #[inline]
+    pub(crate) fn collect(&mut self, spans_max: usize) -> u64 {
+        for _ in 0..spans_max {
+            match self.ring.index.published(self.collected) {
+                Some(end) => self.collected = end,
+                None => break,
+            }
+        }
+        self.collected
+    }
+
+    /// As of the last [`RingReader::collect`].
+    #[inline]
+    pub(crate) fn collected(&self) -> u64 {
+        self.collected
+    }
+
+    /// Frees what lies before `to`, for producers to write anew. No more than is collected, never back.
+    pub(crate) fn free(&mut self, to: u64) {
+        let to = to.min(self.collected) / ALIGN * ALIGN;
+        if to > self.ring.tail() {
+            self.ring.index.free(to);
+        }
+    }
+
+    /// Lends `start..end` to a port, or as much of it as lies in one piece. None where nothing of it is collected and kept.
+    #[inline]
+    pub(crate) fn lend(&self, source: &RingSource, start: u64, end: u64) -> Option<Buffer> {
+        let lap = self.ring.bytes() - (start & (self.ring.bytes() - 1));
+        let end = end.min(self.collected).min(start.saturating_add(lap));
+        if start < self.ring.tail() || start >= end || !Arc::ptr_eq(&self.ring, &source.ring) {
+            return None;
+        }
+        Some(source.whole.part(self.ring.offset(start), (end - start) as usize))
+    }
+
+    /// Copies kept and collected bytes out, from `start`; false where they are not all kept and in one piece.
+    pub(crate) fn copy_out(&self, start: u64, into: &mut [u8]) -> bool {
+        let lap = self.ring.bytes() - (start & (self.ring.bytes() - 1));
+        let fits = into.len() as u64 <= lap && start.saturating_add(into.len() as u64) <= self.collected;
+        start >= self.ring.tail() && fits && self.ring.region.read(self.ring.offset(start), into).is_ok()
+    }
+}
+
+/// A ring registered in one protection domain, for its reader to lend from.
+#[derive(Debug)]
+pub struct RingSource {
+    ring: Arc<Ring>,
+    whole: Buffer,
+}
+
+impl RingSource {
+    /// What backends build: the ring known by `key` in the domain `domain`.
+    pub(crate) fn new(
+        ring: Arc<Ring>,
+        domain: u64,
+        key: LocalKey,
+        registration: Option<Box<dyn Registration>>,
+    ) -> Self {
+        let whole = Buffer::of_ring(Arc::clone(&ring), domain, key, registration);
+        Self { ring, whole }
+    }
+}
+
+#[cfg(test)]
+mod tests;
