@@ -2,6 +2,7 @@
 //!
 //! May import every layer's error, and nothing else of them.
 
+use crate::clients::mirrored_log::LogError;
 use crate::fabric::FabricError;
 use crate::manager::{ExchangeError, ManagerError};
 use crate::memory::MemoryError;
@@ -22,6 +23,9 @@ pub enum Error {
     /// A client cannot be registered.
     #[error(transparent)]
     Manager(#[from] ManagerError),
+    /// A log cannot be opened or read.
+    #[error(transparent)]
+    Log(#[from] LogError),
 }
 
 /// What a caller can do about an [`Error`].
@@ -48,6 +52,7 @@ impl Error {
             Error::Fabric(error) => error.recovery(),
             Error::Exchange(_) => Recovery::Reconnect,
             Error::Manager(_) => Recovery::Fatal,
+            Error::Log(error) => error.recovery(),
         }
     }
 }

@@ -18,6 +18,7 @@
 //!
 //! - [`manager::ClusterManager`]: one node. Register clients, poll it (or give it a thread), and each client gets its [`session::Session`].
 //! - [`fabric::Port`]: the hot path. Post READs and WRITEs from a [`memory::Buffer`], poll for completions.
+//! - [`clients::mirrored_log`]: records in memory here and at the partner; [`clients::mirrored_log::Records`] reads them on the survivor.
 //! - [`session::observe()`]: read a node's boot stage, progress and heartbeat one-sided, while that node does nothing at all.
 //!
 //! A whole program is in the documentation of [`manager::ClusterManager`].
@@ -44,6 +45,7 @@
 //! is read by copies and words only ([`memory::Region`]); a buffer in flight belongs to its port ([`memory::Buffer`]); `unsafe` is confined to
 //! `sys`, `memory` and the backends of `fabric`, one obligation-by-obligation comment for each block.
 
+pub mod clients;
 pub mod error;
 pub mod fabric;
 pub mod handshake;

@@ -1,0 +1,128 @@
+//! The numbers that name a place in a log, and a log among logs.
+//!
+//! Imports the sizes of `record` alone.
+
+use crate::clients::mirrored_log::record::RECORD_ALIGN;
+use std::fmt;
+
+/// Log sequence number: the position of a record in an endless stream of bytes, from 0. A multiple of 32 wherever a record begins.
+///
+/// Shown in decimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Lsn(pub u64);
+
+impl Lsn {
+    /// The first position of every log.
+    pub const ZERO: Self = Self(0);
+
+    /// The position `bytes` further on; none past the end of 64 bits.
+    #[inline]
+    #[must_use]
+    pub const fn checked_add(self, bytes: u64) -> Option<Self> {
+        match self.0.checked_add(bytes) {
+            Some(position) => Some(Self(position)),
+            None => None,
+        }
+    }
+
+    /// Bytes from `earlier` to here; none where `earlier` is later.
+    #[inline]
+    #[must_use]
+    pub const fn bytes_since(self, earlier: Self) -> Option<u64> {
+        self.0.checked_sub(earlier.0)
+    }
+
+    /// Whether a record can begin here: a multiple of 32.
+    #[inline]
+    #[must_use]
+    pub const fn is_aligned(self) -> bool {
+        self.0.is_multiple_of(RECORD_ALIGN)
+    }
+}
+
+impl fmt::Display for Lsn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Who may write alone: a number from the arbiter, higher with each holder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Term(pub u64);
+
+impl fmt::Display for Term {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One writer's stretch of a log: one higher each time a writer begins to write, after a restart or when it goes on alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Generation(pub u32);
+
+impl Generation {
+    /// The next one; none after the last of 32 bits.
+    #[must_use]
+    pub const fn next(self) -> Option<Self> {
+        match self.0.checked_add(1) {
+            Some(number) => Some(Self(number)),
+            None => None,
+        }
+    }
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Which log: a random number, made when a log is created for the first time. Copies of different histories are never mixed.
+///
+/// Shown as 32 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct History(pub u128);
+
+impl History {
+    /// The low half: what each record carries.
+    #[inline]
+    #[must_use]
+    pub const fn low(self) -> u64 {
+        self.0 as u64
+    }
+}
+
+impl fmt::Display for History {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for History {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "History({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_count_bytes_and_never_wrap() {
+        assert_eq!(Lsn(64).checked_add(32), Some(Lsn(96)));
+        assert_eq!(Lsn(u64::MAX - 31).checked_add(32), None);
+        assert_eq!(Lsn(96).bytes_since(Lsn(64)), Some(32));
+        assert_eq!(Lsn(64).bytes_since(Lsn(96)), None);
+        assert!(Lsn(64).is_aligned() && !Lsn(65).is_aligned());
+        assert_eq!(Generation(u32::MAX).next(), None);
+    }
+
+    #[test]
+    fn they_are_shown_plainly() {
+        assert_eq!(format!("{:>6}", Lsn(4096)), "  4096");
+        assert_eq!(History(0xab).to_string(), "000000000000000000000000000000ab");
+        assert_eq!(format!("{:?}", History(1)), "History(00000000000000000000000000000001)");
+        assert_eq!(History(0xffff_0000_0000_0000_0005).low(), 5);
+    }
+}
