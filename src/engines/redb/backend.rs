@@ -137,33 +137,6 @@ impl<L: Log> Backend<L> {
         let keeper = Some(keeper.spawn(move || here.keep())?);
         Ok(Self { shared, keeper })
     }
-
-    pub(crate) fn length(&self) -> io::Result<u64> {
-        Ok(self.shared.state().length)
-    }
-
-    pub(crate) fn read(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        self.shared.file.read_exact_at(into, offset)
-    }
-
-    pub(crate) fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.shared.write(offset, data)
-    }
-
-    pub(crate) fn set_length(&self, length: u64) -> io::Result<()> {
-        self.shared.set_length(length)
-    }
-
-    /// Everything before this call comes before everything after it.
-    pub(crate) fn barrier(&self) -> io::Result<()> {
-        // The log's order is a barrier by itself.
-        if self.shared.options.local_sync { self.shared.file.sync_data() } else { Ok(()) }
-    }
-
-    /// Everything before this call is at the partner.
-    pub(crate) fn sync(&self) -> io::Result<()> {
-        self.shared.sync()
-    }
 }
 
 impl<L: Log> Drop for Backend<L> {
@@ -399,4 +372,33 @@ fn room(given: bool) -> io::Result<()> {
 
 fn system(tried: &str, errno: Errno) -> io::Error {
     io::Error::new(io::Error::from_raw_os_error(errno.number()).kind(), format!("{tried}: {errno}"))
+}
+
+impl<L: Log> ::redb::StorageBackend for Backend<L> {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.shared.state().length)
+    }
+
+    fn read(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; len];
+        self.shared.file.read_exact_at(&mut bytes, offset)?;
+        Ok(bytes)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.shared.set_length(len)
+    }
+
+    fn sync_data(&self, eventual: bool) -> io::Result<()> {
+        match (eventual, self.shared.options.local_sync) {
+            (false, _) => self.shared.sync(),
+            // The log's order is a barrier by itself; the local file needs one of its own.
+            (true, true) => self.shared.file.sync_data(),
+            (true, false) => Ok(()),
+        }
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.shared.write(offset, data)
+    }
 }

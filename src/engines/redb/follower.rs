@@ -197,6 +197,14 @@ impl Follower {
     /// # Errors
     /// [`FollowError`]. The image stays at the record before the one that failed.
     pub fn follow<S: Source>(&mut self, records: &mut Records<S>, bytes_max: u64) -> Result<Followed, FollowError> {
+        let followed = self.apply(records, bytes_max)?;
+        self.unclaimed += followed.bytes;
+        self.claim_if_due()?;
+        Ok(followed)
+    }
+
+    /// Applies records, and claims only where one image takes the place of another.
+    pub(crate) fn apply<S: Source>(&mut self, records: &mut Records<S>, bytes_max: u64) -> Result<Followed, FollowError> {
         let (log, tail) = ((records.header().history, records.header().generation), records.header().tail);
         let goes_on = self.log == Some(log)
             && (Records::position(records) == self.position || records.seek(self.position, self.generation).is_ok());
@@ -215,8 +223,6 @@ impl Follower {
             }
         }
         followed.stopped = records.stopped();
-        self.unclaimed += followed.bytes;
-        self.claim_if_due()?;
         Ok(followed)
     }
 

@@ -12,3 +12,6 @@ pub use follower::{FollowError, Followed, Follower, FollowerOptions};
 pub use image::{Claim, ImageError};
 pub use operation::{FILE_BYTES_MAX, OPERATION_HEADER_BYTES, Operation, OperationFault};
 pub use rebuild::{RebuildError, RebuildReport, rebuild};
+
+#[cfg(test)]
+mod tests;
