@@ -85,7 +85,13 @@ impl Replica {
         if consumer < NEEDS_BASE {
             report.applied = Lsn(consumer);
         }
-        report.term = report.term.max(self.shared.taken());
+        if self.shared.taken() > report.term {
+            // Taken over in this session: its owner is told which log, and under which term.
+            report.term = self.shared.taken();
+            if let Some((_, header, _)) = self.shared.best() {
+                report.history = header.history;
+            }
+        }
         let mut told = false;
         if self.told.as_ref() != Some(report) && wire.can_write_block() {
             wire.write_block(&report.encode(), REPORT_OFFSET, None, Purpose::Reply)?;
