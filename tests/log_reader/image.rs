@@ -7,6 +7,9 @@ use handfast::clients::mirrored_log::record::{self, Kind, RECORD_HEADER_BYTES};
 use handfast::clients::mirrored_log::{
     Entry, Generation, History, LogError, LogHeader, Lsn, Records, RingBytes, Source, StoppedAt, Term,
 };
+use handfast::memory::Region;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A record that was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -203,4 +206,51 @@ pub(crate) fn thousand() -> Image {
     let paddings = image.written.iter().filter(|record| record.kind == Kind::Padding).count();
     assert_eq!((image.written.len(), paddings), (1000, 1));
     image
+}
+
+/// The payload that belongs at a place.
+pub(crate) fn payload_at(lsn: Lsn) -> Vec<u8> {
+    let mut numbers = Seeded(lsn.0);
+    let length = numbers.below(600) as usize;
+    numbers.bytes(length)
+}
+
+/// Writes an empty log round and round as its owner does, until it is told to stop or has written so many records: the header that frees
+/// room goes first, and at most half of the ring is kept. Where it ends.
+pub(crate) fn write_round(region: &Region, mut header: LogHeader, records: u64, stop: &AtomicBool) -> Lsn {
+    let mut head = header.tail;
+    let mut ends = VecDeque::new();
+    let (ring, generation, history) = (header.ring_bytes, header.generation, header.history);
+    for number in 0..records {
+        let payload = payload_at(head);
+        let (length, to_end) = (payload.len() as u32, ring.bytes_to_end(head));
+        let mut size = record::size_of_record(length);
+        let mut span = vec![0; size as usize];
+        span[32..32 + payload.len()].copy_from_slice(&payload);
+        if size > to_end {
+            size = to_end;
+            span.truncate(32);
+            assert!(record::seal_padding(&mut span, head, generation, history, to_end as u32 - 32));
+        } else {
+            assert!(record::seal(&mut span, head, generation, history, length));
+        }
+        let end = Lsn(head.0 + size);
+        if end > header.limit() {
+            while header.tail.0 + ring.get() / 2 < end.0 {
+                header.tail = ends.pop_front().expect("a record to free");
+            }
+            (header.sequence, header.acknowledged) = (header.sequence + 1, head);
+            region.write(header.offset() as usize, &header.encode()).expect("within it");
+        }
+        region.write((RING_OFFSET + ring.offset_of(head)) as usize, &span).expect("within it");
+        ends.push_back(end);
+        head = end;
+        if number % 50 == 0 {
+            std::thread::yield_now();
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+        }
+    }
+    head
 }

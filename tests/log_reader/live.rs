@@ -1,7 +1,6 @@
 //! Reading while somebody writes: the source is never the same twice, and what comes out is right all the same.
 
-use crate::image::{Image, Seeded, thousand};
-use handfast::clients::mirrored_log::record::{self, size_of_record};
+use crate::image::{Image, Seeded, payload_at, thousand, write_round};
 use handfast::clients::mirrored_log::{
     Generation, History, LogError, LogHeader, Lsn, Records, Source, StopReason, StoppedAt,
 };
@@ -61,49 +60,6 @@ fn bytes_that_change_between_the_reads_never_make_a_record() {
     assert!(read > 20_000 && stops > 1000, "{read} records, {stops} stops");
 }
 
-/// The payload that belongs at a place.
-fn payload(lsn: Lsn) -> Vec<u8> {
-    let mut numbers = Seeded(lsn.0);
-    let length = numbers.below(600) as usize;
-    numbers.bytes(length)
-}
-
-/// Writes a log round and round as its owner does: the header that frees room goes first.
-fn write(region: &Region, mut header: LogHeader, records: u32, done: &AtomicBool) -> Lsn {
-    let mut head = header.tail;
-    let mut ends = std::collections::VecDeque::new();
-    for number in 0..records {
-        let payload = payload(head);
-        let (size, to_end) = (size_of_record(payload.len() as u32), header.ring_bytes.bytes_to_end(head));
-        let mut span = vec![0; size as usize];
-        span[32..32 + payload.len()].copy_from_slice(&payload);
-        let (lsn, generation, history) = (head, header.generation, header.history);
-        let end = if size > to_end {
-            assert!(record::seal_padding(&mut span, lsn, generation, history, to_end as u32 - 32));
-            span.truncate(32);
-            Lsn(head.0 + to_end)
-        } else {
-            assert!(record::seal(&mut span, lsn, generation, history, payload.len() as u32));
-            Lsn(head.0 + size)
-        };
-        if end > header.limit() {
-            while header.tail.0 + RING / 2 < end.0 {
-                header.tail = ends.pop_front().expect("a record to free");
-            }
-            header.sequence += 1;
-            region.write(header.offset() as usize, &header.encode()).expect("within it");
-        }
-        region.write((4096 + header.ring_bytes.offset_of(head)) as usize, &span).expect("within it");
-        ends.push_back(end);
-        head = end;
-        if number % 50 == 0 {
-            std::thread::yield_now();
-        }
-    }
-    done.store(true, Ordering::Release);
-    head
-}
-
 #[test]
 fn a_log_that_is_written_round_and_round_is_read_rightly() {
     let image = Image::new(RING, 0);
@@ -112,7 +68,11 @@ fn a_log_that_is_written_round_and_round_is_read_rightly() {
     let done = Arc::new(AtomicBool::new(false));
     let writer = {
         let (region, done) = (Arc::clone(&region), Arc::clone(&done));
-        std::thread::spawn(move || write(&region, image.header, 60_000, &done))
+        std::thread::spawn(move || {
+            let head = write_round(&region, image.header, 60_000, &AtomicBool::new(false));
+            done.store(true, Ordering::Release);
+            head
+        })
     };
     let mut records = Records::open(Arc::clone(&region)).expect("a log");
     let (mut bytes, mut read, mut overrun) = (Vec::new(), 0u64, 0u64);
@@ -121,7 +81,7 @@ fn a_log_that_is_written_round_and_round_is_read_rightly() {
         let was_done = done.load(Ordering::Acquire);
         while let Some(record) = records.next_into(&mut bytes).expect("bytes") {
             assert!(last < Some(record.lsn), "each comes once, in order");
-            assert_eq!(bytes, payload(record.lsn), "lsn {}", record.lsn);
+            assert_eq!(bytes, payload_at(record.lsn), "lsn {}", record.lsn);
             last = Some(record.lsn);
             read += 1;
         }
