@@ -244,6 +244,8 @@ fn a_copy_that_is_refilled_and_a_partner_that_reports_are_shown() {
         tail: Lsn(65280),
         end: Lsn(65344),
         applied: Lsn(0),
+        sequence: 1,
+        ring_bytes: 64 << 10,
     };
     image.area[256..384].copy_from_slice(&report.encode());
     image.area[512..520].copy_from_slice(&65344u64.to_le_bytes());
