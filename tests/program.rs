@@ -10,6 +10,10 @@ mod fabrics;
 mod formats;
 #[path = "program/halves.rs"]
 mod halves;
+#[path = "log_reader/image.rs"]
+mod image;
+#[path = "program/log.rs"]
+mod log;
 #[path = "program/run.rs"]
 mod run;
 

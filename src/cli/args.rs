@@ -22,6 +22,9 @@ pub(crate) enum Command {
     Status(StatusArguments),
     /// List the RDMA devices of this machine: what they are, and whether handfast can use them, or what is missing
     Devices(DevicesArguments),
+    /// Look into a mirrored log: a persisted copy, or a ring in /dev/shm, also while it is written
+    #[command(subcommand)]
+    Log(LogCommand),
     /// One of the demo's two processes
     #[command(hide = true)]
     DemoWorker(WorkerArguments),
@@ -34,6 +37,8 @@ impl Command {
             Self::Node(arguments) => arguments.json,
             Self::Status(arguments) => arguments.json,
             Self::Devices(arguments) => arguments.json,
+            Self::Log(LogCommand::Dump(arguments)) => arguments.json,
+            Self::Log(LogCommand::Verify(arguments) | LogCommand::Stat(arguments)) => arguments.json,
             Self::DemoWorker(_) => false,
         }
     }
@@ -175,5 +180,51 @@ pub(crate) struct WorkerArguments {
 pub(crate) struct DevicesArguments {
     /// Print one JSON object instead of text
     #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LogCommand {
+    /// Print the records in order, to the end of what is whole
+    Dump(LogDumpArguments),
+    /// Read all of it: where what is whole ends, and why; status 1 where acknowledged records are missing
+    Verify(LogArguments),
+    /// Headers, what the partner reports, counts and sizes of the records
+    Stat(LogArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogArguments {
+    /// The file with the log
+    pub(crate) path: PathBuf,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How payloads are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PayloadForm {
+    /// The first bytes of each record on its line.
+    Brief,
+    /// The payloads' bytes one after the other and nothing else; holes and padding are left out.
+    Raw,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogDumpArguments {
+    /// The file with the log
+    pub(crate) path: PathBuf,
+    /// Begin with the first record at this lsn or after it
+    #[arg(long, value_name = "LSN")]
+    pub(crate) from: Option<u64>,
+    /// Print so many records at most
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) limit: Option<u64>,
+    /// How payloads are printed
+    #[arg(long, value_enum, default_value = "brief")]
+    pub(crate) payload: PayloadForm,
+    /// Print one JSON object a line: for each record, then one for the end
+    #[arg(long, conflicts_with = "payload")]
     pub(crate) json: bool,
 }

@@ -25,7 +25,6 @@ impl Failure {
     }
 
     /// It failed, and has said so already.
-    #[cfg(feature = "verbs")]
     pub(crate) fn told() -> Self {
         Self { message: String::new(), status: 1, lock_limit: false }
     }

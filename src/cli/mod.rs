@@ -8,6 +8,7 @@ mod events;
 mod fabrics;
 mod failure;
 mod holding;
+mod log;
 mod node;
 mod output;
 mod status;
@@ -31,6 +32,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Node(arguments) => node::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Devices(arguments) => devices::run(&arguments),
+        Command::Log(command) => log::run(&command),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -16,6 +16,6 @@ pub use crate::sys::Errno;
 pub use buffer::{Buffer, LocalKey, Registration};
 pub(crate) use copy::{copy_from_shared, copy_to_shared};
 pub use error::MemoryError;
+pub use region::{Backing, HugePages, Region, RegionBuilder};
 pub use ring::{Ring, RingSource};
 pub(crate) use ring::{RingFull, RingReader, Span};
-pub use region::{Backing, HugePages, Region, RegionBuilder};

@@ -2,8 +2,9 @@
 
 use crate::clients::mirrored_log::area::{RING_BYTES_MAX, RING_BYTES_MIN};
 use crate::clients::mirrored_log::header::HeaderFault;
-use crate::clients::mirrored_log::{History, Lsn};
+use crate::clients::mirrored_log::{History, Lsn, Term};
 use crate::error::Recovery;
+use crate::fabric::WorkCompletionStatus;
 use crate::memory::Errno;
 
 /// A log could not be made, opened or read. A log that ends early is none of these: see
@@ -53,6 +54,114 @@ pub enum LogError {
         /// One ring further.
         limit: Lsn,
     },
+    /// A file of the log's could not be read or written.
+    #[error("{tried}: {errno}")]
+    File {
+        /// What was tried, on what.
+        tried: String,
+        /// What the system answered.
+        errno: Errno,
+    },
+    /// An option out of its range.
+    #[error("{option} is {value}: allowed are {min} to {max}")]
+    Option {
+        /// Its name.
+        option: &'static str,
+        /// What it was set to.
+        value: u64,
+        /// The least.
+        min: u64,
+        /// The most.
+        max: u64,
+    },
+    /// Truncation before something that is not acknowledged, or in the middle of a record.
+    #[error(
+        "the log cannot be truncated to lsn {lsn}: give the lsn of a record from {tail} to {durable}, up to which it is acknowledged"
+    )]
+    Truncation {
+        /// The position asked for.
+        lsn: Lsn,
+        /// The first that is kept.
+        tail: Lsn,
+        /// Up to where it is acknowledged.
+        durable: Lsn,
+    },
+    /// A record was not acknowledged in time.
+    #[error("the record at lsn {lsn} was not acknowledged within {waited_ms} ms: is the partner there?")]
+    Late {
+        /// The record.
+        lsn: Lsn,
+        /// How long was waited, milliseconds.
+        waited_ms: u64,
+    },
+    /// The log is not open yet.
+    #[error("the log is not open yet: it waits for the partner, to know what to go on with")]
+    NotOpen,
+    /// It may not go on without a partner.
+    #[error("the log is not set up to go on alone: see OnLoss::GoOnAlone")]
+    Alone,
+    /// Its poller is gone.
+    #[error("the log's poller was dropped: nothing is sent any more")]
+    Closed,
+    /// The partner has taken over under a higher term.
+    #[error(
+        "the partner holds this log under term {theirs}, and this node writes under {ours}: it was taken over. Start this node anew, to go on with what the partner has"
+    )]
+    Superseded {
+        /// This node's term.
+        ours: Term,
+        /// The partner's.
+        theirs: Term,
+    },
+    /// The partner's copy and the local ring are of two different logs.
+    #[error(
+        "the local ring holds log {here} and the partner's copy log {there}: nothing tells which one counts. Start with Start::New, or move the wrong one away"
+    )]
+    Histories {
+        /// The local one.
+        here: History,
+        /// The partner's.
+        there: History,
+    },
+    /// The partner's copy is of a ring of another size.
+    #[error(
+        "the partner's copy is of a ring of {there} bytes, and this one has {here}: set ring_bytes to {there}, or start with Start::New"
+    )]
+    RingSize {
+        /// Of this log, bytes.
+        here: u64,
+        /// Of the copy, bytes.
+        there: u64,
+    },
+    /// What the partner holds is not whole, and nothing better is here.
+    #[error(
+        "the partner's copy is {state}, and no local ring is there to go on with: records may be missing. Start with Start::New to give them up"
+    )]
+    NotWorthy {
+        /// What the partner said of its copy.
+        state: &'static str,
+    },
+    /// What was restored from the partner does not read as it said.
+    #[error("the partner's copy ends at lsn {wanted} by its own word, and what came of it ends at {found}: {why}")]
+    Restored {
+        /// Where it should end.
+        wanted: Lsn,
+        /// Where it ends.
+        found: Lsn,
+        /// What stands there.
+        why: String,
+    },
+    /// A request to the partner failed: the session is gone, or the partner refuses.
+    #[error("{what} failed: {status}")]
+    Request {
+        /// What it was for.
+        what: &'static str,
+        /// How it ended.
+        status: WorkCompletionStatus,
+    },
+    /// The session could not be used.
+    #[error("the session cannot be used for the log: {0}")]
+    Session(String),
     /// The writer has freed what was to be read next.
     #[error(
         "the log was truncated up to lsn {tail}, past lsn {lsn}, which was to be read next: begin anew, from a base image"
@@ -77,7 +186,18 @@ impl LogError {
     /// What the caller can do about it.
     pub fn recovery(&self) -> Recovery {
         match self {
+            LogError::Late { .. } | LogError::NotOpen => Recovery::RetryAfter,
+            LogError::Request { .. } | LogError::Session(_) | LogError::Restored { .. } => Recovery::Reconnect,
             LogError::RingBytes { .. }
+            | LogError::File { .. }
+            | LogError::Option { .. }
+            | LogError::Truncation { .. }
+            | LogError::Closed
+            | LogError::Alone
+            | LogError::Superseded { .. }
+            | LogError::Histories { .. }
+            | LogError::RingSize { .. }
+            | LogError::NotWorthy { .. }
             | LogError::Headers { .. }
             | LogError::Short { .. }
             | LogError::Read { .. }

@@ -120,8 +120,13 @@ impl<S: Source> Records<S> {
     /// Starts at the tail of a header that is known already: of the one to be believed, where the source's own may be damaged.
     ///
     /// # Errors
-    /// [`LogError::Short`] where the source ends before the ring does, and what the source says.
+    /// [`LogError::Short`] where the source ends before the ring does, [`LogError::Position`] where no log has such a tail, and what the
+    /// source says.
     pub fn with_header(source: S, header: LogHeader) -> Result<Self, LogError> {
+        let tail = header.tail;
+        if !tail.is_aligned() || tail.checked_add(header.ring_bytes.get()).is_none() {
+            return Err(LogError::Position { lsn: tail, tail, limit: header.limit() });
+        }
         let (bytes, needed) = (source.length()?, header.ring_bytes.area_bytes());
         if bytes < needed {
             return Err(LogError::Short { bytes, needed });
@@ -176,9 +181,13 @@ impl<S: Source> Records<S> {
     /// [`LogError::Overrun`] where the writer has freed what comes next, [`LogError::Replaced`] where another log is there, and the errors of
     /// [`Records::open`]. It stays as it was then.
     pub fn resume(&mut self) -> Result<(), LogError> {
-        let header = LogHeader::read(&self.source)?;
+        let mut header = LogHeader::read(&self.source)?;
         if header.history != self.header.history || header.ring_bytes != self.header.ring_bytes {
             return Err(LogError::Replaced { known: self.header.history, found: header.history });
+        }
+        // While the newest copy is being written, the one that can be read may be older than the one that is known.
+        if header.sequence < self.header.sequence {
+            header = self.header;
         }
         if header.tail > self.at {
             return Err(LogError::Overrun { lsn: self.at, tail: header.tail });

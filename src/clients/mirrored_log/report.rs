@@ -28,7 +28,9 @@ struct ReportBytes {
     tail: U64,
     end: U64,
     applied: U64,
-    padding: [u8; 44],
+    sequence: U64,
+    ring_bytes: U64,
+    padding: [u8; 28],
     checksum: U32,
 }
 
@@ -94,6 +96,10 @@ pub struct CopyReport {
     pub end: Lsn,
     /// Everything before this is applied.
     pub applied: Lsn,
+    /// The sequence of the header there: the next one written must have a higher one.
+    pub sequence: u64,
+    /// Bytes of the ring it was copied from; 0 where nothing is held.
+    pub ring_bytes: u64,
 }
 
 impl CopyReport {
@@ -116,7 +122,9 @@ impl CopyReport {
             tail: self.tail.0.into(),
             end: self.end.0.into(),
             applied: self.applied.0.into(),
-            padding: [0; 44],
+            sequence: self.sequence.into(),
+            ring_bytes: self.ring_bytes.into(),
+            padding: [0; 28],
             checksum: 0.into(),
         };
         let mut bytes = zerocopy::transmute!(fields);
@@ -152,6 +160,8 @@ impl CopyReport {
             tail,
             end,
             applied,
+            sequence: fields.sequence.get(),
+            ring_bytes: fields.ring_bytes.get(),
         })
     }
 }
@@ -172,6 +182,8 @@ mod tests {
         tail: Lsn(64),
         end: Lsn(256),
         applied: Lsn(128),
+        sequence: 3,
+        ring_bytes: 1 << 16,
     };
 
     /// The bytes are the format: they may never change.
@@ -180,7 +192,20 @@ mod tests {
         let bytes = REPORT.encode();
         let mut wanted = [0; REPORT_BYTES];
         wanted[..8].copy_from_slice(b"HFCOPYRP");
-        let set = [(8, 1), (12, 3), (16, 9), (25, 0xff), (40, 4), (48, 5), (52, 5), (56, 64), (65, 1), (72, 128)];
+        let set = [
+            (8, 1),
+            (12, 3),
+            (16, 9),
+            (25, 0xff),
+            (40, 4),
+            (48, 5),
+            (52, 5),
+            (56, 64),
+            (65, 1),
+            (72, 128),
+            (80, 3),
+            (90, 1),
+        ];
         for (offset, byte) in set {
             wanted[offset] = byte;
         }

@@ -11,8 +11,8 @@
 //! ```
 //!
 //! Each start of a stretch has a word of its own: since no stretch is shorter than [`GRAIN`] bytes, no two starts of one lap fall into one grain.
-//! The word holds the end of the stretch once that is published. A word left from an earlier lap holds an end that is not past the start,
-//! so nothing ever needs to be cleared.
+//! The word holds the end of the stretch once that is published, and which half of the grain it starts in. A word left from an earlier lap
+//! holds an end that is not past the start, so nothing ever needs to be cleared.
 
 #[cfg(loom)]
 use loom::sync::atomic::{AtomicU64, Ordering};
@@ -27,6 +27,12 @@ pub(crate) const ALIGN: u64 = 32;
 
 /// In a word: claimed and not published, by the producer of the number in the low half. As an end it would be far past every ring's.
 const CLAIMED: u64 = 1 << 63;
+
+/// Which half of its grain a stretch starts in; goes into the low bits of its word, which no end needs.
+#[inline]
+fn half(start: u64) -> u64 {
+    (start / ALIGN) % (GRAIN / ALIGN)
+}
 
 /// Keeps a word that many threads write on a cache line of its own (two: processors fetch lines in pairs).
 #[repr(align(128))]
@@ -106,14 +112,15 @@ impl Index {
     /// Gives a claimed stretch to the reader. Once, by whoever claimed it.
     #[inline]
     pub(crate) fn publish(&self, start: u64, end: u64) {
-        self.word(start).store(end, Ordering::Release);
+        self.word(start).store(end | half(start), Ordering::Release);
     }
 
-    /// The end of the stretch that starts at `start`, once it is published. `start`: not before the tail, and where a stretch ends or begins.
+    /// The end of the stretch that starts at `start`, once it is published. None too where none starts there. `start`: not before the tail.
     #[inline]
     pub(crate) fn published(&self, start: u64) -> Option<u64> {
-        let end = self.word(start).load(Ordering::Acquire);
-        (end > start && end - start <= self.bytes).then_some(end)
+        let word = self.word(start).load(Ordering::Acquire);
+        let end = word & !(ALIGN - 1);
+        (end > start && end - start <= self.bytes && word & (ALIGN - 1) == half(start)).then_some(end)
     }
 
     /// The producer that holds the stretch at `start`. None: published, or not claimed (or claimed this very moment).

@@ -79,7 +79,7 @@ impl Ring {
         }
         let bytes = bytes.next_multiple_of(ALIGN).max(GRAIN);
         let claim = self.index.claim(bytes, producer).ok_or(RingFull)?;
-        let gap = (claim.from != claim.start).then(|| Span { ring: self, start: claim.from, end: claim.start });
+        let gap = (claim.from != claim.start).then_some(Span { ring: self, start: claim.from, end: claim.start });
         Ok((gap, Span { ring: self, start: claim.start, end: claim.end }))
     }
 
@@ -104,6 +104,11 @@ impl Ring {
     /// The producer that holds the stretch at `position` unpublished.
     pub(crate) fn claimant(&self, position: u64) -> Option<u32> {
         self.index.claimant(position)
+    }
+
+    /// Whether a published span starts at `position`.
+    pub(crate) fn is_start(&self, position: u64) -> bool {
+        position >= self.tail() && position.is_multiple_of(ALIGN) && self.index.published(position).is_some()
     }
 
     /// Copies into the area before the ring.
@@ -197,22 +202,36 @@ impl RingReader {
         &self.ring
     }
 
-    /// Up to where everything is published; looks at `spans_max` more spans.
+    /// The end of what is published from `from` on, the start of a span: of so many spans, or of so many bytes, at most (one span at least).
     #[inline]
-    pub(crate) fn collect(&mut self, spans_max: usize) -> u64 {
+    pub(crate) fn collect(&mut self, from: u64, spans_max: usize, bytes_max: u64) -> u64 {
+        let mut at = from;
+        if from < self.ring.tail() {
+            return from;
+        }
         for _ in 0..spans_max {
-            match self.ring.index.published(self.collected) {
-                Some(end) => self.collected = end,
-                None => break,
+            match self.ring.index.published(at) {
+                Some(end) if at == from || end - from <= bytes_max => at = end,
+                _ => break,
             }
         }
-        self.collected
+        self.collected = self.collected.max(at);
+        at
     }
 
-    /// As of the last [`RingReader::collect`].
+    /// The most that was ever collected.
     #[inline]
     pub(crate) fn collected(&self) -> u64 {
         self.collected
+    }
+
+    /// Notes that the span `start..end` was there when the ring was made, for [`RingReader::collect`] to find.
+    pub(crate) fn note(&self, start: u64, end: u64) {
+        let fits =
+            start >= self.ring.tail() && start < end && end <= self.collected && end - start <= self.ring.bytes();
+        if fits && start.is_multiple_of(ALIGN) && end.is_multiple_of(ALIGN) {
+            self.ring.index.publish(start, end);
+        }
     }
 
     /// Frees what lies before `to`, for producers to write anew. No more than is collected, never back.
@@ -234,11 +253,36 @@ impl RingReader {
         Some(source.whole.part(self.ring.offset(start), (end - start) as usize))
     }
 
-    /// Copies kept and collected bytes out, from `start`; false where they are not all kept and in one piece.
-    pub(crate) fn copy_out(&self, start: u64, into: &mut [u8]) -> bool {
-        let lap = self.ring.bytes() - (start & (self.ring.bytes() - 1));
-        let fits = into.len() as u64 <= lap && start.saturating_add(into.len() as u64) <= self.collected;
-        start >= self.ring.tail() && fits && self.ring.region.read(self.ring.offset(start), into).is_ok()
+    /// Copies out of the area before the ring, and of the ring what is kept and collected; elsewhere there are zeroes. False where the place
+    /// lies outside of both.
+    pub(crate) fn copy_out(&self, place: usize, into: &mut [u8]) -> bool {
+        let (base, bytes) = (self.ring.base, self.ring.bytes());
+        if place.checked_add(into.len()).is_none_or(|end| end as u64 > base as u64 + bytes) {
+            return false;
+        }
+        let (area, ring) = into.split_at_mut(base.saturating_sub(place).min(into.len()));
+        if !area.is_empty() && self.ring.region.read(place, area).is_err() {
+            return false;
+        }
+        ring.fill(0);
+        let (tail, first) = (self.ring.tail(), place.max(base) - base);
+        // The position within one lap from the tail that lies at the first place, and the one a lap before it, which may end among the places.
+        let position = tail + ((first as u64).wrapping_sub(tail) & (bytes - 1));
+        for lap in [position.checked_sub(bytes), Some(position)].into_iter().flatten() {
+            let from = lap.max(tail);
+            let to = lap.saturating_add(ring.len() as u64).min(self.collected);
+            if from < to {
+                let (start, end) = ((from - lap) as usize, (to - lap) as usize);
+                let copied = ring.get_mut(start..end).is_some_and(|part| {
+                    // A stretch of places is one of positions too, since it does not pass the ring's end.
+                    self.ring.region.read(self.ring.offset(from), part).is_ok()
+                });
+                if !copied {
+                    return false;
+                }
+            }
+        }
+        true
     }
 }
 

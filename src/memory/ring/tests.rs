@@ -28,16 +28,20 @@ fn spans_follow_each_other_and_never_cross_the_end() -> Result<(), Box<dyn std::
     assert_eq!(put(&ring, 256, 4)?, (544, 800));
     // 224 bytes are left of this lap, and all before 256 is needed still.
     assert_eq!(ring.claim(256, 7).err(), Some(RingFull));
-    assert_eq!(reader.collect(100), 800);
+    assert_eq!(reader.collect(0, 100, u64::MAX), 800);
     reader.free(288);
     assert_eq!(put(&ring, 256, 5)?, (1024, 1280));
-    assert_eq!(reader.collect(1), 1024, "the gap is a span of its own");
-    assert_eq!(reader.collect(1), 1280);
-    let mut bytes = [0; 256];
-    assert!(reader.copy_out(1024, &mut bytes));
-    assert_eq!(bytes, [5; 256]);
-    assert!(!reader.copy_out(256, &mut bytes), "freed");
-    assert!(!reader.copy_out(1280, &mut bytes), "not there");
+    assert_eq!(reader.collect(800, 1, u64::MAX), 1024, "the gap is a span of its own");
+    assert_eq!(reader.collect(1024, 1, 1), 1280);
+    let mut bytes = [9; 1024];
+    assert!(reader.copy_out(BASE, &mut bytes));
+    // Position 1024 lies at place 0; what is before 288 is freed, 800 to 1024 is a gap.
+    assert_eq!((&bytes[..256], &bytes[256..288]), (&[5; 256][..], &[0; 32][..]));
+    assert_eq!((&bytes[288..544], &bytes[544..800], &bytes[800..]), (&[3; 256][..], &[4; 256][..], &[0; 224][..]));
+    assert!(
+        reader.copy_out(BASE - 8, &mut bytes[..16]) && bytes[..16] == [0, 0, 0, 0, 0, 0, 0, 0, 5, 5, 5, 5, 5, 5, 5, 5]
+    );
+    assert!(!reader.copy_out(BASE + 8, &mut bytes), "past the end");
     Ok(())
 }
 
@@ -47,12 +51,14 @@ fn what_is_not_published_is_not_collected_and_has_a_name() -> Result<(), Box<dyn
     let (_, first) = ring.claim(64, 1)?;
     let (_, second) = ring.claim(64, 2)?;
     second.publish();
-    assert_eq!(reader.collect(100), 1 << 20);
+    assert_eq!(reader.collect(1 << 20, 100, u64::MAX), 1 << 20);
     assert_eq!(ring.claimant(1 << 20), Some(1));
     first.publish();
-    assert_eq!(reader.collect(100), (1 << 20) + 128);
+    assert_eq!(reader.collect(1 << 20, 100, u64::MAX), (1 << 20) + 128);
     assert_eq!(ring.claimant(1 << 20), None);
     assert_eq!(ring.claimant((1 << 20) + 128), None);
+    let starts: Vec<u64> = (0..4096).map(|at| (1 << 20) + at).filter(|at| ring.is_start(*at)).collect();
+    assert_eq!(starts, [1 << 20, (1 << 20) + 64]);
     Ok(())
 }
 
@@ -71,11 +77,15 @@ fn many_laps_leave_nothing_behind_that_looks_published() -> Result<(), Box<dyn s
             }
         };
         let before = gap.as_ref().map_or(span.start(), Span::start);
-        assert_eq!(reader.collect(1000), before, "nothing of this claim is collected before it is published");
+        assert_eq!(
+            reader.collect(reader.collected(), 1000, u64::MAX),
+            before,
+            "nothing of this claim is collected before it is published"
+        );
         let end = span.start() + span.bytes().len() as u64;
         gap.map(Span::publish);
         span.publish();
-        assert_eq!(reader.collect(1000), end);
+        assert_eq!(reader.collect(reader.collected(), 1000, u64::MAX), end);
     }
     Ok(())
 }
@@ -86,7 +96,7 @@ fn loans_show_no_bytes_to_their_holder_and_all_to_a_port() -> Result<(), Box<dyn
     let source = RingSource::new(Arc::clone(&ring), 1, LocalKey(0), None);
     put(&ring, 64, 9)?;
     assert!(reader.lend(&source, 0, 64).is_none(), "not collected");
-    reader.collect(10);
+    assert_eq!(reader.collect(0, 10, u64::MAX), 64);
     let mut loan = reader.lend(&source, 0, 4096).ok_or("no loan")?;
     assert_eq!((loan.len(), loan.to_send()), (64, &[9; 64][..]));
     assert!(loan.is_loan() && loan.as_slice().is_empty() && loan.as_mut_slice().is_empty());
@@ -98,7 +108,9 @@ fn loans_show_no_bytes_to_their_holder_and_all_to_a_port() -> Result<(), Box<dyn
 #[test]
 fn what_does_not_fit_together_is_refused() -> Result<(), MemoryError> {
     let region = || Region::builder(BASE + 4096).pinned(false).build();
-    for (bytes, held) in [(8192, (0, 0)), (4095, (0, 0)), (4096, (0, 4128)), (4096, (64, 0)), (4096, (1, 1)), (128, (0, 0))] {
+    for (bytes, held) in
+        [(8192, (0, 0)), (4095, (0, 0)), (4096, (0, 4128)), (4096, (64, 0)), (4096, (1, 1)), (128, (0, 0))]
+    {
         assert!(Ring::new(region()?, BASE, bytes, held).is_err(), "{bytes} {held:?}");
     }
     assert!(Ring::new(region()?, BASE, 4096, (u64::MAX - 63, u64::MAX - 63)).is_err());

@@ -43,6 +43,7 @@ pub(super) const JOBS: &[Job] = &[
     job("peers", "the rig itself: the device is up, rping and ibv_rc_pingpong pass", 120, true, Work::Script),
     job("conformance", "the fabric's contract", 300, true, test("conformance", "verbs::")),
     job("session", "sessions between two managers", 300, true, test("session_verbs", "")),
+    job("log", "the mirrored log, as on shm", 300, true, test("log_verbs", "")),
     job("faults", "refused operations, strangers, cables, dials, teardown", 300, true, test("verbs_faults", "")),
     job("hot", "no allocation in post and poll", 120, true, test("hot_path_verbs", "")),
     job(

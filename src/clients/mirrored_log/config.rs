@@ -1,0 +1,180 @@
+//! What a log is set up with.
+
+use super::area::RingBytes;
+use super::error::LogError;
+use crate::memory::{Backing, HugePages};
+use crate::page::identity::ClientName;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What stands behind an acknowledgement of a mirrored record. Stronger ones take longer.
+///
+/// | | survives the end of either process | survives a power cut of one machine | survives a power cut of both |
+/// | --- | --- | --- | --- |
+/// | [`Acknowledge::Received`] | yes on shm; on RDMA once the partner's device has moved the bytes out of its own buffers, which nothing here proves | as before | no |
+/// | [`Acknowledge::Placed`] | yes | yes | no |
+/// | [`Acknowledge::Persistent`] | yes | yes | yes, once the partner's file is read |
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Acknowledge {
+    /// The partner's device has it: the WRITE is complete. Its bytes may still be on their way through that device into memory.
+    Received,
+    /// It is in the partner's memory: a READ posted behind the WRITE is complete (InfiniBand Architecture Specification, volume 1, 9.5).
+    Placed,
+    /// The partner has written it to its file and synced that (`fdatasync(2)`). Needs [`LogConfig::keep`] at the partner.
+    Persistent,
+}
+
+/// What to do while there is no partner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnLoss {
+    /// Acknowledge nothing until it is back. Records are taken until the ring is full.
+    Stop,
+    /// Go on under a higher term, which is persisted in this file before the first acknowledgement; each says
+    /// [`Acknowledgement::Alone`](super::Acknowledgement::Alone).
+    ///
+    /// Two nodes alone cannot tell a dead partner from a cut wire: where the partner may take over by itself, both would go on. Use this only
+    /// where something else sees to it that it does not.
+    GoOnAlone {
+        /// Where the term is kept: a small file on storage that outlives the process.
+        term_file: PathBuf,
+    },
+}
+
+/// How a log begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Start {
+    /// Go on with what is there: the newer of the local ring (where it has a file) and the partner's copy; a new log where neither has
+    /// anything. Waits for the partner.
+    Restore,
+    /// A new log. What the partner holds of an earlier one is replaced as soon as the new one is whole there.
+    New,
+}
+
+/// What a log is set up with. Both nodes make one for each log, of the same name: each has a log of its own, and a copy of the other's.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct LogConfig {
+    pub(crate) name: ClientName,
+    pub(crate) ring_bytes: u64,
+    pub(crate) backing: Backing,
+    pub(crate) huge_pages: HugePages,
+    pub(crate) pinned: bool,
+    pub(crate) acknowledge: Acknowledge,
+    pub(crate) on_loss: OnLoss,
+    pub(crate) start: Start,
+    pub(crate) keep: Option<PathBuf>,
+    pub(crate) stalled_after: Duration,
+    pub(crate) batch_bytes_max: u32,
+    pub(crate) batches_max: u32,
+    pub(crate) applied_bounds_truncation: bool,
+}
+
+impl LogConfig {
+    /// A log of this name: a ring of 64 MiB in anonymous pinned memory, acknowledged when [`Acknowledge::Placed`], stopped without a partner,
+    /// restored at its start.
+    pub fn new(name: ClientName) -> Self {
+        Self {
+            name,
+            ring_bytes: 64 << 20,
+            backing: Backing::Private,
+            huge_pages: HugePages::None,
+            pinned: true,
+            acknowledge: Acknowledge::Placed,
+            on_loss: OnLoss::Stop,
+            start: Start::Restore,
+            keep: None,
+            stalled_after: Duration::from_millis(100),
+            batch_bytes_max: 1 << 20,
+            batches_max: 16,
+            applied_bounds_truncation: false,
+        }
+    }
+
+    /// Bytes of the ring, here and at the partner: a power of two, 64 KiB to 64 GiB. A record takes a quarter of it at most.
+    pub fn ring_bytes(mut self, bytes: u64) -> Self {
+        self.ring_bytes = bytes;
+        self
+    }
+
+    /// What holds the ring: [`Backing::Private`], [`Backing::SharedMemory`] (outlives the process) or [`Backing::File`] (as far as the kernel
+    /// wrote it back, the machine too; RDMA devices may refuse to register it). A file must be this process's alone.
+    pub fn backing(mut self, backing: Backing) -> Self {
+        self.backing = backing;
+        self
+    }
+
+    /// Page size of the ring. Default: ordinary pages.
+    pub fn huge_pages(mut self, pages: HugePages) -> Self {
+        self.huge_pages = pages;
+        self
+    }
+
+    /// Whether the ring is locked in memory (`mlock(2)`). Default: true. On RDMA registering pins it anyway.
+    pub fn pinned(mut self, pinned: bool) -> Self {
+        self.pinned = pinned;
+        self
+    }
+
+    /// What stands behind an acknowledgement. Default: [`Acknowledge::Placed`].
+    pub fn acknowledge(mut self, acknowledge: Acknowledge) -> Self {
+        self.acknowledge = acknowledge;
+        self
+    }
+
+    /// What to do while there is no partner. Default: [`OnLoss::Stop`].
+    pub fn on_loss(mut self, on_loss: OnLoss) -> Self {
+        self.on_loss = on_loss;
+        self
+    }
+
+    /// How it begins. Default: [`Start::Restore`].
+    pub fn start(mut self, start: Start) -> Self {
+        self.start = start;
+        self
+    }
+
+    /// Keeps this node's copy of the partner's log in a file as well, for a partner that asks for [`Acknowledge::Persistent`]; what the file
+    /// holds at the start is the copy to begin with. A thread of its own writes and syncs it.
+    pub fn keep(mut self, path: impl Into<PathBuf>) -> Self {
+        self.keep = Some(path.into());
+        self
+    }
+
+    /// A reservation that holds up the log for longer is reported by name and age. Default: 100 ms.
+    pub fn stalled_after(mut self, age: Duration) -> Self {
+        self.stalled_after = age;
+        self
+    }
+
+    /// Records travel in WRITEs of so many bytes at most, one record at least. 4 KiB to 1 GiB, default 1 MiB.
+    pub fn batch_bytes_max(mut self, bytes: u32) -> Self {
+        self.batch_bytes_max = bytes;
+        self
+    }
+
+    /// Batches on their way at once: 1 to 64, default 16. Fewer make larger ones.
+    pub fn batches_max(mut self, batches: u32) -> Self {
+        self.batches_max = batches;
+        self
+    }
+
+    /// Frees only what a consumer at the partner has applied, see [`LogCopy::applied`](super::LogCopy::applied). Default: false.
+    pub fn applied_bounds_truncation(mut self, bounds: bool) -> Self {
+        self.applied_bounds_truncation = bounds;
+        self
+    }
+
+    pub(crate) fn check(&self) -> Result<RingBytes, LogError> {
+        let ring = RingBytes::new(self.ring_bytes)?;
+        let in_range = |option, value: u64, min, max| match value {
+            _ if (min..=max).contains(&value) => Ok(()),
+            _ => Err(LogError::Option { option, value, min, max }),
+        };
+        in_range("batch_bytes_max", u64::from(self.batch_bytes_max), 4096, 1 << 30)?;
+        in_range("batches_max", u64::from(self.batches_max), 1, 64)?;
+        Ok(ring)
+    }
+}

@@ -1,0 +1,200 @@
+//! What to do about what the partner holds. Pure: reports in, decisions out.
+
+use super::area::RingBytes;
+use super::config::Start;
+use super::error::LogError;
+use super::lsn::{Generation, History, Lsn, Term};
+use super::report::{CopyReport, ReportState};
+use super::writer::Held;
+
+/// How a log that is not open yet begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Opening {
+    /// A new log.
+    New,
+    /// With what the local ring holds.
+    Local,
+    /// With what the partner holds.
+    Partner,
+}
+
+/// How a log that is not open yet begins, the partner having reported.
+pub(super) fn opening(
+    start: Start,
+    local: Option<&Held>,
+    report: &CopyReport,
+    ring_bytes: RingBytes,
+) -> Result<Opening, LogError> {
+    if start == Start::New {
+        return Ok(Opening::New);
+    }
+    let worthy = report.state == ReportState::Whole;
+    match local {
+        None if report.state == ReportState::Nothing => Ok(Opening::New),
+        None if worthy => from_partner(report, ring_bytes),
+        None => Err(LogError::NotWorthy { state: state_name(report.state) }),
+        Some(_) if !worthy => Ok(Opening::Local),
+        Some(held) if held.header.history != report.history => {
+            Err(LogError::Histories { here: held.header.history, there: report.history })
+        }
+        Some(held) => {
+            // Within one generation there is one writer, so that the shorter is a prefix of the longer.
+            let here = (held.header.term, held.header.generation, held.end.lsn);
+            let there = (report.term, report.generation, report.end);
+            if here >= there { Ok(Opening::Local) } else { from_partner(report, ring_bytes) }
+        }
+    }
+}
+
+fn from_partner(report: &CopyReport, ring_bytes: RingBytes) -> Result<Opening, LogError> {
+    if report.ring_bytes != ring_bytes.get() {
+        return Err(LogError::RingSize { here: ring_bytes.get(), there: report.ring_bytes });
+    }
+    Ok(Opening::Partner)
+}
+
+fn state_name(state: ReportState) -> &'static str {
+    match state {
+        ReportState::Nothing => "empty",
+        ReportState::Refilling => "half filled",
+        ReportState::Whole => "whole",
+        ReportState::Outdated => "outdated: its owner went on alone since",
+    }
+}
+
+/// An open log, as far as it matters here.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Open {
+    pub(super) history: History,
+    pub(super) term: Term,
+    pub(super) generation: Generation,
+    pub(super) ring_bytes: RingBytes,
+    pub(super) tail: Lsn,
+    /// The end of what is committed, as far as it was ever looked at.
+    pub(super) end: Lsn,
+}
+
+/// From where on an open log is sent to a partner that reports this.
+///
+/// The copy is gone on with where this very writer wrote it: only then is its valid prefix surely one of this log's.
+pub(super) fn resume(open: &Open, report: &CopyReport) -> Result<Lsn, LogError> {
+    if report.history == open.history && report.term > open.term {
+        return Err(LogError::Superseded { ours: open.term, theirs: report.term });
+    }
+    let held = matches!(report.state, ReportState::Whole | ReportState::Refilling | ReportState::Outdated);
+    let same = report.history == open.history
+        && report.generation == open.generation
+        && report.ring_bytes == open.ring_bytes.get();
+    let within = report.tail <= open.tail && report.end >= open.tail && report.end <= open.end;
+    Ok(if held && same && within { report.end } else { open.tail })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::header::{HeaderState, LogHeader};
+    use super::super::stop::{StopReason, StoppedAt};
+    use super::*;
+
+    const RING: u64 = 1 << 16;
+
+    fn report(state: ReportState, history: u128, (term, generation, end): (u64, u32, u64)) -> CopyReport {
+        CopyReport {
+            state,
+            session: 1,
+            history: History(history),
+            term: Term(term),
+            generation: Generation(generation),
+            persists: false,
+            applies: false,
+            needs_base: false,
+            tail: Lsn(64),
+            end: Lsn(end),
+            applied: Lsn(0),
+            sequence: 9,
+            ring_bytes: RING,
+        }
+    }
+
+    fn held(history: u128, (term, generation, end): (u64, u32, u64)) -> Result<Held, LogError> {
+        let header = LogHeader {
+            state: HeaderState::Whole,
+            sequence: 3,
+            history: History(history),
+            term: Term(term),
+            generation: Generation(generation),
+            tail: Lsn(64),
+            ring_bytes: RingBytes::new(RING)?,
+            acknowledged: Lsn(64),
+        };
+        let why = StopReason::NothingThere { found: Lsn(0) };
+        Ok(Held { header, end: StoppedAt { lsn: Lsn(end), generation: Generation(generation), why } })
+    }
+
+    #[test]
+    fn a_log_begins_with_the_newer_of_both() -> Result<(), LogError> {
+        let ring = RingBytes::new(RING)?;
+        let decide = |local: Option<Held>, report: CopyReport| opening(Start::Restore, local.as_ref(), &report, ring);
+        let nothing = report(ReportState::Nothing, 0, (0, 0, 64));
+        let whole = |of| report(ReportState::Whole, 7, of);
+        assert_eq!(decide(None, nothing), Ok(Opening::New));
+        assert_eq!(decide(None, whole((1, 1, 640))), Ok(Opening::Partner));
+        assert_eq!(decide(Some(held(7, (1, 1, 640))?), nothing), Ok(Opening::Local));
+        for (here, there, wanted) in [
+            ((1, 1, 640), (1, 1, 640), Opening::Local),
+            ((1, 1, 704), (1, 1, 640), Opening::Local),
+            ((1, 1, 640), (1, 1, 704), Opening::Partner),
+            ((1, 2, 640), (1, 1, 704), Opening::Local),
+            ((2, 1, 640), (1, 9, 704), Opening::Local),
+            ((1, 9, 704), (2, 10, 640), Opening::Partner),
+        ] {
+            assert_eq!(decide(Some(held(7, here)?), whole(there)), Ok(wanted), "{here:?} {there:?}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_may_lack_records_is_refused_and_never_mixed() -> Result<(), LogError> {
+        let ring = RingBytes::new(RING)?;
+        let decide = |local: Option<Held>, report: CopyReport| opening(Start::Restore, local.as_ref(), &report, ring);
+        for state in [ReportState::Refilling, ReportState::Outdated] {
+            let unworthy = report(state, 7, (1, 1, 640));
+            assert!(matches!(decide(None, unworthy), Err(LogError::NotWorthy { .. })));
+            assert_eq!(decide(Some(held(7, (1, 1, 64))?), unworthy), Ok(Opening::Local));
+        }
+        let whole = report(ReportState::Whole, 7, (1, 1, 640));
+        assert!(matches!(decide(Some(held(8, (1, 1, 640))?), whole), Err(LogError::Histories { .. })));
+        let other = CopyReport { ring_bytes: 2 * RING, ..whole };
+        assert!(matches!(decide(None, other), Err(LogError::RingSize { .. })));
+        assert_eq!(opening(Start::New, None, &other, ring), Ok(Opening::New));
+        Ok(())
+    }
+
+    #[test]
+    fn only_what_this_writer_wrote_is_gone_on_with() -> Result<(), LogError> {
+        let ring_bytes = RingBytes::new(RING)?;
+        let open = Open {
+            history: History(7),
+            term: Term(2),
+            generation: Generation(3),
+            ring_bytes,
+            tail: Lsn(128),
+            end: Lsn(1024),
+        };
+        let whole = |of| report(ReportState::Whole, 7, of);
+        assert_eq!(resume(&open, &whole((2, 3, 640))), Ok(Lsn(640)));
+        assert_eq!(resume(&open, &whole((1, 3, 640))), Ok(Lsn(640)), "an older term, and the same writer");
+        for other in [
+            whole((2, 2, 640)),
+            whole((2, 3, 96)),
+            whole((2, 3, 1088)),
+            report(ReportState::Nothing, 7, (2, 3, 640)),
+            report(ReportState::Whole, 8, (2, 3, 640)),
+            report(ReportState::Whole, 8, (9, 3, 640)),
+            CopyReport { ring_bytes: 2 * RING, ..whole((2, 3, 640)) },
+        ] {
+            assert_eq!(resume(&open, &other), Ok(Lsn(128)), "{other:?}");
+        }
+        assert!(matches!(resume(&open, &whole((3, 3, 640))), Err(LogError::Superseded { .. })));
+        Ok(())
+    }
+}

@@ -1,0 +1,80 @@
+//! What a log's poller reports.
+
+use super::error::LogError;
+use super::lsn::{Generation, History, Lsn, Term};
+use crate::manager::{LostReason, Unavailable};
+use std::time::Duration;
+
+/// What happened to a log, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LogEvent {
+    /// Records can be appended from now on.
+    Opened {
+        /// The log's identity.
+        history: History,
+        /// This writer's generation.
+        generation: Generation,
+        /// The first record that is kept.
+        tail: Lsn,
+        /// Where the next one goes.
+        end: Lsn,
+        /// Whether records were restored, which [`LogPoller::records`](super::LogPoller::records) reads.
+        restored: bool,
+    },
+    /// The log is being restored from the partner's copy.
+    Restoring {
+        /// Bytes that are asked for.
+        done: u64,
+        /// Bytes in all.
+        total: u64,
+    },
+    /// The partner's copy is being filled.
+    Refilling {
+        /// Bytes that are there.
+        done: u64,
+        /// Bytes in all.
+        total: u64,
+    },
+    /// The partner's copy is whole, and worthy of a takeover: acknowledgements are those of a mirrored log from here on.
+    Mirrored {
+        /// Bytes that it lacked when the session began.
+        refilled: u64,
+    },
+    /// The session is gone; the log stops, or goes on alone.
+    Lost {
+        /// Why.
+        reason: LostReason,
+    },
+    /// Something of the session failed under the log, which waits for the next one.
+    Broken(LogError),
+    /// It goes on without a partner, under this term.
+    Alone {
+        /// The term.
+        term: Term,
+    },
+    /// There is a session, and this log has no part in it.
+    Unavailable(Unavailable),
+    /// A reservation that is neither committed nor dropped holds up every record behind it.
+    Stalled {
+        /// Who made it.
+        producer: String,
+        /// Where.
+        lsn: Lsn,
+        /// How long it has held up the log at least.
+        age: Duration,
+    },
+    /// The log cannot go on; nothing more is acknowledged.
+    Ended(LogError),
+    /// The copy of the partner's log held here is whole.
+    CopyWhole {
+        /// The log's identity.
+        history: History,
+        /// The first record it holds.
+        tail: Lsn,
+    },
+    /// The copy of the partner's log could not be kept in its file; the partner gets no more [`Acknowledge::Persistent`](super::Acknowledge::Persistent).
+    KeepFailed(LogError),
+    /// So many events were not kept, because nobody took them.
+    Skipped(u64),
+}

@@ -1,0 +1,329 @@
+//! The log's part in one session: finds out what the partner holds, restores from it or fills it, then sends what is committed.
+//!
+//! ```text
+//! await the report ──► restore (READs) ──► open ─┐
+//!        │                                       ▼
+//!        └────────────────────────────────► header ──► records … ──► header: whole ──► acknowledged
+//! ```
+
+use super::area::{PERSISTED_OFFSET, REPORT_OFFSET, RING_OFFSET, RingBytes};
+use super::config::{Acknowledge, LogConfig};
+use super::error::LogError;
+use super::header::{HEADER_BYTES, HeaderState, LogHeader};
+use super::lsn::{Lsn, Term};
+use super::report::{CopyReport, REPORT_BYTES};
+use super::restore::Restore;
+use super::shared::Shared;
+use super::wire::{Done, Purpose, Wire};
+use super::writer::Writer;
+use crate::fabric::{Exposed, Fabric};
+use crate::memory::RingSource;
+use crate::session::Session;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Records looked at for one batch.
+const RECORDS_MAX: usize = 8192;
+
+/// Requests kept free for headers, reports and probes.
+const ROOM: usize = 8;
+
+/// Progress is told so many times in one refill.
+const TELLINGS: u64 = 64;
+
+/// The log's part in one session.
+pub(super) struct Mirror<F: Fabric> {
+    session: Session<F>,
+    pub(super) wire: Wire<F>,
+    exposed: Arc<Exposed>,
+    ring_bytes: RingBytes,
+    source: Option<RingSource>,
+    pub(super) restore: Option<Restore>,
+    sending: Sending,
+    headers: Headers,
+    /// What the partner lacked when this session began is sent once this is.
+    refill: Refill,
+}
+
+/// Records on their way.
+#[derive(Debug, Default, Clone, Copy)]
+struct Sending {
+    /// Posted up to here, and the end of the batch that this is in.
+    at: Lsn,
+    batch_end: Lsn,
+    /// Received and placed by the partner up to here.
+    received: Lsn,
+    placed: Lsn,
+}
+
+/// The ring's header at the partner.
+#[derive(Debug, Default)]
+struct Headers {
+    /// On its way; whether its WRITE is complete.
+    posted: Option<(LogHeader, bool)>,
+    /// In the partner's memory.
+    placed: Option<LogHeader>,
+}
+
+/// What the partner lacks.
+#[derive(Debug, Default, Clone, Copy)]
+struct Refill {
+    from: Lsn,
+    to: Lsn,
+    /// Whether something acknowledged is in it.
+    acknowledged: bool,
+    told: u64,
+}
+
+/// What one poll moved.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Moved {
+    pub(super) worked: bool,
+    /// The copy became whole.
+    pub(super) whole: Option<u64>,
+    /// Of a refill: bytes done and in all.
+    pub(super) refilled: Option<(u64, u64)>,
+    /// Ring space became free.
+    pub(super) freed: bool,
+}
+
+impl<F: Fabric> Mirror<F> {
+    pub(super) fn new(mut session: Session<F>, ring_bytes: RingBytes) -> Result<Self, LogError> {
+        let wire = Wire::new(&mut session)?;
+        let exposed = session.memory().cloned();
+        let exposed = exposed.ok_or_else(|| LogError::Session("the partner asked for no memory here".to_owned()))?;
+        Ok(Self {
+            session,
+            wire,
+            exposed,
+            ring_bytes,
+            source: None,
+            restore: None,
+            sending: Sending::default(),
+            headers: Headers::default(),
+            refill: Refill::default(),
+        })
+    }
+
+    /// Names the session in reports.
+    pub(super) fn session_number(&self) -> u64 {
+        let mut low = [0; 8];
+        low.copy_from_slice(&self.session.id().0[..8]);
+        u64::from_le_bytes(low)
+    }
+
+    /// Memory here that the partner fills.
+    pub(super) fn exposed(&self) -> &Arc<Exposed> {
+        &self.exposed
+    }
+
+    /// What the partner last reported in this session.
+    pub(super) fn report(&self) -> Option<CopyReport> {
+        let mut bytes = [0; REPORT_BYTES];
+        self.exposed.read(REPORT_OFFSET as usize, &mut bytes).ok()?;
+        // Torn while it is being written: the next look finds it whole.
+        let report = CopyReport::decode(&bytes).ok()?;
+        (report.session == self.session_number()).then_some(report)
+    }
+
+    /// Registers a buffer of this session.
+    pub(super) fn session(&self) -> &Session<F> {
+        &self.session
+    }
+
+    /// Whether it was told what to send.
+    pub(super) fn is_streaming(&self) -> bool {
+        self.source.is_some()
+    }
+
+    /// Begins to send, from `from` on.
+    pub(super) fn stream(&mut self, from: Lsn, writer: &Writer, shared: &Shared) -> Result<(), LogError> {
+        let source = self.session.ring(writer.reader.ring());
+        self.source = Some(source.map_err(|error| LogError::Session(error.to_string()))?);
+        self.sending = Sending { at: from, batch_end: from, received: from, placed: from };
+        let durable = shared.durable();
+        self.refill = Refill { from, to: durable.max(from), acknowledged: durable > from, told: 0 };
+        Ok(())
+    }
+
+    /// Sends nothing more of its own; the partner's log is served on.
+    pub(super) fn halt(&mut self) {
+        self.source = None;
+        self.headers = Headers::default();
+    }
+
+    /// Whether the partner's copy is known to be whole.
+    #[inline]
+    pub(super) fn is_whole(&self) -> bool {
+        self.headers.placed.is_some_and(|header| header.state == HeaderState::Whole)
+    }
+
+    /// Posts what is due: the header where it has changed, and what is committed.
+    #[inline]
+    pub(super) fn send(&mut self, writer: &mut Writer, config: &LogConfig) -> Result<bool, LogError> {
+        let Some(source) = &self.source else { return Ok(false) };
+        let placed_by_probe = config.acknowledge == Acknowledge::Placed;
+        let mut held = false;
+        loop {
+            if self.sending.at == self.sending.batch_end {
+                let on_their_way = if placed_by_probe { self.wire.probes } else { self.wire.batches };
+                if on_their_way >= config.batches_max || self.wire.room() < ROOM || self.headers.placed.is_none() {
+                    break;
+                }
+                let from = self.sending.at.0;
+                let end = writer.reader.collect(from, RECORDS_MAX, u64::from(config.batch_bytes_max));
+                if end == from {
+                    break;
+                }
+                self.sending.batch_end = Lsn(end);
+            }
+            if !held {
+                self.wire.hold();
+                held = true;
+            }
+            let Sending { at, batch_end, .. } = self.sending;
+            let longest = Lsn(at.0.saturating_add(self.wire.transfer_bytes_max()));
+            let Some(loan) = writer.reader.lend(source, at.0, batch_end.min(longest).0) else { break };
+            let (offset, next) = (RING_OFFSET + self.ring_bytes.offset_of(at), Lsn(at.0 + loan.len() as u64));
+            if next < batch_end {
+                if self.wire.room() < ROOM {
+                    break;
+                }
+                self.wire.write(loan, offset, true, Purpose::Part)?;
+            } else {
+                self.wire.write(loan, offset, !placed_by_probe, Purpose::Records(next))?;
+                if placed_by_probe {
+                    self.wire.probe(offset + (next.0 - at.0))?;
+                } else {
+                    self.wire.batches += 1;
+                }
+            }
+            self.sending.at = next;
+        }
+        if held {
+            self.wire.ring()?;
+        }
+        Ok(held)
+    }
+
+    /// Posts the header where what it should say has changed.
+    pub(super) fn send_header(&mut self, writer: &mut Writer, shared: &Shared) -> Result<bool, LogError> {
+        if self.source.is_none()
+            || self.headers.posted.is_some()
+            || !self.wire.can_write_block()
+            || !self.wire.can_probe()
+        {
+            return Ok(false);
+        }
+        let filled = !self.refill.acknowledged || self.sending.received >= self.refill.to;
+        let state = if filled { HeaderState::Whole } else { HeaderState::Refilling };
+        let tail = writer.free_up_to(shared, self.bound(shared));
+        let same = |placed: &LogHeader| placed.state == state && placed.tail == tail && placed.term == shared.term();
+        if self.headers.placed.as_ref().is_some_and(same) {
+            return Ok(false);
+        }
+        let acknowledged = if filled { shared.durable().min(self.sending.received).max(tail) } else { tail };
+        let header = writer.header(state, shared.term(), tail, acknowledged);
+        let offset = super::area::HEADER_OFFSETS[(header.sequence % 2) as usize];
+        self.wire.write_block(&header.encode(), offset, None, Purpose::Header(header.sequence))?;
+        self.wire.probe(offset + HEADER_BYTES as u64)?;
+        self.headers.posted = Some((header, false));
+        Ok(true)
+    }
+
+    /// What must not be freed yet: what is not sent, or not applied where that counts.
+    fn bound(&self, shared: &Shared) -> Lsn {
+        match shared.applied() {
+            Some(applied) => applied.min(self.sending.received),
+            None => self.sending.received,
+        }
+    }
+
+    /// Takes in what is done, and acknowledges.
+    #[inline]
+    pub(super) fn complete(
+        &mut self,
+        writer: Option<&mut Writer>,
+        shared: &Shared,
+        level: Acknowledge,
+    ) -> Result<Moved, LogError> {
+        let Self { wire, sending, headers, restore, .. } = self;
+        let before = *sending;
+        let worked = wire.poll(|done| match done {
+            Done::Sent(Purpose::Records(end), _) => sending.received = end,
+            Done::Sent(Purpose::Probe, _) => {
+                sending.placed = sending.received;
+                if let Some((header, true)) = headers.posted {
+                    (headers.posted, headers.placed) = (None, Some(header));
+                }
+            }
+            Done::Sent(Purpose::Header(_), _) => {
+                if let Some((_, arrived)) = &mut headers.posted {
+                    *arrived = true;
+                }
+            }
+            Done::Sent(Purpose::Piece, Some(piece)) => {
+                if let Some(restore) = restore {
+                    restore.arrived(piece);
+                }
+            }
+            Done::Sent(..) | Done::Told => {}
+        })?;
+        let mut moved = Moved { worked, ..Moved::default() };
+        if !worked {
+            return Ok(moved);
+        }
+        self.acknowledge(shared, level);
+        if let Some(writer) = writer {
+            self.after(writer, shared, before, &mut moved);
+        }
+        Ok(moved)
+    }
+
+    /// Acknowledges what the partner has, once its copy is whole.
+    #[inline]
+    fn acknowledge(&self, shared: &Shared, level: Acknowledge) {
+        if !self.is_whole() {
+            return;
+        }
+        let to = match level {
+            Acknowledge::Received => self.sending.received,
+            Acknowledge::Placed => self.sending.placed,
+            Acknowledge::Persistent => {
+                // The partner's word: no more than it was sent.
+                let persisted = self.exposed.load(PERSISTED_OFFSET as usize, Ordering::Acquire);
+                Lsn(persisted.map(u64::from_le).unwrap_or(0)).min(self.sending.received)
+            }
+        };
+        shared.acknowledge(to, true);
+    }
+
+    /// What else follows from completions: room is free, a refill is further, the copy is whole.
+    #[inline]
+    fn after(&mut self, writer: &mut Writer, shared: &Shared, before: Sending, moved: &mut Moved) {
+        let Some(placed) = self.headers.placed else { return };
+        if placed.tail > writer.tail() {
+            writer.free(placed.tail, placed.term, shared.durable());
+            moved.freed = true;
+        }
+        if self.refill.told == u64::MAX {
+            return;
+        }
+        let total = self.refill.to.0 - self.refill.from.0;
+        if placed.state == HeaderState::Whole {
+            self.refill.told = u64::MAX;
+            moved.whole = Some(total);
+        } else if self.sending.received > before.received {
+            let done = self.sending.received.min(self.refill.to).0 - self.refill.from.0;
+            if done.saturating_sub(self.refill.told) > total / TELLINGS {
+                self.refill.told = done;
+                moved.refilled = Some((done, total));
+            }
+        }
+    }
+
+    /// The highest term that the partner knows.
+    pub(super) fn partner_term(&self) -> Term {
+        self.report().map_or(Term(0), |report| report.term)
+    }
+}

@@ -1,0 +1,471 @@
+//! The one thread's part: takes what is committed, sends it, acknowledges it; and serves the partner's log.
+
+use super::area::RingBytes;
+use super::config::{LogConfig, OnLoss};
+use super::decide::{self, Opening};
+use super::error::LogError;
+use super::event::LogEvent;
+use super::events::Events;
+use super::inbox::{Delivery, Inbox};
+use super::lsn::{Generation, History, Lsn, Term};
+use super::mirror::Mirror;
+use super::own::OwnSource;
+use super::reader::Records;
+use super::replica::Replica;
+use super::report::CopyReport;
+use super::restore::Restore;
+use super::shared::Shared;
+use super::stall::Stall;
+use super::term;
+use super::writer::{Beginning, Prepared, Writer};
+use crate::fabric::Fabric;
+use crate::session::Session;
+use std::sync::Arc;
+
+/// Between two looks at what need not be looked at each time.
+const HOUSEKEEPING: u32 = 32;
+
+/// Records looked at in one poll while alone.
+const RECORDS_MAX: usize = 8192;
+
+/// Called with the watermark when it has risen, and whether the partner has everything before it.
+pub type OnDurable = Box<dyn FnMut(Lsn, bool) + Send>;
+
+/// Sends the log of this node, and serves the partner's. Belongs to one thread, which polls it.
+///
+/// [`LogPoller::poll`] neither blocks nor, while records flow, allocates, locks or enters the kernel (what a device's driver does at a doorbell
+/// is its own). What happens at the beginning and end of a session does all of these.
+pub struct LogPoller<F: Fabric> {
+    config: LogConfig,
+    ring_bytes: RingBytes,
+    fabric: F,
+    shared: Arc<Shared>,
+    inbox: Arc<Inbox<F>>,
+    prepared: Option<Prepared>,
+    writer: Option<Writer>,
+    mirror: Option<Mirror<F>>,
+    replica: Replica,
+    events: Events,
+    on_durable: Option<OnDurable>,
+    stall: Stall,
+    alone: bool,
+    /// Durable and tail when sleepers were woken last.
+    woken_at: (Lsn, Lsn, bool),
+    told: Lsn,
+    idle: u32,
+}
+
+/// What a poller is made of.
+pub(super) struct Parts<F: Fabric> {
+    pub(super) config: LogConfig,
+    pub(super) ring_bytes: RingBytes,
+    pub(super) fabric: F,
+    pub(super) shared: Arc<Shared>,
+    pub(super) inbox: Arc<Inbox<F>>,
+    pub(super) prepared: Prepared,
+    pub(super) replica: Replica,
+}
+
+impl<F: Fabric> LogPoller<F> {
+    pub(super) fn new(parts: Parts<F>) -> Self {
+        let Parts { config, ring_bytes, fabric, shared, inbox, prepared, replica } = parts;
+        let stall = Stall::new(config.stalled_after);
+        Self {
+            config,
+            ring_bytes,
+            fabric,
+            shared,
+            inbox,
+            prepared: Some(prepared),
+            writer: None,
+            mirror: None,
+            replica,
+            events: Events::default(),
+            on_durable: None,
+            stall,
+            alone: false,
+            woken_at: (Lsn::ZERO, Lsn::ZERO, false),
+            told: Lsn::ZERO,
+            idle: 0,
+        }
+    }
+
+    /// Does everything that is due; whether there was anything. Never blocks.
+    #[inline]
+    pub fn poll(&mut self) -> bool {
+        if let Some(delivery) = self.inbox.take() {
+            self.take(delivery);
+        }
+        let mut worked = match self.advance() {
+            Ok(worked) => worked,
+            Err(error) => self.broken(error),
+        };
+        self.idle = self.idle.wrapping_add(1);
+        if self.idle.is_multiple_of(HOUSEKEEPING) {
+            worked |= self.keep_house();
+        }
+        self.tell();
+        worked
+    }
+
+    /// The next thing that happened.
+    pub fn next_event(&mut self) -> Option<LogEvent> {
+        self.events.next()
+    }
+
+    /// Calls `each` from [`LogPoller::poll`] whenever the watermark has risen: every record whose lsn is below it is acknowledged; true where the
+    /// partner has it, false where this node is alone. Return soon.
+    pub fn on_durable(&mut self, each: OnDurable) {
+        self.on_durable = Some(each);
+    }
+
+    /// Reads this node's own log from its tail to the end of what was sent or restored: what an engine replays when it starts. None before
+    /// the log is open.
+    ///
+    /// # Errors
+    /// Those of [`Records::open`].
+    pub fn records(&self) -> Result<Option<Records<OwnSource<'_>>>, LogError> {
+        self.writer.as_ref().map(|writer| Records::open(OwnSource::new(&writer.reader))).transpose()
+    }
+
+    /// Opens the log without a partner and goes on alone, under a higher term, which is persisted first: with the local ring where it has a
+    /// log, else with a new one. For a node that starts alone, and is known to be the one that may. Blocks for the disk.
+    ///
+    /// # Errors
+    /// [`LogError::File`]: the term cannot be persisted. [`LogError::Alone`]: the log is not set up with [`OnLoss::GoOnAlone`].
+    pub fn begin_alone(&mut self) -> Result<(), LogError> {
+        if self.writer.is_none() {
+            let local = self.prepared.as_ref().and_then(|prepared| prepared.held).is_some();
+            let opening = if local { Opening::Local } else { Opening::New };
+            self.open(&opening, None)?;
+        }
+        self.go_on_alone()
+    }
+
+    /// Whether the log goes on without a partner.
+    pub fn is_alone(&self) -> bool {
+        self.alone
+    }
+
+    #[inline]
+    fn advance(&mut self) -> Result<bool, LogError> {
+        let level = self.config.acknowledge;
+        let Some(mirror) = &mut self.mirror else { return Ok(self.advance_alone()) };
+        if !mirror.is_streaming() {
+            return self.begin();
+        }
+        let Some(writer) = &mut self.writer else { return Ok(false) };
+        let mut worked = mirror.send(writer, &self.config)?;
+        if !mirror.wire.is_idle() || self.idle.is_multiple_of(HOUSEKEEPING) {
+            let moved = mirror.complete(Some(writer), &self.shared, level)?;
+            worked |= moved.worked;
+            if let Some((done, total)) = moved.refilled {
+                self.events.put(LogEvent::Refilling { done, total });
+            }
+            if let Some(refilled) = moved.whole {
+                self.alone = false;
+                self.events.put(LogEvent::Mirrored { refilled });
+            }
+        }
+        if self.alone {
+            worked |= self.advance_alone();
+        }
+        Ok(worked)
+    }
+
+    /// Without a partner: everything that is committed is acknowledged at once, where the log goes on alone.
+    fn advance_alone(&mut self) -> bool {
+        if !self.alone {
+            return false;
+        }
+        let Some(writer) = &mut self.writer else { return false };
+        let durable = self.shared.durable();
+        let end = Lsn(writer.reader.collect(durable.0, RECORDS_MAX, u64::MAX));
+        self.shared.acknowledge(end, false);
+        end > durable
+    }
+
+    /// A session is there: finds out what the partner holds, restores from it, opens the log, begins to send.
+    #[cold]
+    fn begin(&mut self) -> Result<bool, LogError> {
+        let Some(mirror) = &mut self.mirror else { return Ok(false) };
+        let mut worked = mirror.complete(None, &self.shared, self.config.acknowledge)?.worked;
+        worked |= self.replica.tell(&mut mirror.wire)?;
+        if let Some(restore) = &mut mirror.restore {
+            let Some(prepared) = &self.prepared else { return Ok(worked) };
+            let complete = restore.advance(&mut mirror.wire, &prepared.region)?;
+            if let Some((done, total)) = restore.progress() {
+                self.events.put(LogEvent::Restoring { done, total });
+            }
+            if !complete {
+                return Ok(worked);
+            }
+            let report = restore.report;
+            mirror.restore = None;
+            self.open(&Opening::Partner, Some(&report))?;
+            self.stream(report.end)?;
+            return Ok(true);
+        }
+        let Some(report) = mirror.report() else { return Ok(worked) };
+        if self.shared.ended.get().is_some() {
+            return Ok(worked);
+        }
+        match self.decide(&report) {
+            Ok(()) => Ok(true),
+            Err(error) if error.recovery() == crate::error::Recovery::Fatal => {
+                self.finish(error);
+                Ok(worked)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn decide(&mut self, report: &CopyReport) -> Result<(), LogError> {
+        if self.writer.is_none() {
+            let local = self.prepared.as_ref().and_then(|prepared| prepared.held);
+            match decide::opening(self.config.start, local.as_ref(), report, self.ring_bytes)? {
+                Opening::Partner => {
+                    let Some(mirror) = &mut self.mirror else { return Ok(()) };
+                    mirror.restore = Some(Restore::new(*report, self.ring_bytes, mirror.session())?);
+                    return Ok(());
+                }
+                opening => self.open(&opening, Some(report))?,
+            }
+        }
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        writer.follow(report.sequence);
+        let open = decide::Open {
+            history: writer.history(),
+            term: self.shared.term(),
+            generation: writer.generation(),
+            ring_bytes: self.ring_bytes,
+            tail: writer.tail(),
+            end: Lsn(writer.reader.collected()),
+        };
+        let from = decide::resume(&open, report)?;
+        self.stream(from)
+    }
+
+    /// Opens the log; producers append from here on.
+    fn open(&mut self, opening: &Opening, report: Option<&CopyReport>) -> Result<(), LogError> {
+        let kept = match &self.config.on_loss {
+            OnLoss::GoOnAlone { term_file } => term::load(term_file)?,
+            OnLoss::Stop => Term(0),
+        };
+        let theirs = report.map_or(Term(0), |report| report.term);
+        let Some(Prepared { region, held }) = self.prepared.take() else { return Ok(()) };
+        let sequence = held.map_or(0, |held| held.header.sequence).max(report.map_or(0, |report| report.sequence));
+        let known = kept.max(theirs).max(Term(1));
+        let next = |generation: Generation| generation.next().unwrap_or(generation);
+        let with = match (opening, held, report) {
+            (Opening::Local, Some(held), _) => Beginning {
+                history: held.header.history,
+                term: held.header.term.max(known),
+                generation: next(held.header.generation.max(held.end.generation)),
+                sequence,
+                tail: held.header.tail,
+                end: held.end.lsn,
+            },
+            (Opening::Partner, _, Some(report)) => Beginning {
+                history: report.history,
+                term: known,
+                generation: next(report.generation),
+                sequence,
+                tail: report.tail,
+                end: report.end,
+            },
+            _ => Beginning {
+                history: self.new_history()?,
+                term: known,
+                generation: Generation(1),
+                sequence,
+                tail: Lsn::ZERO,
+                end: Lsn::ZERO,
+            },
+        };
+        self.writer = Some(Writer::open(region, self.ring_bytes, with, &self.shared)?);
+        let restored = with.end > with.tail;
+        let Beginning { history, generation, tail, end, .. } = with;
+        self.events.put(LogEvent::Opened { history, generation, tail, end, restored });
+        Ok(())
+    }
+
+    fn new_history(&self) -> Result<History, LogError> {
+        let mut bytes = [0; 16];
+        self.fabric.random(&mut bytes).map_err(|error| LogError::Session(error.to_string()))?;
+        Ok(History(u128::from_le_bytes(bytes)))
+    }
+
+    /// Begins to send, from `from` on.
+    fn stream(&mut self, from: Lsn) -> Result<(), LogError> {
+        let (Some(mirror), Some(writer)) = (&mut self.mirror, &self.writer) else { return Ok(()) };
+        mirror.stream(from, writer, &self.shared)
+    }
+
+    #[cold]
+    fn take(&mut self, delivery: Delivery<F>) {
+        match delivery {
+            Delivery::Ready(session) => self.ready(*session),
+            Delivery::Unavailable(reason) => self.events.put(LogEvent::Unavailable(reason)),
+            Delivery::Lost(reason) => {
+                self.let_go();
+                self.events.put(LogEvent::Lost { reason });
+                self.on_loss();
+            }
+        }
+    }
+
+    fn ready(&mut self, session: Session<F>) {
+        self.let_go();
+        match Mirror::new(session, self.ring_bytes) {
+            Ok(mirror) => {
+                self.replica.begin(mirror.exposed(), mirror.session_number());
+                self.mirror = Some(mirror);
+            }
+            Err(error) => self.events.put(LogEvent::Broken(error)),
+        }
+    }
+
+    /// The session is of no use any more.
+    fn let_go(&mut self) {
+        if let Some(mut mirror) = self.mirror.take() {
+            mirror.wire.close();
+            self.replica.end();
+        }
+        self.shared.set_applied(None);
+    }
+
+    #[cold]
+    fn broken(&mut self, error: LogError) -> bool {
+        self.let_go();
+        self.events.put(LogEvent::Broken(error));
+        self.on_loss();
+        true
+    }
+
+    fn on_loss(&mut self) {
+        if self.writer.is_none() || self.alone || matches!(self.config.on_loss, OnLoss::Stop) {
+            return;
+        }
+        if let Err(error) = self.go_on_alone() {
+            self.events.put(LogEvent::Broken(error));
+        }
+    }
+
+    /// Takes the next term and acknowledges alone from here on.
+    fn go_on_alone(&mut self) -> Result<(), LogError> {
+        let OnLoss::GoOnAlone { term_file } = &self.config.on_loss else {
+            return Err(LogError::Alone);
+        };
+        if self.shared.ended.get().is_some() {
+            return Ok(());
+        }
+        let partner = self.mirror.as_ref().map_or(Term(0), Mirror::partner_term);
+        let term = Term(self.shared.term().max(partner).0.saturating_add(1));
+        term::store(term_file, term)?;
+        self.shared.set_term(term);
+        if let Some(writer) = &mut self.writer {
+            let (tail, durable) = (writer.tail(), self.shared.durable());
+            writer.keep_header(super::header::HeaderState::Whole, term, tail, durable);
+        }
+        self.alone = true;
+        self.events.put(LogEvent::Alone { term });
+        Ok(())
+    }
+
+    /// It cannot go on.
+    fn finish(&mut self, error: LogError) {
+        self.events.put(LogEvent::Ended(error.clone()));
+        self.alone = false;
+        if let Some(mirror) = &mut self.mirror {
+            mirror.halt();
+        }
+        self.shared.end(error);
+    }
+
+    /// What need not be looked at each time.
+    #[cold]
+    fn keep_house(&mut self) -> bool {
+        let mut worked = false;
+        if let Some(failure) = self.replica.keeper.as_ref().and_then(super::keeper::Keeper::take_failure) {
+            self.events.put(LogEvent::KeepFailed(failure));
+        }
+        if let Some(header) = self.replica.shared.settle() {
+            self.events.put(LogEvent::CopyWhole { history: header.history, tail: header.tail });
+        }
+        match self.keep_session() {
+            Ok(moved) => worked |= moved,
+            Err(error) => worked |= self.broken(error),
+        }
+        if let Some(writer) = &mut self.writer {
+            if self.mirror.is_none() {
+                let tail = writer.free_up_to(&self.shared, self.shared.durable());
+                writer.free(tail, self.shared.term(), self.shared.durable());
+            }
+            if let Some((number, lsn, age)) = self.stall.look(&writer.reader) {
+                let producer = self.shared.producer(number);
+                self.events.put(LogEvent::Stalled { producer, lsn, age });
+            }
+        }
+        worked
+    }
+
+    fn keep_session(&mut self) -> Result<bool, LogError> {
+        let Some(mirror) = &mut self.mirror else { return Ok(false) };
+        let mut worked = self.replica.tell(&mut mirror.wire)?;
+        let Some(writer) = &mut self.writer else { return Ok(worked) };
+        if !mirror.is_streaming() {
+            return Ok(worked);
+        }
+        if let Some(report) = mirror.report() {
+            let bounds = self.config.applied_bounds_truncation;
+            // Without a consumer there nothing may be freed where its word counts.
+            let applied = if report.applies && !report.needs_base { report.applied } else { writer.tail() };
+            self.shared.set_applied(bounds.then_some(applied));
+            self.shared.set_needs_base(report.needs_base);
+            let (ours, theirs) = (self.shared.term(), report.term);
+            if report.history == writer.history() && theirs > ours {
+                self.finish(LogError::Superseded { ours, theirs });
+                return Ok(true);
+            }
+        }
+        worked |= mirror.send_header(writer, &self.shared)?;
+        Ok(worked)
+    }
+
+    /// Whoever waits for what has moved hears of it.
+    #[inline]
+    fn tell(&mut self) {
+        let durable = self.shared.durable();
+        if durable > self.told {
+            self.told = durable;
+            if let Some(each) = &mut self.on_durable {
+                each(durable, self.shared.mirrored() >= durable);
+            }
+        }
+        if self.shared.sleepers.any() {
+            let tail = self.writer.as_ref().map_or(Lsn::ZERO, Writer::tail);
+            let now = (durable, tail, self.writer.is_some());
+            if now != self.woken_at {
+                self.woken_at = now;
+                self.shared.sleepers.wake();
+            }
+        }
+    }
+}
+
+impl<F: Fabric> Drop for LogPoller<F> {
+    fn drop(&mut self) {
+        if let Some(mirror) = &mut self.mirror {
+            mirror.wire.close();
+        }
+        self.shared.end(LogError::Closed);
+    }
+}
+
+impl<F: Fabric> std::fmt::Debug for LogPoller<F> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (name, durable) = (self.shared.name, self.shared.durable());
+        formatter.debug_struct("LogPoller").field("name", &name).field("durable", &durable).finish_non_exhaustive()
+    }
+}

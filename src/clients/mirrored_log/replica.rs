@@ -1,0 +1,135 @@
+//! This node's part in the partner's log: fills the memory of a new session with what is held, reports it, and answers.
+
+use super::area::{HEADER_OFFSETS, PERSISTED_OFFSET, REPORT_OFFSET, RING_OFFSET};
+use super::copy::{CopyShared, CopySource, CopyState, NEEDS_BASE, NO_CONSUMER};
+use super::error::LogError;
+use super::header::{HEADER_BYTES, LogHeader};
+use super::keeper::Keeper;
+use super::lsn::{Generation, History, Lsn};
+use super::reader::Records;
+use super::report::{CopyReport, ReportState};
+use super::wire::{Purpose, Wire};
+use crate::fabric::{Exposed, Fabric};
+use std::sync::Arc;
+
+/// Bytes copied at once from the last session's memory to the next one's.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// This node's part in the partner's log.
+pub(super) struct Replica {
+    pub(super) shared: Arc<CopyShared>,
+    pub(super) keeper: Option<Keeper>,
+    /// As last told in this session.
+    told: Option<CopyReport>,
+    report: Option<CopyReport>,
+    told_persisted: u64,
+    replies: u32,
+}
+
+impl Replica {
+    pub(super) fn new(shared: Arc<CopyShared>, keeper: Option<Keeper>) -> Self {
+        Self { shared, keeper, told: None, report: None, told_persisted: 0, replies: 0 }
+    }
+
+    /// A session begins: what is held goes into its memory, at the same places, so that the partner need not send it again.
+    pub(super) fn begin(&mut self, exposed: &Arc<Exposed>, session: u64) {
+        let held = self.shared.best();
+        let mut report = CopyReport {
+            state: ReportState::Nothing,
+            session,
+            history: History(0),
+            term: self.shared.taken(),
+            generation: Generation(0),
+            persists: self.keeper.is_some(),
+            applies: false,
+            needs_base: false,
+            tail: Lsn::ZERO,
+            end: Lsn::ZERO,
+            applied: Lsn::ZERO,
+            sequence: 0,
+            ring_bytes: 0,
+        };
+        let current = CopySource::granted(exposed);
+        if let Some((copy, header, state)) = held {
+            report.state = match state {
+                CopyState::Whole => ReportState::Whole,
+                CopyState::Outdated => ReportState::Outdated,
+                CopyState::Refilling | CopyState::Nothing => ReportState::Refilling,
+            };
+            (report.history, report.generation) = (header.history, header.generation);
+            report.term = report.term.max(header.term);
+            (report.tail, report.end) = (header.tail, header.tail);
+            (report.sequence, report.ring_bytes) = (header.sequence, header.ring_bytes.get());
+            match carry(&copy, &header, &current) {
+                Ok(end) => report.end = end,
+                Err(error) => {
+                    tracing::warn!(%error, "the copy of the partner's log could not be carried over to the new session")
+                }
+            }
+        }
+        self.shared.replace(current);
+        (self.report, self.told, self.told_persisted) = (Some(report), None, 0);
+    }
+
+    /// The session is gone.
+    pub(super) fn end(&mut self) {
+        (self.report, self.told) = (None, None);
+    }
+
+    /// Tells the partner what is new: the report, what its consumer has applied, what is on disk.
+    pub(super) fn tell<F: Fabric>(&mut self, wire: &mut Wire<F>) -> Result<bool, LogError> {
+        let Some(report) = &mut self.report else { return Ok(false) };
+        let consumer = self.shared.consumer();
+        report.applies = consumer != NO_CONSUMER;
+        report.needs_base = consumer == NEEDS_BASE;
+        if consumer < NEEDS_BASE {
+            report.applied = Lsn(consumer);
+        }
+        if self.shared.taken() > report.term {
+            // Taken over in this session: its owner is told which log, and under which term.
+            report.term = self.shared.taken();
+            if let Some((_, header, _)) = self.shared.best() {
+                report.history = header.history;
+            }
+        }
+        let mut told = false;
+        if self.told.as_ref() != Some(report) && wire.can_write_block() {
+            wire.write_block(&report.encode(), REPORT_OFFSET, None, Purpose::Reply)?;
+            self.told = Some(*report);
+            told = true;
+        }
+        let persisted = self.keeper.as_ref().map_or(0, |keeper| keeper.persisted(self.shared.epoch()));
+        if persisted > self.told_persisted && wire.can_write_block() {
+            self.replies = self.replies.wrapping_add(1);
+            wire.write_block(&persisted.to_le_bytes(), PERSISTED_OFFSET, Some(self.replies), Purpose::Reply)?;
+            self.told_persisted = persisted;
+            told = true;
+        }
+        Ok(told)
+    }
+}
+
+/// Copies a log's header and its valid prefix from one area to another; where the prefix ends. Nothing of it where the other is too small.
+fn carry(from: &CopySource, header: &LogHeader, to: &CopySource) -> Result<Lsn, LogError> {
+    let (bytes, needed) = (to.region().len() as u64, header.ring_bytes.area_bytes());
+    if bytes < needed {
+        return Err(LogError::Short { bytes, needed });
+    }
+    let end = Records::with_header(from.clone(), *header)?.skip_to_end()?.lsn;
+    let wrong = |error: crate::memory::MemoryError| LogError::Session(error.to_string());
+    let mut piece = vec![0; PIECE_BYTES];
+    let mut at = header.tail;
+    while at < end {
+        let left = (end.0 - at.0).min(header.ring_bytes.bytes_to_end(at)).min(PIECE_BYTES as u64);
+        let place = (RING_OFFSET + header.ring_bytes.offset_of(at)) as usize;
+        let Some(piece) = piece.get_mut(..left as usize) else { break };
+        from.region().read(place, piece).map_err(wrong)?;
+        to.region().write(place, piece).map_err(wrong)?;
+        at = Lsn(at.0 + left);
+    }
+    let mut bytes = [0; HEADER_BYTES];
+    bytes.copy_from_slice(&header.encode());
+    to.region().write(HEADER_OFFSETS[(header.sequence % 2) as usize] as usize, &bytes).map_err(wrong)?;
+    // Of what was copied, and not of what it was copied from: an earlier writer that hangs on may still write there.
+    Ok(Records::with_header(to.clone(), *header)?.skip_to_end()?.lsn)
+}

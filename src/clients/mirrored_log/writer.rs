@@ -1,0 +1,183 @@
+//! The log of this node once it is open: its ring, its header, what is freed.
+
+use super::area::{HEADER_OFFSETS, RING_OFFSET, RingBytes};
+use super::error::LogError;
+use super::header::{HeaderState, LogHeader};
+use super::lsn::{Generation, History, Lsn, Term};
+use super::reader::Records;
+use super::shared::{Opened, Shared};
+use super::stop::StoppedAt;
+use crate::memory::{Region, Ring, RingReader};
+use std::sync::Arc;
+
+/// The ring's memory before the log is open, and what it held.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) region: Region,
+    pub(super) held: Option<Held>,
+}
+
+/// What an area holds: its header, and where its valid prefix ends.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Held {
+    pub(super) header: LogHeader,
+    pub(super) end: StoppedAt,
+}
+
+impl Held {
+    /// What `source` holds; none where there is no log.
+    pub(super) fn of<S: super::Source>(source: S) -> Option<Self> {
+        let mut records = Records::open(source).ok()?;
+        let end = records.skip_to_end().ok()?;
+        Some(Self { header: *records.header(), end })
+    }
+}
+
+/// The log of this node once it is open.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) reader: RingReader,
+    ring_bytes: RingBytes,
+    history: History,
+    generation: Generation,
+    /// Of the last header made for the partner.
+    sequence: u64,
+    /// Of the last header in the local area. Each place's headers alternate between its two copies by a count of their own.
+    kept_sequence: u64,
+    /// As producers and headers know it.
+    tail: Lsn,
+}
+
+/// How a log is opened.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Beginning {
+    pub(super) history: History,
+    pub(super) term: Term,
+    pub(super) generation: Generation,
+    pub(super) sequence: u64,
+    /// What the region holds of it already.
+    pub(super) tail: Lsn,
+    pub(super) end: Lsn,
+}
+
+impl Writer {
+    /// Opens the log: from here on producers append.
+    pub(super) fn open(
+        region: Region,
+        ring_bytes: RingBytes,
+        with: Beginning,
+        shared: &Shared,
+    ) -> Result<Self, LogError> {
+        let spans = spans(&region, ring_bytes, &with)?;
+        let held = (with.tail.0, with.end.0);
+        let made = Ring::new(region, RING_OFFSET as usize, ring_bytes.get(), held);
+        let (_, reader) = made.map_err(|error| LogError::Session(error.to_string()))?;
+        for (start, end) in spans {
+            reader.note(start, end);
+        }
+        let Beginning { history, term, generation, sequence, tail, .. } = with;
+        let mut writer = Self { reader, ring_bytes, history, generation, sequence, kept_sequence: sequence, tail };
+        writer.keep_header(HeaderState::Whole, term, tail, tail);
+        shared.set_term(term);
+        shared.ask_to_truncate(tail);
+        // Nothing restored is acknowledged anew before the partner has it.
+        shared.acknowledge(tail, false);
+        let _ = shared.opened.set(Opened { ring: Arc::clone(writer.reader.ring()), history, generation });
+        Ok(writer)
+    }
+
+    pub(super) fn history(&self) -> History {
+        self.history
+    }
+
+    pub(super) fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    pub(super) fn tail(&self) -> Lsn {
+        self.tail
+    }
+
+    /// The partner has headers up to this sequence: the next one is later.
+    pub(super) fn follow(&mut self, sequence: u64) {
+        self.sequence = self.sequence.max(sequence);
+    }
+
+    /// The next header for the partner.
+    pub(super) fn header(&mut self, state: HeaderState, term: Term, tail: Lsn, acknowledged: Lsn) -> LogHeader {
+        self.sequence += 1;
+        self.header_of(self.sequence, state, term, tail, acknowledged)
+    }
+
+    fn header_of(&self, sequence: u64, state: HeaderState, term: Term, tail: Lsn, acknowledged: Lsn) -> LogHeader {
+        LogHeader {
+            state,
+            sequence,
+            history: self.history,
+            term,
+            generation: self.generation,
+            tail,
+            ring_bytes: self.ring_bytes,
+            acknowledged,
+        }
+    }
+
+    /// Writes the next header into the local area, for who reads that after this process.
+    pub(super) fn keep_header(&mut self, state: HeaderState, term: Term, tail: Lsn, acknowledged: Lsn) {
+        self.kept_sequence += 1;
+        let header = self.header_of(self.kept_sequence, state, term, tail, acknowledged);
+        let offset = HEADER_OFFSETS[(header.sequence % 2) as usize] as usize;
+        let kept = self.reader.ring().write_area(offset, &header.encode());
+        debug_assert!(kept.is_ok(), "the area before the ring holds both headers");
+    }
+
+    /// Frees what lies before `tail`: after the partner has the header that says so, or while there is none.
+    pub(super) fn free(&mut self, tail: Lsn, term: Term, durable: Lsn) {
+        if tail > self.tail {
+            // Before the room is used anew: a header with the old tail would then lead into the middle of something.
+            self.keep_header(HeaderState::Whole, term, tail, durable);
+            self.tail = tail;
+            self.reader.free(tail.0);
+        }
+    }
+
+    /// Up to where the log may be freed now: what its owner asked for, no more than is acknowledged, and sent.
+    pub(super) fn free_up_to(&self, shared: &Shared, bound: Lsn) -> Lsn {
+        let wanted = shared.truncate_to().min(shared.durable()).min(bound);
+        let starts = wanted.0 == self.reader.collected() || self.reader.ring().is_start(wanted.0);
+        if wanted > self.tail && starts { wanted } else { self.tail }
+    }
+}
+
+/// Where each record of a restored log begins and ends.
+fn spans(region: &Region, ring_bytes: RingBytes, with: &Beginning) -> Result<Vec<(u64, u64)>, LogError> {
+    let mut spans = Vec::new();
+    if with.tail == with.end {
+        return Ok(spans);
+    }
+    let header = LogHeader {
+        state: HeaderState::Whole,
+        sequence: with.sequence,
+        history: with.history,
+        term: with.term,
+        generation: with.generation,
+        tail: with.tail,
+        ring_bytes,
+        acknowledged: with.tail,
+    };
+    let mut records = Records::with_header(region, header)?;
+    while let Some(entry) = records.next_entry()? {
+        if entry.end > with.end {
+            break;
+        }
+        spans.push((entry.lsn.0, entry.end.0));
+    }
+    match spans.last() {
+        Some((_, end)) if *end == with.end.0 => Ok(spans),
+        _ => {
+            let why = records.stopped().map(|stopped| stopped.to_string()).unwrap_or_default();
+            let found = Lsn(spans.last().map_or(with.tail.0, |(_, end)| *end));
+            Err(LogError::Restored { wanted: with.end, found, why })
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! The list of cases, made into tests of one fabric.
+
+macro_rules! logs {
+    // The attribute goes to every test.
+    ($attribute:tt) => {
+        logs!($attribute:
+            records_are_with_the_partner_when_they_are_acknowledged,
+            both_directions_at_once,
+            many_laps_through_a_small_ring,
+            a_full_ring_is_told_and_waited_for,
+            holes_are_skipped_and_forgotten_reservations_named,
+            a_partner_that_comes_back_is_refilled_and_nothing_is_acknowledged_meanwhile,
+            a_restarted_node_goes_on_with_what_the_partner_has,
+            going_alone_is_said_and_makes_older_copies_unworthy,
+            a_log_that_was_taken_over_is_told_so_and_ends,
+            persistent_records_outlive_both_processes,
+            a_new_log_replaces_the_old_one_and_never_mixes_with_it,
+            a_ring_of_another_size_is_refused_by_name,
+            a_ring_in_a_file_outlives_its_process,
+            producers_in_threads_are_sent_by_a_poller_in_one,
+            what_a_consumer_has_applied_bounds_what_is_freed,
+        );
+    };
+    ($attribute:tt: $($name:ident),* $(,)?) => {
+        $(
+            #[test]
+            #$attribute
+            fn $name() {
+                crate::cases::$name();
+            }
+        )*
+    };
+}
