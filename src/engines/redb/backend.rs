@@ -6,8 +6,8 @@
 //! What the file held before goes to the partner in pieces, as an image, between the engine's own operations. Until its end is there the partner has
 //! nothing to build from, so no sync returns before that.
 
-use crate::clients::mirrored_log::Lsn;
-use crate::engines::redb::log::{AppendError, Log};
+use crate::clients::mirrored_log::{LogError, Lsn, MirroredLog};
+use crate::engines::redb::log::{AppendError, Fill, Log, Mirror};
 use crate::engines::redb::operation::{OPERATION_HEADER_BYTES, Operation};
 use crate::memory::Errno;
 use crate::sys;
@@ -83,6 +83,10 @@ struct State {
     length: u64,
     last: Option<Lsn>,
     base: Base,
+    /// The record with which the last image began.
+    begun: Lsn,
+    /// Whether the partner was seen to need no image since that one began.
+    taken: bool,
     /// Why nothing more is taken.
     failed: Option<String>,
     closed: bool,
@@ -100,12 +104,55 @@ struct Shared<L> {
     bell: Condvar,
 }
 
-/// A storage backend of redb over a local file and a mirrored log.
+/// A storage backend of redb over a local file and a mirrored log: [`redb::Builder::create_with_backend`](::redb::Builder::create_with_backend) takes it.
 ///
-/// Writes copy twice (into the log's ring and to the file) and wait only where the ring is full; a sync waits for the partner's acknowledgement of all that was
-/// written before it. A commit without durability costs no wait; one of redb's `Eventual` durability none either, for the log keeps the order.
+/// A write is copied twice, into the log's ring and to the file, and waits only where the ring is full. A sync waits until the partner has acknowledged all that was
+/// written before it. A commit without durability waits for nothing, nor does one of redb's `Eventual` durability: the log keeps the order.
 ///
-/// A thread of its own frees the log's ring as the partner applies, and sends the file's content where the partner lacks it.
+/// A thread of its own frees the ring as the partner applies, and sends the file's content where the partner lacks it: at the start, since nothing proves that
+/// the partner's image is this very file, and whenever its follower asks for an image.
+///
+/// An operation that fails is the last one, as redb has it: both are to be opened anew.
+#[derive(Debug)]
+pub struct MirroredBackend(Backend<Mirror>);
+
+impl MirroredBackend {
+    /// Takes a file (open for reading and writing, and nobody else's; it is locked by `fcntl(2)`), and begins to send its content. Does not wait for the partner:
+    /// the first sync does.
+    ///
+    /// The log serves this file alone, and is set up with
+    /// [`applied_bounds_truncation`](crate::clients::mirrored_log::LogConfig::applied_bounds_truncation). Its ring holds at least what one transaction writes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::WouldBlock`]: the file is in use. What the system says of the file; it has no thread to give.
+    pub fn new(file: File, log: &MirroredLog, options: MirrorOptions) -> io::Result<Self> {
+        Backend::new(file, Mirror::new(log.clone()), options).map(Self)
+    }
+}
+
+impl ::redb::StorageBackend for MirroredBackend {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        self.0.read(offset, len)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self, eventual: bool) -> io::Result<()> {
+        self.0.sync_data(eventual)
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write(offset, data)
+    }
+}
+
+/// The same, over any log.
 #[derive(Debug)]
 pub(crate) struct Backend<L: Log> {
     shared: Arc<Shared<L>>,
@@ -123,7 +170,15 @@ impl<L: Log> Backend<L> {
             Err(errno) => return Err(system("locking the database file", errno)),
         }
         let length = file.metadata()?.len();
-        let state = State { length, last: None, base: Base::Wanted, failed: None, closed: false };
+        let state = State {
+            length,
+            last: None,
+            base: Base::Wanted,
+            begun: Lsn::ZERO,
+            taken: false,
+            failed: None,
+            closed: false,
+        };
         let shared = Arc::new(Shared {
             log,
             file,
@@ -210,9 +265,9 @@ impl<L: Log> Shared<L> {
         let until = Instant::now() + self.options.wait_max;
         loop {
             let step = until.min(Instant::now() + LOOK_INTERVAL);
-            match self.log.append(operation.bytes(), step, &mut fill) {
+            match self.log.append(operation.bytes(), Some(step), &mut fill) {
                 Ok(lsn) => return Ok(Some(lsn)),
-                Err(AppendError::Full) if Instant::now() < until => self.log.free(),
+                Err(AppendError::Full | AppendError::NotOpen) if Instant::now() < until => self.log.free(),
                 Err(AppendError::TooLong { max }) if self.shorten(max) => return Ok(None),
                 Err(error) => return Err(self.refusal(error)),
             }
@@ -226,19 +281,25 @@ impl<L: Log> Shared<L> {
     }
 
     fn refusal(&self, error: AppendError) -> io::Error {
+        let waited = self.options.wait_max.as_secs_f64();
         match error {
             AppendError::Full => {
-                let applied = self.log.applied().map_or("nothing".to_owned(), |lsn| format!("everything before lsn {lsn}"));
-                let waited = self.options.wait_max.as_secs_f64();
+                let applied =
+                    self.log.applied().map_or("nothing".to_owned(), |lsn| format!("everything before lsn {lsn}"));
                 let text = format!(
                     "the log's ring was full for {waited:.1} s: the partner has applied {applied}; see whether its follower runs, or take a larger ring"
                 );
                 io::Error::new(ErrorKind::TimedOut, text)
             }
-            AppendError::TooLong { max } => {
-                io::Error::new(ErrorKind::InvalidInput, format!("the log takes records of {max} bytes at most: too few"))
+            AppendError::NotOpen => {
+                let text = format!("the log was not open within {waited:.1} s: it waits for the partner");
+                io::Error::new(ErrorKind::TimedOut, text)
             }
-            AppendError::Closed(why) => io::Error::new(ErrorKind::BrokenPipe, why),
+            AppendError::TooLong { max } => io::Error::new(
+                ErrorKind::InvalidInput,
+                format!("the log takes records of {max} bytes at most: too few"),
+            ),
+            AppendError::Ended(why) => io::Error::new(ErrorKind::BrokenPipe, why),
             AppendError::Source(error) => error,
         }
     }
@@ -252,15 +313,9 @@ impl<L: Log> Shared<L> {
             return self.fail(&mut self.state(), error);
         }
         let lsn = last.map_or(base, |last| last.max(base));
-        match self.log.wait(lsn, Instant::now() + self.options.wait_max) {
-            Ok(true) => Ok(()),
-            Ok(false) => {
-                let waited = self.options.wait_max.as_secs_f64();
-                let text = format!("the record at lsn {lsn} was not acknowledged for {waited:.1} s: is the partner there?");
-                self.fail(&mut self.state(), io::Error::new(ErrorKind::TimedOut, text))
-            }
-            Err(why) => self.fail(&mut self.state(), io::Error::new(ErrorKind::BrokenPipe, why)),
-        }
+        let Err(error) = self.log.wait(lsn, Instant::now() + self.options.wait_max) else { return Ok(()) };
+        let kind = if matches!(error, LogError::Late { .. }) { ErrorKind::TimedOut } else { ErrorKind::BrokenPipe };
+        self.fail(&mut self.state(), io::Error::new(kind, error))
     }
 
     /// Waits until the image was sent. The last record of all there is, and the image's.
@@ -276,7 +331,10 @@ impl<L: Log> Shared<L> {
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                let text = format!("the partner took nothing of the file's image for {:.1} s", self.options.wait_max.as_secs_f64());
+                let text = format!(
+                    "the partner took nothing of the file's image for {:.1} s",
+                    self.options.wait_max.as_secs_f64()
+                );
                 return self.fail(&mut state, io::Error::new(ErrorKind::TimedOut, text));
             }
             drop(self.bell.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner));
@@ -292,11 +350,7 @@ impl<L: Log> Shared<L> {
             if state.closed || state.failed.is_some() {
                 return;
             }
-            if let Base::Sent(lsn) = state.base
-                && self.log.needs_image_after(Some(lsn))
-            {
-                state.base = Base::Wanted;
-            }
+            self.look(&mut state);
             let sent = match state.base {
                 Base::Sent(_) => false,
                 _ => match self.send_piece(&mut state) {
@@ -318,6 +372,18 @@ impl<L: Log> Shared<L> {
         }
     }
 
+    /// Whether the partner needs another image: it asks, and has the last one behind it or cannot have it any more.
+    fn look(&self, state: &mut State) {
+        let needs = self.log.needs_image();
+        match state.base {
+            Base::Wanted => {}
+            _ if !needs => state.taken = true,
+            Base::Sending(_) => {}
+            Base::Sent(_) if state.taken || self.log.tail() > state.begun => state.base = Base::Wanted,
+            Base::Sent(_) => {}
+        }
+    }
+
     /// One record of an image. False where the log has no room for it now, or is not open yet.
     fn send_piece(&self, state: &mut State) -> io::Result<bool> {
         let at = match state.base {
@@ -325,8 +391,8 @@ impl<L: Log> Shared<L> {
             Base::Wanted => {
                 let begins = Operation::ImageBegins { length: state.length };
                 let begun = self.offer(OPERATION_HEADER_BYTES, &mut |place| encode(&begins, place))?;
-                if begun.is_some() {
-                    state.base = Base::Sending(0);
+                if let Some(lsn) = begun {
+                    (state.base, state.begun, state.taken) = (Base::Sending(0), lsn, false);
                 }
                 return Ok(begun.is_some());
             }
@@ -352,10 +418,10 @@ impl<L: Log> Shared<L> {
     }
 
     /// Appends a record if there is room at once.
-    fn offer(&self, bytes: usize, fill: &mut dyn FnMut(&mut [u8]) -> io::Result<()>) -> io::Result<Option<Lsn>> {
-        match self.log.append(bytes, Instant::now(), fill) {
+    fn offer(&self, bytes: usize, fill: Fill<'_>) -> io::Result<Option<Lsn>> {
+        match self.log.append(bytes, None, fill) {
             Ok(lsn) => Ok(Some(lsn)),
-            Err(AppendError::Full) => Ok(None),
+            Err(AppendError::Full | AppendError::NotOpen) => Ok(None),
             Err(AppendError::TooLong { max }) if self.shorten(max) => Ok(None),
             Err(error) => Err(self.refusal(error)),
         }

@@ -11,7 +11,9 @@
 //! The image's position is proved against the log before anything is applied: the log's records must lead exactly to it, without a newer generation
 //! before it. Else the log was written anew from an earlier place on, and the image waits for a new one to begin.
 
-use crate::clients::mirrored_log::{Entry, Generation, History, LogError, Lsn, Records, Source, StoppedAt, record::Kind};
+use crate::clients::mirrored_log::{
+    Entry, Generation, History, LogError, Lsn, Records, Source, StoppedAt, record::Kind,
+};
 use crate::engines::redb::image::{Claim, Claims, ImageError, Images, failed};
 use crate::engines::redb::operation::{Operation, OperationFault};
 use std::fs::File;
@@ -124,6 +126,8 @@ pub struct Follower {
     options: FollowerOptions,
     whole: Option<Image>,
     incoming: Option<Image>,
+    /// An image began or came to its end: to be claimed at once.
+    turned: bool,
     /// Images that the next claim does not name: they go after it.
     given_up: Vec<Claim>,
     footing: Footing,
@@ -157,6 +161,7 @@ impl Follower {
             options,
             whole,
             incoming,
+            turned: false,
             given_up: Vec::new(),
             footing: Footing::None,
             log: None,
@@ -204,7 +209,11 @@ impl Follower {
     }
 
     /// Applies records, and claims only where one image takes the place of another.
-    pub(crate) fn apply<S: Source>(&mut self, records: &mut Records<S>, bytes_max: u64) -> Result<Followed, FollowError> {
+    pub(crate) fn apply<S: Source>(
+        &mut self,
+        records: &mut Records<S>,
+        bytes_max: u64,
+    ) -> Result<Followed, FollowError> {
         let (log, tail) = ((records.header().history, records.header().generation), records.header().tail);
         let goes_on = self.log == Some(log)
             && (Records::position(records) == self.position || records.seek(self.position, self.generation).is_ok());
@@ -218,7 +227,7 @@ impl Follower {
             followed.operations += u64::from(self.entry(&entry)?);
             followed.bytes += entry.end.bytes_since(entry.lsn).unwrap_or(0);
             self.reached(entry.end, entry.generation);
-            if !self.given_up.is_empty() {
+            if self.turned {
                 self.claim()?;
             }
         }
@@ -255,7 +264,7 @@ impl Follower {
         }
         let claim = |image: &Option<Image>| image.as_ref().map(|image| image.claim);
         self.images.claim(&Claims { whole: claim(&self.whole), incoming: claim(&self.incoming) })?;
-        self.unclaimed = 0;
+        (self.unclaimed, self.turned) = (0, false);
         self.claimed_at = Instant::now();
         self.applied = Some(self.position);
         for claim in self.given_up.drain(..) {
@@ -299,9 +308,7 @@ impl Follower {
 
     /// Takes one record. Whether it was applied.
     fn entry(&mut self, entry: &Entry<'_>) -> Result<bool, FollowError> {
-        if self.footing == Footing::Proving
-            && self.current().is_none_or(|image| !leads_to(entry, &image.claim))
-        {
+        if self.footing == Footing::Proving && self.current().is_none_or(|image| !leads_to(entry, &image.claim)) {
             self.footing = Footing::None;
         }
         if entry.kind != Kind::Data || self.footing == Footing::Proving {
@@ -343,7 +350,7 @@ impl Follower {
         let claim = Claim { history, begun: entry.lsn, applied: entry.end, generation: entry.generation };
         let file = self.images.create(&claim, length)?;
         self.given_up.extend(self.incoming.replace(Image { claim, file }).map(|image| image.claim));
-        self.footing = Footing::Sure;
+        (self.footing, self.turned) = (Footing::Sure, true);
         Ok(())
     }
 
@@ -353,6 +360,7 @@ impl Follower {
         match image.file.metadata().map_err(failed("asking for the length of", &path)) {
             Ok(metadata) if metadata.len() == length => {
                 self.given_up.extend(self.whole.replace(image).map(|image| image.claim));
+                self.turned = true;
                 Ok(())
             }
             other => {

@@ -2,7 +2,7 @@
 
 use crate::clients::mirrored_log::area::RING_OFFSET;
 use crate::clients::mirrored_log::header::HeaderState;
-use crate::clients::mirrored_log::{Generation, History, LogHeader, Lsn, RingBytes, Term, record};
+use crate::clients::mirrored_log::{Generation, History, LogError, LogHeader, Lsn, RingBytes, Term, record};
 use crate::engines::redb::log::{AppendError, Fill, Log};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -30,7 +30,7 @@ pub(super) struct Inside {
 pub(super) struct MemoryLog(Arc<Mutex<Inside>>);
 
 impl MemoryLog {
-    pub(super) fn new(ring_bytes: u64, history: u128) -> Result<Self, crate::clients::mirrored_log::LogError> {
+    pub(super) fn new(ring_bytes: u64, history: u128) -> Result<Self, LogError> {
         let header = LogHeader {
             state: HeaderState::Whole,
             sequence: 1,
@@ -87,7 +87,8 @@ impl MemoryLog {
 
 impl Inside {
     fn room(&self, bytes: u64) -> bool {
-        self.head.0 + bytes <= self.header.tail.0 + self.header.ring_bytes.get() && self.records.len() < self.records_max
+        self.head.0 + bytes <= self.header.tail.0 + self.header.ring_bytes.get()
+            && self.records.len() < self.records_max
     }
 
     fn place(&mut self, lsn: Lsn) -> &mut [u8] {
@@ -123,27 +124,27 @@ impl Inside {
 }
 
 impl Log for MemoryLog {
-    fn append(&self, bytes: usize, deadline: Instant, fill: Fill<'_>) -> Result<Lsn, AppendError> {
+    fn append(&self, bytes: usize, deadline: Option<Instant>, fill: Fill<'_>) -> Result<Lsn, AppendError> {
         loop {
             match self.inside().append(bytes, fill) {
-                Err(AppendError::Full) if Instant::now() < deadline => {}
+                Err(AppendError::Full) if deadline.is_some_and(|deadline| Instant::now() < deadline) => {}
                 other => return other,
             }
             std::thread::yield_now();
         }
     }
 
-    fn wait(&self, lsn: Lsn, deadline: Instant) -> Result<bool, String> {
+    fn wait(&self, lsn: Lsn, deadline: Instant) -> Result<(), LogError> {
         loop {
             let mut inside = self.inside();
             if inside.acknowledges {
                 let count = inside.records.len();
                 inside.synced.push((lsn, count));
-                return Ok(true);
+                return Ok(());
             }
             drop(inside);
             if Instant::now() >= deadline {
-                return Ok(false);
+                return Err(LogError::Late { lsn, waited_ms: 1 });
             }
             std::thread::yield_now();
         }
@@ -156,8 +157,12 @@ impl Log for MemoryLog {
         }
     }
 
-    fn needs_image_after(&self, _: Option<Lsn>) -> bool {
-        std::mem::take(&mut self.inside().needs_image)
+    fn needs_image(&self) -> bool {
+        self.inside().needs_image
+    }
+
+    fn tail(&self) -> Lsn {
+        self.inside().header.tail
     }
 
     fn applied(&self) -> Option<Lsn> {

@@ -29,7 +29,12 @@ fn options() -> MirrorOptions {
 }
 
 /// A file with this content, and a backend over it.
-fn backend(folder: &TempDir, content: &[u8], log: &MemoryLog, options: MirrorOptions) -> Result<Backend<MemoryLog>, Box<dyn Error>> {
+fn backend(
+    folder: &TempDir,
+    content: &[u8],
+    log: &MemoryLog,
+    options: MirrorOptions,
+) -> Result<Backend<MemoryLog>, Box<dyn Error>> {
     let path = folder.path().join("primary");
     std::fs::write(&path, content)?;
     let file = File::options().read(true).write(true).open(path)?;
@@ -50,7 +55,10 @@ fn records((header, area): (LogHeader, Vec<u8>)) -> Result<Records<Vec<u8>>, Box
 }
 
 /// What is rebuilt from the images and this log.
-fn rebuilt(folder: &TempDir, log: Option<(LogHeader, Vec<u8>)>) -> Result<Result<(Vec<u8>, RebuildReport), RebuildError>, Box<dyn Error>> {
+fn rebuilt(
+    folder: &TempDir,
+    log: Option<(LogHeader, Vec<u8>)>,
+) -> Result<Result<(Vec<u8>, RebuildReport), RebuildError>, Box<dyn Error>> {
     let target = folder.path().join("rebuilt");
     let mut records = log.map(records).transpose()?;
     let report = rebuild(folder.path().join("images"), records.as_mut(), &target);

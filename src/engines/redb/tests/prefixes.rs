@@ -1,7 +1,7 @@
 //! Whatever the operations, and wherever the log ends: what is rebuilt is the file as it was then.
 
 use super::{Outcome, backend, folder, follower, memory_log::MemoryLog, options, rebuilt, records};
-use crate::clients::mirrored_log::{Lsn, Records};
+use crate::clients::mirrored_log::Lsn;
 use crate::engines::redb::{Operation, RebuildError};
 use ::redb::{Database, ReadableTable, StorageBackend, TableDefinition};
 use proptest::prelude::*;
@@ -143,7 +143,11 @@ fn numbers(bytes: Vec<u8>) -> Result<u64, Box<dyn Error>> {
 }
 
 /// Transactions of growing size, and what was committed when each sync was answered.
-fn transactions(log: &MemoryLog, folder: &tempfile::TempDir, content: &[u8]) -> Result<Vec<(Lsn, u64)>, Box<dyn Error>> {
+fn transactions(
+    log: &MemoryLog,
+    folder: &tempfile::TempDir,
+    content: &[u8],
+) -> Result<Vec<(Lsn, u64)>, Box<dyn Error>> {
     let primary = backend(folder, content, log, options())?;
     let database = Database::builder().set_cache_size(1 << 20).create_with_backend(primary)?;
     let mut committed = Vec::new();
@@ -181,7 +185,12 @@ fn every_rebuilt_database_holds_what_was_committed() -> Outcome {
             continue;
         };
         assert_eq!(report.reached, end);
-        let there = numbers(bytes)?;
+        let there = match numbers(bytes) {
+            Ok(there) => there,
+            // redb opens no file that it was just making.
+            Err(_) if at_least == 0 => continue,
+            Err(error) => return Err(error),
+        };
         let whole_transactions = committed.iter().any(|(_, count)| *count == there) || there == 0;
         assert!(there >= at_least && whole_transactions, "{there} numbers of {at_least} at {end}");
         checked += 1;
@@ -202,7 +211,7 @@ fn an_older_database_is_sent_as_an_image() -> Outcome {
     let wanted = committed.last().map(|(_, count)| *count);
     let (bytes, report) = rebuilt(&folder, Some(second.whole()))?.map_err(|error| error.to_string())?;
     assert_eq!((Some(numbers(bytes)?), report.image.history.0), (wanted, 8));
-    let read: Result<Vec<_>, _> = Records::open(second.whole().1)?.collect();
+    let read: Result<Vec<_>, _> = records(second.whole())?.collect();
     let count = second.inside().records.len();
     assert!(read.is_ok_and(|read| read.len() == count), "the log is read to its end");
     Ok(())
