@@ -1,6 +1,8 @@
 //! `handfast demo`: two partners, a session, a stream, a loss, and recovery. As two processes under one supervisor, which kills one of
 //! them; or in two halves, one command each, on one machine or two.
 
+#[cfg(feature = "redb")]
+pub(crate) mod bank;
 mod half;
 mod outcome;
 mod place;
@@ -15,7 +17,7 @@ mod tally;
 mod telling;
 pub(crate) mod worker;
 
-use crate::cli::args::DemoArguments;
+use crate::cli::args::{DemoArguments, EngineName};
 use crate::cli::failure::Failure;
 use handfast::fabric::Address;
 
@@ -34,6 +36,9 @@ fn chunk_bytes(address: &Address) -> [u32; 2] {
 }
 
 pub(crate) fn run(arguments: &DemoArguments) -> Result<(), Failure> {
+    if let Some(EngineName::Redb) = arguments.engine {
+        return bank(arguments);
+    }
     if let Some(side) = arguments.side {
         return half::run(arguments, side);
     }
@@ -44,4 +49,14 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<(), Failure> {
     outcome.check(&source.name)?;
     screen.end(&outcome);
     Ok(())
+}
+
+#[cfg(feature = "redb")]
+fn bank(arguments: &DemoArguments) -> Result<(), Failure> {
+    bank::run(arguments)
+}
+
+#[cfg(not(feature = "redb"))]
+fn bank(_arguments: &DemoArguments) -> Result<(), Failure> {
+    Err(Failure::new("this program was built without redb: build it with `--features redb`"))
 }
