@@ -26,7 +26,7 @@ impl Streaming {
         let mut child = command.spawn().expect("the program starts");
         let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
         let (mut workers, mut line) = (Vec::new(), String::new());
-        while !line.starts_with("  stream") {
+        while !line.starts_with("  log ") {
             line.clear();
             assert_ne!(output.read_line(&mut line).expect("a line"), 0, "it ended before it streamed");
             if line.starts_with("partners") {
