@@ -144,7 +144,7 @@ pub(crate) fn a_partner_that_comes_back_is_refilled_and_nothing_is_acknowledged_
     let head = pair.side(0).log.status().head;
     pair.until("all acknowledged", |pair| pair.side(0).log.durable() == head);
     pair.expect_copy(1, &payloads);
-    let refilled = |event: &LogEvent| matches!(event, LogEvent::Mirrored { refilled } if *refilled > 0);
+    let refilled = |event: &LogEvent| matches!(event, LogEvent::Mirrored { refilled, .. } if *refilled > 0);
     assert!(has(pair.side(0), refilled), "{:?}", pair.side(0).events);
 }
 

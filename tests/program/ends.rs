@@ -158,7 +158,10 @@ fn a_low_limit_of_locked_memory_is_told_with_its_remedy() {
     }
     assert!(output.status.success(), "{text}\n{complaint}");
     assert!(complaint.contains("the limit for locked memory is 1048576 bytes") && complaint.contains("ulimit -l"));
-    assert!(complaint.contains("going on with 32768") && text.contains("every digest agrees"), "{complaint}");
+    assert!(
+        complaint.contains("going on with a ring of 131072 bytes") && text.contains("every digest agrees"),
+        "{complaint}"
+    );
 
     let mut command = with_lock_limit(64);
     command.args(["demo", "--json"]).arg(file.path()).stdout(Stdio::piped());

@@ -41,6 +41,8 @@ pub(crate) struct Logs<'a> {
     voice: &'a Voice,
     /// Whether the partner has a whole copy of this log.
     mirrored: bool,
+    /// Where that began when it was last whole.
+    whole_from: Lsn,
     /// The next thing that is wanted.
     wanted: Option<Order>,
 }
@@ -54,12 +56,20 @@ impl<'a> Logs<'a> {
         voice: &'a Voice,
     ) -> Self {
         let (producer, reader) = (log.producer("demo"), copy.reader());
-        Self { log, producer, reader, thread, told, voice, mirrored: false, wanted: None }
+        Self { log, producer, reader, thread, told, voice, mirrored: false, whole_from: Lsn::ZERO, wanted: None }
     }
 
     /// Whether the partner has a whole copy of this log.
     pub(crate) fn is_mirrored(&self) -> bool {
         self.mirrored
+    }
+
+    /// Waits for a session in which the partner has a whole copy; whether that holds the record at `lsn` and all behind it.
+    pub(crate) fn regain(&mut self, lsn: Lsn) -> Result<bool, Ended> {
+        while !self.mirrored {
+            self.listen()?;
+        }
+        Ok(self.whole_from <= lsn)
     }
 
     /// What is wanted.
@@ -86,8 +96,8 @@ impl<'a> Logs<'a> {
         }
         while let Ok(event) = self.thread.events().try_recv() {
             match event {
-                LogEvent::Mirrored { refilled } => {
-                    self.mirrored = true;
+                LogEvent::Mirrored { tail, refilled } => {
+                    (self.mirrored, self.whole_from) = (true, tail);
                     self.voice.tell(Report::Whole { refilled });
                 }
                 LogEvent::Lost { .. } | LogEvent::Broken(_) if self.mirrored => {

@@ -7,6 +7,7 @@ use crate::cli::demo::record::{self, PREFIX_BYTES, Record};
 use crate::cli::demo::tally::Tally;
 use crate::cli::demo::worker::Part;
 use crate::cli::failure::Failure;
+use handfast::clients::mirrored_log::Lsn;
 use std::fs::File;
 use std::io::Read;
 use std::time::Instant;
@@ -54,7 +55,7 @@ pub(crate) fn run(part: &Part, mut logs: Logs<'_>, voice: &Voice) -> Result<(), 
 fn stream(part: &Part, logs: &mut Logs<'_>, voice: &Voice, pass: u32, last: bool) -> Result<Report, Ended> {
     let began = Instant::now();
     let begin = record::begin(pass);
-    logs.append(begin.len(), &mut |space| {
+    let (first, _) = logs.append(begin.len(), &mut |space| {
         space.copy_from_slice(&begin);
         Ok(begin.len())
     })?;
@@ -64,11 +65,23 @@ fn stream(part: &Part, logs: &mut Logs<'_>, voice: &Voice, pass: u32, last: bool
         space.copy_from_slice(&end);
         Ok(end.len())
     })?;
-    logs.until_durable(lsn)?;
-    let seconds = began.elapsed().as_secs_f64();
-    let there = tally(logs, pass)?;
-    logs.free()?;
-    Ok(Report::Passed { here, there, seconds })
+    loop {
+        match finish(logs, pass, lsn) {
+            Ok(there) => {
+                logs.free()?;
+                return Ok(Report::Passed { here, there, seconds: began.elapsed().as_secs_f64() });
+            }
+            // All of the pass is in the log. Where a new receiver was given all of it there is nothing to be sent again.
+            Err(Ended::Lost) if logs.regain(first)? => {}
+            Err(ended) => return Err(ended),
+        }
+    }
+}
+
+/// Waits until everything is with the receiver, and for its tally.
+fn finish(logs: &mut Logs<'_>, pass: u32, last: Lsn) -> Result<Tally, Ended> {
+    logs.until_durable(last)?;
+    tally(logs, pass)
 }
 
 /// Appends every byte of the file.

@@ -162,9 +162,9 @@ impl<F: Fabric> LogPoller<F> {
             if let Some((done, total)) = moved.refilled {
                 self.events.put(LogEvent::Refilling { done, total });
             }
-            if let Some(refilled) = moved.whole {
+            if let Some((tail, refilled)) = moved.whole {
                 self.alone = false;
-                self.events.put(LogEvent::Mirrored { refilled });
+                self.events.put(LogEvent::Mirrored { tail, refilled });
             }
         }
         if self.alone {
