@@ -1,6 +1,8 @@
 //! `handfast demo`: two partners, a session, a file through the mirrored log, a loss, and recovery. As two processes under one supervisor, which kills one of
 //! them; or in two halves, one command each, on one machine or two.
 
+#[cfg(feature = "redb")]
+pub(crate) mod bank;
 mod half;
 mod logs;
 mod outcome;
@@ -17,7 +19,7 @@ mod tally;
 mod telling;
 pub(crate) mod worker;
 
-use crate::cli::args::DemoArguments;
+use crate::cli::args::{DemoArguments, EngineName};
 use crate::cli::failure::Failure;
 use handfast::fabric::Address;
 
@@ -32,6 +34,9 @@ fn ring_bytes(address: &Address) -> [u64; 2] {
 }
 
 pub(crate) fn run(arguments: &DemoArguments) -> Result<(), Failure> {
+    if let Some(EngineName::Redb) = arguments.engine {
+        return bank(arguments);
+    }
     if let Some(side) = arguments.side {
         return half::run(arguments, side);
     }
@@ -42,4 +47,14 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<(), Failure> {
     outcome.check(&source.name)?;
     screen.end(&outcome);
     Ok(())
+}
+
+#[cfg(feature = "redb")]
+fn bank(arguments: &DemoArguments) -> Result<(), Failure> {
+    bank::run(arguments)
+}
+
+#[cfg(not(feature = "redb"))]
+fn bank(_arguments: &DemoArguments) -> Result<(), Failure> {
+    Err(Failure::new("this program was built without redb: build it with `--features redb`"))
 }

@@ -82,7 +82,7 @@ fn play(
 }
 
 /// On shm, whoever listens at an address cleans what a dead process left there, and leaves nothing itself. RDMA leaves nothing behind.
-fn remove_leftovers(addresses: &[Address]) {
+pub(crate) fn remove_leftovers(addresses: &[Address]) {
     for address in addresses.iter().filter(|address| matches!(address, Address::Shm { .. })) {
         drop(Shm::new().listen(address, PageSizes { status: 4096, mailbox: 4096 }));
     }
