@@ -403,7 +403,8 @@ impl<F: Fabric> LogPoller<F> {
         if let Some(writer) = &mut self.writer {
             if self.mirror.is_none() {
                 let durable = self.shared.durable();
-                let tail = writer.free_up_to(&self.shared, self.shared.applied().unwrap_or(durable));
+                let bound = if self.alone { durable } else { self.shared.applied().unwrap_or(durable) };
+                let tail = writer.free_up_to(&self.shared, bound);
                 writer.free(tail, self.shared.term(), self.shared.durable());
             }
             if let Some((number, lsn, age)) = self.stall.look(&writer.reader) {
