@@ -187,9 +187,9 @@ pub(crate) struct WorkerArguments {
     /// How long that is, bytes.
     #[arg(long)]
     pub(crate) bytes: u64,
-    /// Bytes that travel in one WRITE.
+    /// Bytes of the log's ring.
     #[arg(long)]
-    pub(crate) chunk_bytes: u32,
+    pub(crate) ring_bytes: u64,
     /// The pass in whose middle the receiver stops taking anything, to be killed.
     #[arg(long)]
     pub(crate) hold: Option<u32>,

@@ -150,7 +150,7 @@ fn no_truncation_yields_a_wrong_record() {
         let (place, size) = (image.place(record.lsn), (record.end.0 - record.lsn.0) as usize);
         for half in [place + record.covered() / 2, place] {
             area[half..place + size].copy_from_slice(&image.before[half..place + size]);
-            if number % 17 == 0 {
+            if number.is_multiple_of(17) {
                 // Half a record may be the same as half of what was there before it.
                 let intact = image.intact(&area);
                 let (read, _) = read_all(&area).expect("it can be read");

@@ -194,7 +194,7 @@ pub(crate) fn thousand() -> Image {
         }
         let length = match number {
             50 | 500 | 999 => 4500,
-            _ if number % 7 == 0 => 0,
+            _ if number.is_multiple_of(7) => 0,
             _ => numbers.below(120),
         };
         let wrote =
@@ -245,7 +245,7 @@ pub(crate) fn write_round(region: &Region, mut header: LogHeader, records: u64, 
         region.write((RING_OFFSET + ring.offset_of(head)) as usize, &span).expect("within it");
         ends.push_back(end);
         head = end;
-        if number % 50 == 0 {
+        if number.is_multiple_of(50) {
             std::thread::yield_now();
             if stop.load(Ordering::Relaxed) {
                 break;

@@ -173,6 +173,11 @@ impl Follower {
         })
     }
 
+    /// The log that is read; none before it was looked at.
+    pub fn history(&self) -> Option<History> {
+        self.log.map(|(history, _)| history)
+    }
+
     /// What the primary may forget lies before this: it is applied, and the claim is made. None while no log was read.
     pub fn applied(&self) -> Option<Lsn> {
         self.applied

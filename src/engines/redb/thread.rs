@@ -117,10 +117,16 @@ fn turn(follower: &mut Follower, copy: &LogCopy) -> Result<(Followed, u64), Foll
 
 /// Tells the partner. It frees nothing for a follower that needs an image: while that leaves too little room, such a one tells what may be freed instead.
 fn report(follower: &Follower, copy: &LogCopy, room: u64, told: &Told) {
+    let Some(history) = follower.history() else {
+        if follower.needs_image() {
+            copy.needs_base();
+        }
+        return;
+    };
     let applied = follower.applied();
     let kept = applied.map_or(0, |applied| applied.bytes_since(copy.status().tail).unwrap_or(0));
     match applied {
-        Some(applied) if !follower.needs_image() || kept > room => copy.applied(applied),
+        Some(applied) if !follower.needs_image() || kept > room => copy.applied(history, applied),
         _ if follower.needs_image() => copy.needs_base(),
         _ => {}
     }
