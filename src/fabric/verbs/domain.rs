@@ -2,7 +2,7 @@
 
 use super::Verbs;
 use super::failure::{device_error, registration_error};
-use super::options::{VerbsOptions, in_range};
+use super::options::VerbsOptions;
 use super::pending::VerbsPendingPort;
 use super::queue::SharedQueue;
 use super::registration::{ExposedRegistration, Exposure, LocalRegistration};
@@ -191,11 +191,8 @@ type Queue = (Arc<SharedQueue>, Arc<CompletionQueue>, PortLimits);
 impl VerbsDomain {
     /// A queue pair with its completion queue, of these sizes.
     fn queue(&self, options: &PortOptions) -> Result<Queue, FabricError> {
+        options.check()?;
         let (send, receive) = (options.send_work_requests_max, options.receive_work_requests_max);
-        in_range("send_work_requests_max", u64::from(send), 1, 32_768)?;
-        in_range("receive_work_requests_max", u64::from(receive), 1, 32_768)?;
-        in_range("message_bytes_max", u64::from(options.message_bytes_max), 8, 65_536)?;
-        in_range("receiver_not_ready_ms_max", u64::from(options.receiver_not_ready_ms_max), 1, 600_000)?;
         let inline = self.inner.options.inline_bytes;
         let (queue, completions) = make_queue(&self.inner.protection, send, receive, inline)?;
         let mut limits = PortLimits::new(send, receive, queue.pair().inline_bytes(), options.message_bytes_max);
