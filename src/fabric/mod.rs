@@ -16,6 +16,7 @@ mod exposed;
 mod port;
 pub mod shm;
 pub mod sim;
+mod system;
 #[cfg(feature = "verbs")]
 pub mod verbs;
 
