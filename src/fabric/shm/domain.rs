@@ -186,8 +186,10 @@ impl Domain for ShmDomain {
         }
     }
 
-    fn revoke(&self) {
+    /// Never refused: it is done by stores to the domain's own table.
+    fn revoke(&self) -> Result<(), FabricError> {
         self.inner.table.revoke();
+        Ok(())
     }
 
     /// Makes a port: a memory file for its messages, `receive_work_requests_max` times `message_bytes_max` and a bit.

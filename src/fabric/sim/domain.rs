@@ -54,8 +54,10 @@ impl Domain for SimDomain {
         Ok(SimRemote::new(*descriptor))
     }
 
-    fn revoke(&self) {
+    /// Never refused.
+    fn revoke(&self) -> Result<(), FabricError> {
         lock(&self.world).revoke_domain(self.id);
+        Ok(())
     }
 
     fn port(&self, options: &PortOptions) -> Result<SimPendingPort, FabricError> {
