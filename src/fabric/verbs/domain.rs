@@ -261,31 +261,31 @@ pub(super) fn make_queue(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cell::Cell;
+    use std::sync::atomic::AtomicBool;
 
-    /// Ends when it is let go of.
-    struct Member(Cell<bool>, Errno);
+    /// Refuses to end for as long as it is stuck.
+    struct Member(AtomicBool, Errno);
 
     impl Member {
         fn end(&self) -> Result<(), Errno> {
-            if self.0.get() { Err(self.1) } else { Ok(()) }
+            if self.0.load(Ordering::Relaxed) { Err(self.1) } else { Ok(()) }
         }
     }
 
     #[test]
     fn who_does_not_end_is_told_each_time_and_keeps_nobody_else() {
-        let member = |stuck, number| Arc::new(Member(Cell::new(stuck), Errno::new(number)));
+        let member = |stuck, number| Arc::new(Member(AtomicBool::new(stuck), Errno::new(number)));
         let (first, second, third) = (member(true, libc::EIO), member(false, 0), member(true, libc::EBUSY));
         let gone = Arc::downgrade(&member(true, libc::EINVAL));
         let mut members = vec![gone, Arc::downgrade(&first), Arc::downgrade(&second), Arc::downgrade(&third)];
         let mut stuck = Vec::new();
         let mut end = || end_each(&mut members, &mut stuck, Member::end);
         assert_eq!(end(), Err(Errno::new(libc::EIO)), "the first refusal");
-        first.0.set(false);
+        first.0.store(false, Ordering::Relaxed);
         assert_eq!(end(), Err(Errno::new(libc::EBUSY)), "what is stuck still is told again");
         let (ended, waiting) = (Arc::strong_count(&first), Arc::strong_count(&third));
         assert_eq!((ended, waiting), (1, 2), "only what is stuck is kept");
-        third.0.set(false);
+        third.0.store(false, Ordering::Relaxed);
         assert_eq!((end(), end()), (Ok(()), Ok(())));
     }
 }
