@@ -117,7 +117,10 @@ impl<F: Fabric> Exchange<F> {
     pub(crate) fn end(&self) {
         self.live.store(false, Ordering::Release);
         if let Some(domain) = &self.domain {
-            domain.revoke();
+            // Nobody is left to be told: the session is over either way, and what the device holds on to is leaked.
+            if let Err(error) = domain.revoke() {
+                tracing::error!(session = %self.session, "the partner may still reach memory of a session that ended: {error}");
+            }
         }
     }
 
