@@ -58,6 +58,13 @@ impl Ledger {
         }
     }
 
+    /// Records acknowledged in all lives so far.
+    pub(crate) fn promised(&self) -> u64 {
+        let producers = |life| (0..self.producers).map(move |producer| (life, producer));
+        let each = (1..=self.life).flat_map(producers);
+        each.map(|(life, producer)| self.board.read(life, producer, What::Acknowledged)).sum()
+    }
+
     /// A dump must hold everything acknowledged and not truncated, each record once, right, and in order.
     pub(crate) fn check(&mut self, dump: &Dump) -> Result<Checked, String> {
         self.settle();

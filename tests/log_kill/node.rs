@@ -284,7 +284,7 @@ pub(crate) fn run(config: NodeConfig, board: Arc<dyn Board>) {
         Ok(node) => node,
         Err(error) => return say(&format!("refused {error}")),
     };
-    say("booted");
+    node.tell("booted");
     let heard = commands();
     let mut idle_since = Instant::now();
     loop {
@@ -295,7 +295,7 @@ pub(crate) fn run(config: NodeConfig, board: Arc<dyn Board>) {
         }
         match heard.try_recv() {
             Ok(command) if command == "leave" => break,
-            Ok(command) if command == "go" => node.wanted = true,
+            Ok(command) if command == "go" => node.wanted = node.running.is_none(),
             Ok(command) if command == "ping" => say("= pong"),
             Ok(command) if command == "halt" => say(&node.halt()),
             Ok(command) => match command.split_once(' ') {

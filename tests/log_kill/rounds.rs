@@ -56,8 +56,8 @@ fn restart(pair: &mut Pair, random: &mut Random, index: usize) -> Result<(), Str
     Ok(())
 }
 
-/// Both are up, and nothing that may not be lost hangs on the one to be killed alone.
-fn ready(pair: &mut Pair, victims: &[usize]) -> Result<(), String> {
+/// Both are up, and nothing of theirs hangs on one of them alone where only one may be killed.
+fn ready(pair: &mut Pair) -> Result<(), String> {
     for index in 0..2 {
         pair.until_opened(index)?;
     }
@@ -66,20 +66,19 @@ fn ready(pair: &mut Pair, victims: &[usize]) -> Result<(), String> {
             pair.until_whole(index)?;
         }
     }
-    let _ = victims;
     Ok(())
 }
 
 fn go(pair: &mut Pair, random: &mut Random) {
     pair.tell(0, "go");
     pair.tell(1, "go");
-    rest(random);
+    std::thread::sleep(Duration::from_micros(random.spread(300, 120_000)));
 }
 
 /// One killed, and started again.
 fn one(pair: &mut Pair, random: &mut Random, victim: usize, load: bool) -> Result<(), String> {
     if pair.kind == Kind::Private || random.chance(2) {
-        ready(pair, &[victim])?;
+        ready(pair)?;
     }
     if load {
         go(pair, random);
@@ -93,7 +92,7 @@ fn one(pair: &mut Pair, random: &mut Random, victim: usize, load: bool) -> Resul
 
 /// The partner is killed; the moment its copy is whole again, or a little later, so is the owner of the log.
 fn in_turn(pair: &mut Pair, random: &mut Random) -> Result<(), String> {
-    ready(pair, &[1, 0])?;
+    ready(pair)?;
     if random.chance(2) {
         go(pair, random);
     }
@@ -110,7 +109,7 @@ fn both(pair: &mut Pair, random: &mut Random) -> Result<(), String> {
     if random.chance(4) {
         rest(random);
     } else {
-        ready(pair, &[0, 1])?;
+        ready(pair)?;
         go(pair, random);
     }
     pair.figures.of_both += 2;
@@ -143,7 +142,7 @@ fn live(pair: &mut Pair, random: &mut Random, kills_max: u64) -> Result<(), Stri
             _ => one(pair, random, 0, true)?,
         }
     }
-    ready(pair, &[])?;
+    ready(pair)?;
     go(pair, random);
     pair.end()
 }
