@@ -119,6 +119,12 @@ fn both(pair: &mut Pair, random: &mut Random) -> Result<(), String> {
     if random.chance(2) {
         rest(random);
     }
+    if random.chance(2) {
+        // What was acknowledged before is to be in both places by the time that the copy is said to be whole.
+        pair.start(first, Some(("mirrored", random.spread(1, 300))));
+        pair.figures.at_start += 1;
+        pair.fell(&[first], true)?;
+    }
     pair.start(first, None);
     Ok(())
 }
