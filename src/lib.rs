@@ -46,6 +46,7 @@
 //! `sys`, `memory` and the backends of `fabric`, one obligation-by-obligation comment for each block.
 
 pub mod clients;
+pub mod engines;
 pub mod error;
 pub mod fabric;
 pub mod handshake;

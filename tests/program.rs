@@ -68,7 +68,7 @@ fn the_demo_reads_files_in_every_order_of_start() {
         let output = program().args(["demo", "--order", order]).arg(file.path()).output().expect("it runs");
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{text}");
-        for wanted in ["read status", "write confirmation", "stream", "SIGKILL", "session lost", "every digest agrees"]
+        for wanted in ["read status", "write confirmation", "  log ", "SIGKILL", "session lost", "every digest agrees"]
         {
             assert!(text.contains(wanted), "{wanted} is missing from:\n{text}");
         }

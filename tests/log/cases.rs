@@ -144,7 +144,7 @@ pub(crate) fn a_partner_that_comes_back_is_refilled_and_nothing_is_acknowledged_
     let head = pair.side(0).log.status().head;
     pair.until("all acknowledged", |pair| pair.side(0).log.durable() == head);
     pair.expect_copy(1, &payloads);
-    let refilled = |event: &LogEvent| matches!(event, LogEvent::Mirrored { refilled } if *refilled > 0);
+    let refilled = |event: &LogEvent| matches!(event, LogEvent::Mirrored { refilled, .. } if *refilled > 0);
     assert!(has(pair.side(0), refilled), "{:?}", pair.side(0).events);
 }
 
@@ -373,13 +373,16 @@ pub(crate) fn what_a_consumer_has_applied_bounds_what_is_freed() {
     pair.side(1).copy.needs_base();
     pair.until("a word from the consumer", |pair| pair.side(0).log.partner_needs_base());
     assert_eq!(pair.side(0).log.status().tail, lsns[0]);
-    pair.side(1).copy.applied(lsns[7]);
+    let history = pair.side(1).copy.status().history;
+    pair.side(1).copy.applied(history, lsns[7]);
     pair.until("as far as it was applied", |pair| pair.side(0).log.status().tail == lsns[7]);
-    pair.side(1).copy.applied(Lsn(lsns[9].0 + 32));
+    let history = pair.side(1).copy.status().history;
+    pair.side(1).copy.applied(history, Lsn(lsns[9].0 + 32));
     for _ in 0..100 {
         pair.round();
     }
     assert_eq!(pair.side(0).log.status().tail, lsns[7], "no record begins there");
-    pair.side(1).copy.applied(lsns[19]);
+    let history = pair.side(1).copy.status().history;
+    pair.side(1).copy.applied(history, lsns[19]);
     pair.until("as far as it was asked", |pair| pair.side(0).log.status().tail == lsns[15]);
 }

@@ -1,6 +1,7 @@
 //! The partner's log as it is held here: which copy counts, what state it is in, reading it, taking it over.
 
 use super::error::LogError;
+use super::follow::CopyReader;
 use super::header::{HeaderState, LogHeader};
 use super::lsn::{Generation, History, Lsn, Term};
 use super::reader::Records;
@@ -29,6 +30,11 @@ impl CopySource {
 
     pub(super) fn loaded(region: Region) -> Self {
         Self(Memory::Loaded(Arc::new(region)))
+    }
+
+    /// Whether it is the same memory.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        std::ptr::eq(self.region(), other.region())
     }
 
     pub(super) fn region(&self) -> &Region {
@@ -134,23 +140,29 @@ pub(super) struct CopyShared {
     copies: Mutex<Copies>,
     /// Raised with each change of the current copy.
     epoch: AtomicU64,
-    /// A consumer's word: [`NO_CONSUMER`], [`NEEDS_BASE`], or a position.
-    applied: AtomicU64,
+    consumer: Mutex<Consumer>,
     /// The term of a takeover; zero before one.
     taken: AtomicU64,
 }
 
-/// Nobody applies records.
-pub(super) const NO_CONSUMER: u64 = u64::MAX;
-/// Somebody would, and needs a base image first.
-pub(super) const NEEDS_BASE: u64 = u64::MAX - 1;
+/// What somebody who applies the partner's records has said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Consumer {
+    /// Nobody does.
+    #[default]
+    Nobody,
+    /// A base image is needed first.
+    NeedsBase,
+    /// Everything before `lsn` of this log is applied.
+    Applied { history: History, lsn: Lsn },
+}
 
 impl CopyShared {
     pub(super) fn new(before: Option<CopySource>) -> Arc<Self> {
         Arc::new(Self {
             copies: Mutex::new(Copies { current: None, before }),
             epoch: AtomicU64::new(0),
-            applied: AtomicU64::new(NO_CONSUMER),
+            consumer: Mutex::default(),
             taken: AtomicU64::new(0),
         })
     }
@@ -211,8 +223,12 @@ impl CopyShared {
         self.epoch.load(Ordering::Acquire)
     }
 
-    pub(super) fn consumer(&self) -> u64 {
-        self.applied.load(Ordering::Acquire)
+    pub(super) fn consumer(&self) -> Consumer {
+        *self.consumer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_consumer(&self, consumer: Consumer) {
+        *self.consumer.lock().unwrap_or_else(PoisonError::into_inner) = consumer;
     }
 
     pub(super) fn taken(&self) -> Term {
@@ -256,6 +272,11 @@ impl LogCopy {
         self.shared.best().map(|(copy, header, _)| Records::with_header(copy, header)).transpose()
     }
 
+    /// A reader that follows the partner's log while it is written, across sessions. It begins with the first record that is kept.
+    pub fn reader(&self) -> CopyReader {
+        CopyReader::new(Arc::clone(&self.shared))
+    }
+
     /// Takes the log over: the partner is gone, or gives it up. `known` is the highest term that was ever given out; from now on a partner that
     /// comes back and writes under an older term than `known + 1` is told that it was superseded.
     ///
@@ -283,15 +304,15 @@ impl LogCopy {
         Ok(records)
     }
 
-    /// A consumer here has applied everything before `lsn`; the partner is told, and frees no more than that where it was set up so
+    /// A consumer here has applied everything before `lsn` of this log; the partner is told, and frees no more than that where it was set up so
     /// ([`LogConfig::applied_bounds_truncation`](super::LogConfig::applied_bounds_truncation)).
-    pub fn applied(&self, lsn: Lsn) {
-        self.shared.applied.store(lsn.0.min(NEEDS_BASE - 1), Ordering::Release);
+    pub fn applied(&self, history: History, lsn: Lsn) {
+        self.shared.set_consumer(Consumer::Applied { history, lsn });
     }
 
     /// A consumer here cannot apply records before it has a base image; the partner is told.
     pub fn needs_base(&self) {
-        self.shared.applied.store(NEEDS_BASE, Ordering::Release);
+        self.shared.set_consumer(Consumer::NeedsBase);
     }
 }
 

@@ -112,6 +112,7 @@ mod tests {
             applied: Lsn(0),
             sequence: 9,
             ring_bytes: RING,
+            applied_history: 0,
         }
     }
 

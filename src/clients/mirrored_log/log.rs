@@ -218,7 +218,7 @@ impl MirroredLog {
         }
     }
 
-    /// What the partner's consumer has applied lies before this; none where [`LogConfig::applied_bounds_truncation`] is not set, or no session is there.
+    /// What the partner's consumer has applied, by its last word, lies before this; none where [`LogConfig::applied_bounds_truncation`] is not set.
     pub fn applied(&self) -> Option<Lsn> {
         self.shared.applied()
     }

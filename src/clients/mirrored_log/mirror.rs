@@ -79,8 +79,8 @@ struct Refill {
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Moved {
     pub(super) worked: bool,
-    /// The copy became whole.
-    pub(super) whole: Option<u64>,
+    /// The copy became whole: from where on, and how much it lacked.
+    pub(super) whole: Option<(Lsn, u64)>,
     /// Of a refill: bytes done and in all.
     pub(super) refilled: Option<(u64, u64)>,
     /// Ring space became free.
@@ -312,7 +312,7 @@ impl<F: Fabric> Mirror<F> {
         let total = self.refill.to.0 - self.refill.from.0;
         if placed.state == HeaderState::Whole {
             self.refill.told = u64::MAX;
-            moved.whole = Some(total);
+            moved.whole = Some((placed.tail, total));
         } else if self.sending.received > before.received {
             let done = self.sending.received.min(self.refill.to).0 - self.refill.from.0;
             if done.saturating_sub(self.refill.told) > total / TELLINGS {

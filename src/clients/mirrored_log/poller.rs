@@ -162,9 +162,9 @@ impl<F: Fabric> LogPoller<F> {
             if let Some((done, total)) = moved.refilled {
                 self.events.put(LogEvent::Refilling { done, total });
             }
-            if let Some(refilled) = moved.whole {
+            if let Some((tail, refilled)) = moved.whole {
                 self.alone = false;
-                self.events.put(LogEvent::Mirrored { refilled });
+                self.events.put(LogEvent::Mirrored { tail, refilled });
             }
         }
         if self.alone {
@@ -284,6 +284,10 @@ impl<F: Fabric> LogPoller<F> {
             },
         };
         self.writer = Some(Writer::open(region, self.ring_bytes, with, &self.shared)?);
+        if self.config.applied_bounds_truncation {
+            // Until a consumer says more nothing is freed, with a partner or without.
+            self.shared.set_applied(Some(with.tail));
+        }
         let restored = with.end > with.tail;
         let Beginning { history, generation, tail, end, .. } = with;
         self.events.put(LogEvent::Opened { history, generation, tail, end, restored });
@@ -332,7 +336,6 @@ impl<F: Fabric> LogPoller<F> {
             mirror.wire.close();
             self.replica.end();
         }
-        self.shared.set_applied(None);
     }
 
     #[cold]
@@ -399,7 +402,9 @@ impl<F: Fabric> LogPoller<F> {
         }
         if let Some(writer) = &mut self.writer {
             if self.mirror.is_none() {
-                let tail = writer.free_up_to(&self.shared, self.shared.durable());
+                let durable = self.shared.durable();
+                let bound = if self.alone { durable } else { self.shared.applied().unwrap_or(durable) };
+                let tail = writer.free_up_to(&self.shared, bound);
                 writer.free(tail, self.shared.term(), self.shared.durable());
             }
             if let Some((number, lsn, age)) = self.stall.look(&writer.reader) {
@@ -418,10 +423,10 @@ impl<F: Fabric> LogPoller<F> {
             return Ok(worked);
         }
         if let Some(report) = mirror.report() {
-            let bounds = self.config.applied_bounds_truncation;
-            // Without a consumer there nothing may be freed where its word counts.
-            let applied = if report.applies && !report.needs_base { report.applied } else { writer.tail() };
-            self.shared.set_applied(bounds.then_some(applied));
+            let says = report.applies && !report.needs_base && report.applied_history == writer.history().low();
+            if self.config.applied_bounds_truncation && says {
+                self.shared.set_applied(Some(report.applied));
+            }
             self.shared.set_needs_base(report.needs_base);
             let (ours, theirs) = (self.shared.term(), report.term);
             if report.history == writer.history() && theirs > ours {

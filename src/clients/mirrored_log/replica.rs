@@ -1,7 +1,7 @@
 //! This node's part in the partner's log: fills the memory of a new session with what is held, reports it, and answers.
 
 use super::area::{HEADER_OFFSETS, PERSISTED_OFFSET, REPORT_OFFSET, RING_OFFSET};
-use super::copy::{CopyShared, CopySource, CopyState, NEEDS_BASE, NO_CONSUMER};
+use super::copy::{Consumer, CopyShared, CopySource, CopyState};
 use super::error::LogError;
 use super::header::{HEADER_BYTES, LogHeader};
 use super::keeper::Keeper;
@@ -46,6 +46,7 @@ impl Replica {
             tail: Lsn::ZERO,
             end: Lsn::ZERO,
             applied: Lsn::ZERO,
+            applied_history: 0,
             sequence: 0,
             ring_bytes: 0,
         };
@@ -80,10 +81,10 @@ impl Replica {
     pub(super) fn tell<F: Fabric>(&mut self, wire: &mut Wire<F>) -> Result<bool, LogError> {
         let Some(report) = &mut self.report else { return Ok(false) };
         let consumer = self.shared.consumer();
-        report.applies = consumer != NO_CONSUMER;
-        report.needs_base = consumer == NEEDS_BASE;
-        if consumer < NEEDS_BASE {
-            report.applied = Lsn(consumer);
+        report.applies = consumer != Consumer::Nobody;
+        report.needs_base = consumer == Consumer::NeedsBase;
+        if let Consumer::Applied { history, lsn } = consumer {
+            (report.applied_history, report.applied) = (history.low(), lsn);
         }
         if self.shared.taken() > report.term {
             // Taken over in this session: its owner is told which log, and under which term.

@@ -30,7 +30,8 @@ struct ReportBytes {
     applied: U64,
     sequence: U64,
     ring_bytes: U64,
-    padding: [u8; 28],
+    applied_history: U64,
+    padding: [u8; 20],
     checksum: U32,
 }
 
@@ -96,6 +97,8 @@ pub struct CopyReport {
     pub end: Lsn,
     /// Everything before this is applied.
     pub applied: Lsn,
+    /// Low half of the history of the log of which it is: a consumer may be behind a change of logs.
+    pub applied_history: u64,
     /// The sequence of the header there: the next one written must have a higher one.
     pub sequence: u64,
     /// Bytes of the ring it was copied from; 0 where nothing is held.
@@ -124,7 +127,8 @@ impl CopyReport {
             applied: self.applied.0.into(),
             sequence: self.sequence.into(),
             ring_bytes: self.ring_bytes.into(),
-            padding: [0; 28],
+            applied_history: self.applied_history.into(),
+            padding: [0; 20],
             checksum: 0.into(),
         };
         let mut bytes = zerocopy::transmute!(fields);
@@ -162,6 +166,7 @@ impl CopyReport {
             applied,
             sequence: fields.sequence.get(),
             ring_bytes: fields.ring_bytes.get(),
+            applied_history: fields.applied_history.get(),
         })
     }
 }
@@ -184,6 +189,7 @@ mod tests {
         applied: Lsn(128),
         sequence: 3,
         ring_bytes: 1 << 16,
+        applied_history: 0xff00,
     };
 
     /// The bytes are the format: they may never change.
@@ -205,6 +211,7 @@ mod tests {
             (72, 128),
             (80, 3),
             (90, 1),
+            (97, 0xff),
         ];
         for (offset, byte) in set {
             wanted[offset] = byte;
