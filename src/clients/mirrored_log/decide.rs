@@ -72,19 +72,29 @@ pub(super) struct Open {
     pub(super) tail: Lsn,
     /// The end of what is committed, as far as it was ever looked at.
     pub(super) end: Lsn,
+    /// What it was opened with.
+    pub(super) restored: Restored,
+}
+
+/// What a log was opened with: where that ends, and the generation of the header that led to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Restored {
+    pub(super) generation: Generation,
+    pub(super) end: Lsn,
 }
 
 /// From where on an open log is sent to a partner that reports this.
 ///
-/// The copy is gone on with where this very writer wrote it: only then is its valid prefix surely one of this log's.
+/// The copy is gone on with where this very writer wrote it, or the one whose records it was opened with, and no more of them: only then is
+/// its valid prefix surely one of this log's.
 pub(super) fn resume(open: &Open, report: &CopyReport) -> Result<Lsn, LogError> {
     if report.history == open.history && report.term > open.term {
         return Err(LogError::Superseded { ours: open.term, theirs: report.term });
     }
     let held = matches!(report.state, ReportState::Whole | ReportState::Refilling | ReportState::Outdated);
-    let same = report.history == open.history
-        && report.generation == open.generation
-        && report.ring_bytes == open.ring_bytes.get();
+    let Restored { generation, end } = open.restored;
+    let by_us = report.generation == open.generation || (report.generation == generation && report.end <= end);
+    let same = report.history == open.history && by_us && report.ring_bytes == open.ring_bytes.get();
     let within = report.tail <= open.tail && report.end >= open.tail && report.end <= open.end;
     Ok(if held && same && within { report.end } else { open.tail })
 }
@@ -180,12 +190,18 @@ mod tests {
             ring_bytes,
             tail: Lsn(128),
             end: Lsn(1024),
+            restored: Restored { generation: Generation(1), end: Lsn(512) },
         };
         let whole = |of| report(ReportState::Whole, 7, of);
         assert_eq!(resume(&open, &whole((2, 3, 640))), Ok(Lsn(640)));
+        assert_eq!(resume(&open, &whole((2, 1, 512))), Ok(Lsn(512)), "what it was opened with");
+        assert_eq!(resume(&open, &whole((2, 1, 480))), Ok(Lsn(480)), "a part of it");
         assert_eq!(resume(&open, &whole((1, 3, 640))), Ok(Lsn(640)), "an older term, and the same writer");
         for other in [
             whole((2, 2, 640)),
+            whole((2, 2, 480)),
+            whole((2, 1, 544)),
+            whole((2, 1, 96)),
             whole((2, 3, 96)),
             whole((2, 3, 1088)),
             report(ReportState::Nothing, 7, (2, 3, 640)),

@@ -141,8 +141,9 @@ impl<F: Fabric> Mirror<F> {
         let source = self.session.ring(writer.reader.ring());
         self.source = Some(source.map_err(|error| LogError::Session(error.to_string()))?);
         self.sending = Sending { at: from, batch_end: from, received: from, placed: from };
-        let durable = shared.durable();
-        self.refill = Refill { from, to: durable.max(from), acknowledged: durable > from, told: 0 };
+        // What was restored counts as well: an earlier process may have acknowledged it.
+        let promised = shared.durable().max(writer.restored().end);
+        self.refill = Refill { from, to: promised.max(from), acknowledged: promised > from, told: 0 };
         Ok(())
     }
 

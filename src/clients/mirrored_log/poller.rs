@@ -241,6 +241,7 @@ impl<F: Fabric> LogPoller<F> {
             ring_bytes: self.ring_bytes,
             tail: writer.tail(),
             end: Lsn(writer.reader.collected()),
+            restored: writer.restored(),
         };
         let from = decide::resume(&open, report)?;
         self.stream(from)
@@ -265,6 +266,7 @@ impl<F: Fabric> LogPoller<F> {
                 sequence,
                 tail: held.header.tail,
                 end: held.end.lsn,
+                held_generation: held.header.generation,
             },
             (Opening::Partner, _, Some(report)) => Beginning {
                 history: report.history,
@@ -273,6 +275,7 @@ impl<F: Fabric> LogPoller<F> {
                 sequence,
                 tail: report.tail,
                 end: report.end,
+                held_generation: report.generation,
             },
             _ => Beginning {
                 history: self.new_history()?,
@@ -281,6 +284,7 @@ impl<F: Fabric> LogPoller<F> {
                 sequence,
                 tail: Lsn::ZERO,
                 end: Lsn::ZERO,
+                held_generation: Generation(0),
             },
         };
         self.writer = Some(Writer::open(region, self.ring_bytes, with, &self.shared)?);

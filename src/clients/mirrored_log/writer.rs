@@ -1,6 +1,7 @@
 //! The log of this node once it is open: its ring, its header, what is freed.
 
 use super::area::{HEADER_OFFSETS, RING_OFFSET, RingBytes};
+use super::decide::Restored;
 use super::error::LogError;
 use super::header::{HeaderState, LogHeader};
 use super::lsn::{Generation, History, Lsn, Term};
@@ -46,6 +47,7 @@ pub(super) struct Writer {
     kept_sequence: u64,
     /// As producers and headers know it.
     tail: Lsn,
+    restored: Restored,
 }
 
 /// How a log is opened.
@@ -58,6 +60,8 @@ pub(super) struct Beginning {
     /// What the region holds of it already.
     pub(super) tail: Lsn,
     pub(super) end: Lsn,
+    /// Of the header that led to it.
+    pub(super) held_generation: Generation,
 }
 
 impl Writer {
@@ -76,7 +80,9 @@ impl Writer {
             reader.note(start, end);
         }
         let Beginning { history, term, generation, sequence, tail, .. } = with;
-        let mut writer = Self { reader, ring_bytes, history, generation, sequence, kept_sequence: sequence, tail };
+        let restored = Restored { generation: with.held_generation, end: with.end };
+        let kept_sequence = sequence;
+        let mut writer = Self { reader, ring_bytes, history, generation, sequence, kept_sequence, tail, restored };
         writer.keep_header(HeaderState::Whole, term, tail, tail);
         shared.set_term(term);
         shared.ask_to_truncate(tail);
@@ -96,6 +102,11 @@ impl Writer {
 
     pub(super) fn tail(&self) -> Lsn {
         self.tail
+    }
+
+    /// What the log was opened with. An earlier process may have been told of any of it that it is acknowledged.
+    pub(super) fn restored(&self) -> Restored {
+        self.restored
     }
 
     /// The partner has headers up to this sequence: the next one is later.
