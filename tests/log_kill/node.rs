@@ -179,7 +179,7 @@ impl Node {
                 self.read_own();
                 self.tell(&format!("opened {generation} {tail} {end}"));
             }
-            LogEvent::Mirrored { refilled } => self.tell(&format!("mirrored {refilled}")),
+            LogEvent::Mirrored { refilled, .. } => self.tell(&format!("mirrored {refilled}")),
             LogEvent::Restoring { done, total } => self.tell(&format!("restoring {done} {total}")),
             LogEvent::Refilling { done, total } => self.tell(&format!("refilling {done} {total}")),
             LogEvent::Lost { .. } => self.tell("lost"),
