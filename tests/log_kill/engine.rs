@@ -4,9 +4,10 @@ use super::board::{Board, PRODUCERS_MAX, What};
 use super::content::{Recipe, Stamp};
 use crate::process::random::Random;
 use crate::process::role::say;
+use crate::process::sys::kill_self;
 use handfast::clients::mirrored_log::{Acknowledgement, Lsn, MirroredLog, ReserveError};
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -26,6 +27,8 @@ pub(crate) struct Load {
     pub(crate) expected: Acknowledgement,
     /// The truncating thread sleeps up to so many microseconds.
     pub(crate) truncate_us: u64,
+    /// The process ends by its own hand when so many acknowledgements were told.
+    pub(crate) die_after: u64,
 }
 
 pub(crate) struct Engine {
@@ -34,6 +37,7 @@ pub(crate) struct Engine {
     load: Load,
     /// Of each producer, and of earlier lives.
     kept: [Kept; PRODUCERS_MAX + 1],
+    acknowledged: AtomicU64,
     stop: AtomicBool,
     stop_truncating: AtomicBool,
 }
@@ -56,7 +60,15 @@ impl Running {
         let kept: [Kept; PRODUCERS_MAX + 1] = Default::default();
         *lock(&kept[PRODUCERS_MAX]) = restored;
         let (stop, stop_truncating) = (AtomicBool::new(false), AtomicBool::new(false));
-        let engine = Arc::new(Engine { log: log.clone(), board, load, kept, stop, stop_truncating });
+        let engine = Arc::new(Engine {
+            log: log.clone(),
+            board,
+            load,
+            kept,
+            acknowledged: AtomicU64::new(0),
+            stop,
+            stop_truncating,
+        });
         let thread = |number: u8| {
             let engine = Arc::clone(&engine);
             std::thread::spawn(move || engine.produce(number))
@@ -222,6 +234,9 @@ impl Producing<'_> {
         }
         if let Some(counter) = last {
             engine.note(self.number, What::Acknowledged, counter);
+            if engine.acknowledged.fetch_add(1, Ordering::Relaxed) >= engine.load.die_after {
+                kill_self();
+            }
         }
         Ok(())
     }

@@ -34,13 +34,15 @@ pub(crate) struct Settings {
     pub(crate) batch_bytes_max: u32,
     pub(crate) batches_max: u32,
     pub(crate) truncate_us: u64,
+    /// Polls between two looks at events.
+    pub(crate) polls: u32,
     /// Of a ring in /dev/shm.
     pub(crate) shared: Option<String>,
     /// Keeps its copy of the partner's log here.
     pub(crate) keep: Option<PathBuf>,
     /// Where what was restored goes.
     pub(crate) restored: PathBuf,
-    /// Dies so many microseconds after it has said a line that begins so.
+    /// Dies so many microseconds after it has said a line that begins so; `acknowledged`: after so many acknowledgements, at once.
     pub(crate) die: Option<(String, u64)>,
 }
 
@@ -59,6 +61,7 @@ impl Settings {
             ("HANDFAST_TEST_ACKNOWLEDGE", acknowledge.to_owned()),
             ("HANDFAST_TEST_BATCHES", format!("{} {}", self.batch_bytes_max, self.batches_max)),
             ("HANDFAST_TEST_TRUNCATE_US", self.truncate_us.to_string()),
+            ("HANDFAST_TEST_POLLS", self.polls.to_string()),
             ("HANDFAST_TEST_RESTORED", self.restored.display().to_string()),
         ];
         variables.extend(self.shared.clone().map(|name| ("HANDFAST_TEST_SHARED", name)));
@@ -92,6 +95,7 @@ impl Settings {
             batch_bytes_max: batch_bytes_max as u32,
             batches_max: batches_max as u32,
             truncate_us: number("HANDFAST_TEST_TRUNCATE_US"),
+            polls: number("HANDFAST_TEST_POLLS") as u32,
             shared: variable("HANDFAST_TEST_SHARED"),
             keep: variable("HANDFAST_TEST_KEEP").map(PathBuf::from),
             restored: text("HANDFAST_TEST_RESTORED").into(),
@@ -122,7 +126,11 @@ impl Settings {
             _ => Acknowledgement::Persistent,
         };
         let Self { recipe, life, producers, ring_bytes, truncate_us, .. } = *self;
-        Load { recipe, life, producers, ring_bytes, expected, truncate_us }
+        let die_after = match &self.die {
+            Some((line, count)) if line == "acknowledged" => *count,
+            _ => u64::MAX,
+        };
+        Load { recipe, life, producers, ring_bytes, expected, truncate_us, die_after }
     }
 }
 
@@ -162,6 +170,11 @@ impl Node {
     fn tell(&mut self, line: &str) {
         if self.settings.die.as_ref().is_some_and(|(wanted, _)| line.starts_with(wanted.as_str())) {
             let us = self.settings.die.take().map_or(0, |(_, us)| us);
+            say(line);
+            if us == 0 {
+                // Between this poll and the next.
+                kill_self();
+            }
             std::thread::spawn(move || {
                 let until = Instant::now() + Duration::from_micros(us);
                 while Instant::now() < until {
@@ -169,6 +182,7 @@ impl Node {
                 }
                 kill_self();
             });
+            return;
         }
         say(line);
     }
@@ -214,7 +228,7 @@ impl Node {
     /// One turn; whether there was anything to do.
     fn turn(&mut self) -> bool {
         let mut worked = false;
-        for _ in 0..64 {
+        for _ in 0..self.settings.polls {
             worked |= self.poller.poll();
         }
         while let Some(event) = self.poller.next_event() {

@@ -25,6 +25,20 @@ pub(crate) enum Kind {
     Kept,
 }
 
+/// Who sends the signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hand {
+    /// The test.
+    Ours,
+    /// The node, which was told when.
+    Own,
+    /// The node, unless that takes too long.
+    OwnSoon,
+}
+
+/// The longest wait for a death that may come.
+const SOON: Duration = Duration::from_millis(150);
+
 /// Figures of a pair.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Figures {
@@ -153,6 +167,13 @@ impl Pair {
         self.node(index).tell(line);
     }
 
+    /// Has both append for so long, and goes on.
+    pub(crate) fn load(&mut self, us: u64) {
+        self.tell(0, "go");
+        self.tell(1, "go");
+        std::thread::sleep(Duration::from_micros(us));
+    }
+
     /// Nothing may have gone wrong by a node's own account.
     fn sane(&mut self, index: usize) -> Result<(), String> {
         let node = self.node(index);
@@ -227,10 +248,10 @@ impl Pair {
         }
     }
 
-    /// Kills these nodes at once; none where they have ended by their own hand, which is waited for. The survivor's copy is checked.
-    pub(crate) fn fell(&mut self, indices: &[usize], by_itself: bool) -> Result<(), String> {
-        if by_itself {
-            self.until_dead(indices)?;
+    /// Kills these nodes at once, the first by its own hand where that is wanted. The survivor's copy is checked.
+    pub(crate) fn fell(&mut self, indices: &[usize], by: Hand) -> Result<(), String> {
+        if by != Hand::Ours {
+            self.until_dead(indices[0], by)?;
         }
         for index in indices {
             // Both signals are under way before either is waited for.
@@ -259,16 +280,14 @@ impl Pair {
         }
     }
 
-    fn until_dead(&mut self, indices: &[usize]) -> Result<(), String> {
-        let until = Instant::now() + PATIENCE;
-        for index in indices {
-            while self.node(*index).process.try_wait().expect("its state").is_none() {
-                self.sane(*index)?;
-                if Instant::now() > until {
-                    let other = self.node(1 - *index).story("is the other");
-                    return Err(format!("{}\n{other}", self.node(*index).story("did not die")));
-                }
-                std::thread::sleep(Duration::from_micros(100));
+    fn until_dead(&mut self, index: usize, by: Hand) -> Result<(), String> {
+        let began = Instant::now();
+        while self.node(index).process.try_wait().expect("its state").is_none() {
+            self.sane(index)?;
+            match by {
+                Hand::OwnSoon if began.elapsed() > SOON => return Ok(()),
+                _ if began.elapsed() > PATIENCE => return Err(self.stories("one of them did not die")),
+                _ => std::thread::sleep(Duration::from_micros(100)),
             }
         }
         Ok(())

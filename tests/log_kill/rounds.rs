@@ -2,7 +2,7 @@
 
 use super::content::Recipe;
 use super::node::Settings;
-use super::pair::{Figures, Kind, Pair};
+use super::pair::{Figures, Hand, Kind, Pair};
 use crate::process::random::Random;
 use handfast::clients::mirrored_log::Acknowledge;
 use std::path::PathBuf;
@@ -30,6 +30,7 @@ fn settings(random: &mut Random, kind: Kind, index: usize) -> Settings {
         batch_bytes_max: [4096, 65536, 1 << 20][random.below(3) as usize],
         batches_max: [1, 4, 16][random.below(3) as usize],
         truncate_us: random.spread(200, 20_000),
+        polls: [1, 4, 64][random.below(3) as usize],
         shared: None,
         keep: None,
         restored: PathBuf::new(),
@@ -50,7 +51,7 @@ fn restart(pair: &mut Pair, random: &mut Random, index: usize) -> Result<(), Str
         let most = if line == "start" { 30_000 } else { 2_000 };
         pair.start(index, Some((line, random.spread(1, most))));
         pair.figures.at_start += 1;
-        pair.fell(&[index], true)?;
+        pair.fell(&[index], Hand::Own)?;
     }
     pair.start(index, None);
     Ok(())
@@ -69,10 +70,19 @@ fn ready(pair: &mut Pair) -> Result<(), String> {
     Ok(())
 }
 
-fn go(pair: &mut Pair, random: &mut Random) {
+/// Has both append. Who is to kill the victim: now, or the victim itself the moment that something is acknowledged.
+fn go(pair: &mut Pair, random: &mut Random, victim: usize) -> Hand {
+    let by_itself = pair.settings[victim].producers != 0 && random.chance(2);
+    if by_itself {
+        pair.tell(victim, &format!("die acknowledged {}", random.spread(1, 3000)));
+    }
     pair.tell(0, "go");
     pair.tell(1, "go");
+    if by_itself {
+        return Hand::OwnSoon;
+    }
     std::thread::sleep(Duration::from_micros(random.spread(300, 120_000)));
+    Hand::Ours
 }
 
 /// One killed, and started again.
@@ -80,10 +90,8 @@ fn one(pair: &mut Pair, random: &mut Random, victim: usize, load: bool) -> Resul
     if pair.kind == Kind::Private || random.chance(2) {
         ready(pair)?;
     }
-    if load {
-        go(pair, random);
-    }
-    pair.fell(&[victim], false)?;
+    let hand = if load { go(pair, random, victim) } else { Hand::Ours };
+    pair.fell(&[victim], hand)?;
     if random.chance(2) {
         rest(random);
     }
@@ -94,36 +102,37 @@ fn one(pair: &mut Pair, random: &mut Random, victim: usize, load: bool) -> Resul
 fn in_turn(pair: &mut Pair, random: &mut Random) -> Result<(), String> {
     ready(pair)?;
     if random.chance(2) {
-        go(pair, random);
+        pair.load(random.spread(300, 120_000));
     }
     pair.figures.in_turn += 2;
-    pair.fell(&[1], false)?;
-    let us = if random.chance(2) { random.below(60) } else { random.spread(1, 20_000) };
+    pair.fell(&[1], Hand::Ours)?;
+    let us = if random.chance(2) { 0 } else { random.spread(1, 20_000) };
     pair.tell(0, &format!("die mirrored {us}"));
     pair.start(1, None);
-    pair.fell(&[0], true)?;
+    pair.fell(&[0], Hand::Own)?;
     restart(pair, random, 0)
 }
 
 fn both(pair: &mut Pair, random: &mut Random) -> Result<(), String> {
-    if random.chance(4) {
+    let first = random.below(2) as usize;
+    let hand = if random.chance(4) {
         rest(random);
+        Hand::Ours
     } else {
         ready(pair)?;
-        go(pair, random);
-    }
+        go(pair, random, first)
+    };
     pair.figures.of_both += 2;
-    let first = random.below(2) as usize;
-    pair.fell(&[first, 1 - first], false)?;
+    pair.fell(&[first, 1 - first], hand)?;
     pair.start(1 - first, None);
     if random.chance(2) {
         rest(random);
     }
     if random.chance(2) {
         // What was acknowledged before is to be in both places by the time that the copy is said to be whole.
-        pair.start(first, Some(("mirrored", random.spread(1, 300))));
+        pair.start(first, Some(("mirrored", random.below(2) * random.spread(1, 300))));
         pair.figures.at_start += 1;
-        pair.fell(&[first], true)?;
+        pair.fell(&[first], Hand::Own)?;
     }
     pair.start(first, None);
     Ok(())
@@ -149,7 +158,7 @@ fn live(pair: &mut Pair, random: &mut Random, kills_max: u64) -> Result<(), Stri
         }
     }
     ready(pair)?;
-    go(pair, random);
+    pair.load(random.spread(300, 120_000));
     pair.end()
 }
 
