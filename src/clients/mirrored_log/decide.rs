@@ -85,18 +85,28 @@ pub(super) struct Open {
     pub(super) tail: Lsn,
     /// The end of what is committed, as far as it was ever looked at.
     pub(super) end: Lsn,
+    pub(super) restored: Restored,
+}
+
+/// What a log was opened with: where that ends, and the writer of the header that led to it. It may have been acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Restored {
+    pub(super) writer: u64,
+    pub(super) end: Lsn,
 }
 
 /// From where on an open log is sent to a partner that reports this; none: from its tail, into a copy that is emptied first.
 ///
-/// The copy is gone on with where this very writer wrote it: only then is its valid prefix surely one of this log's.
+/// The copy is gone on with where this very writer wrote it, or the one whose records it was opened with, and no more than those: only then is its
+/// valid prefix surely one of this log's.
 pub(super) fn resume(open: &Open, report: &CopyReport) -> Result<Option<Lsn>, LogError> {
     if report.history == open.history && report.term > open.term {
         return Err(LogError::Superseded { ours: open.term, theirs: report.term });
     }
     let held = matches!(report.state, ReportState::Whole | ReportState::Refilling | ReportState::Outdated);
-    let same =
-        report.history == open.history && report.writer == open.writer && report.ring_bytes == open.ring_bytes.get();
+    let by_us =
+        report.writer == open.writer || (report.writer == open.restored.writer && report.end <= open.restored.end);
+    let same = report.history == open.history && by_us && report.ring_bytes == open.ring_bytes.get();
     let within = report.tail <= open.tail && report.end >= open.tail && report.end <= open.end;
     Ok((held && same && within).then_some(report.end))
 }
@@ -201,12 +211,25 @@ mod tests {
     #[test]
     fn only_what_this_writer_wrote_is_gone_on_with() -> Result<(), LogError> {
         let ring_bytes = RingBytes::new(RING)?;
-        let open = Open { history: History(7), term: Term(2), writer: 5, ring_bytes, tail: Lsn(128), end: Lsn(1024) };
+        let open = Open {
+            history: History(7),
+            term: Term(2),
+            writer: 5,
+            ring_bytes,
+            tail: Lsn(128),
+            end: Lsn(1024),
+            restored: Restored { writer: 4, end: Lsn(512) },
+        };
         let whole = |of| report(ReportState::Whole, 7, of);
         assert_eq!(resume(&open, &whole((2, 3, 640))), Ok(Some(Lsn(640))));
         assert_eq!(resume(&open, &whole((1, 3, 640))), Ok(Some(Lsn(640))), "an older term, and the same writer");
+        let earlier = |end| CopyReport { writer: 4, ..whole((2, 2, end)) };
+        assert_eq!(resume(&open, &earlier(512)), Ok(Some(Lsn(512))), "what it was opened with");
+        assert_eq!(resume(&open, &earlier(480)), Ok(Some(Lsn(480))), "a part of it");
         for other in [
             CopyReport { writer: 6, ..whole((2, 3, 640)) },
+            earlier(544),
+            earlier(96),
             whole((2, 3, 96)),
             whole((2, 3, 1088)),
             report(ReportState::Nothing, 7, (2, 3, 640)),

@@ -164,7 +164,7 @@ impl<F: Fabric> Mirror<F> {
         };
         self.sending = Sending { at: from, batch_end: from, received: from, placed: from };
         // What an earlier writer may have had acknowledged counts as much as what this one had.
-        let to = shared.durable().max(writer.restored_end()).max(from);
+        let to = shared.durable().max(writer.restored().end).max(from);
         self.refill = Refill { from, to, lacking: matches!(origin, Origin::Anew(_)) || to > from, told: 0 };
         Ok(())
     }

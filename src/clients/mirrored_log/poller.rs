@@ -266,6 +266,7 @@ impl<F: Fabric> LogPoller<F> {
             ring_bytes: self.ring_bytes,
             tail: writer.tail(),
             end: Lsn(writer.reader.collected()),
+            restored: writer.restored(),
         };
         let from = decide::resume(&open, report)?.filter(|from| writer.is_boundary(*from));
         self.stream(from, report)
@@ -293,6 +294,7 @@ impl<F: Fabric> LogPoller<F> {
                 writer,
                 tail: held.header.tail,
                 end: held.end.lsn,
+                restored_writer: held.header.writer,
             },
             (Opening::Partner, _, Some(report)) => Beginning {
                 history: report.history,
@@ -302,6 +304,7 @@ impl<F: Fabric> LogPoller<F> {
                 writer,
                 tail: report.tail,
                 end: report.end,
+                restored_writer: report.writer,
             },
             _ => Beginning {
                 history: History(self.random()?),
@@ -311,6 +314,7 @@ impl<F: Fabric> LogPoller<F> {
                 writer,
                 tail: Lsn::ZERO,
                 end: Lsn::ZERO,
+                restored_writer: 0,
             },
         };
         let Some(prepared) = &self.prepared else { return Ok(()) };

@@ -1,6 +1,7 @@
 //! The log of this node once it is open: its ring, its header, what is freed.
 
 use super::area::{HEADER_OFFSETS, RING_OFFSET, RingBytes};
+use super::decide::Restored;
 use super::error::LogError;
 use super::header::{HEADER_BYTES, HeaderState, LogHeader};
 use super::lsn::{Generation, History, Lsn, Term};
@@ -78,8 +79,7 @@ pub(super) struct Writer {
     id: u64,
     /// Of the partner's copy.
     lineage: u64,
-    /// Records before this were there when it was opened, and may have been acknowledged by an earlier writer.
-    restored_end: Lsn,
+    restored: Restored,
 }
 
 /// How a log is opened.
@@ -91,9 +91,10 @@ pub(super) struct Beginning {
     pub(super) sequence: u64,
     /// Drawn for this writer.
     pub(super) writer: u64,
-    /// What the region holds of it already.
+    /// What the region holds of it already, and by whose header.
     pub(super) tail: Lsn,
     pub(super) end: Lsn,
+    pub(super) restored_writer: u64,
 }
 
 impl Writer {
@@ -122,7 +123,7 @@ impl Writer {
             tail,
             id: with.writer,
             lineage: 0,
-            restored_end: with.end,
+            restored: Restored { writer: with.restored_writer, end: with.end },
         };
         // What was restored may have been acknowledged: a valid prefix that ends before its end is damage.
         writer.keep_header(HeaderState::Whole, term, tail, with.end);
@@ -147,9 +148,9 @@ impl Writer {
         self.id
     }
 
-    /// Records before this may have been acknowledged by an earlier writer.
-    pub(super) fn restored_end(&self) -> Lsn {
-        self.restored_end
+    /// What it was opened with.
+    pub(super) fn restored(&self) -> Restored {
+        self.restored
     }
 
     /// The partner's copy goes on under this lineage.
