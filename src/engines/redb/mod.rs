@@ -32,7 +32,7 @@
 //! Two nodes in one process; in earnest each is a process of its own.
 //!
 //! ```
-//! use handfast::clients::mirrored_log::{LogConfig, MirroredLog, Pace, Term};
+//! use handfast::clients::mirrored_log::{LogConfig, LogEvent, MirroredLog, Pace, Term};
 //! use handfast::engines::redb::{FollowerOptions, FollowerThread, MirrorOptions, MirroredBackend, rebuild};
 //! use handfast::fabric::shm::Shm;
 //! use handfast::manager::{ClusterManager, NodeConfig};
@@ -53,7 +53,7 @@
 //! };
 //!
 //! // The partner follows.
-//! let (_, copy, _poller, _manager) = node("b", 2, "a", 1)?;
+//! let (_, copy, log_thread, _manager) = node("b", 2, "a", 1)?;
 //! let follower = FollowerThread::start(copy.clone(), folder.join("images"), FollowerOptions::new())?;
 //!
 //! // The primary has a database.
@@ -68,6 +68,7 @@
 //!
 //! // The primary is gone. The partner takes over.
 //! drop((poller, manager));
+//! while !matches!(log_thread.events().recv()?, LogEvent::Lost { .. }) {}
 //! drop(follower);
 //! let mut records = copy.take_over(Term(0), false)?;
 //! rebuild(folder.join("images"), Some(&mut records), folder.join("b.redb"))?;
