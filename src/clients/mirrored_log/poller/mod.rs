@@ -1,25 +1,24 @@
 //! The one thread's part: takes what is committed, sends it, acknowledges it; and serves the partner's log.
 
+mod beginning;
+mod ends;
+
 use super::area::RingBytes;
-use super::config::{LogConfig, OnLoss};
-use super::decide::{self, Opening};
+use super::config::LogConfig;
+use super::decide::Opening;
 use super::error::LogError;
 use super::event::LogEvent;
 use super::events::Events;
-use super::inbox::{Delivery, Inbox};
-use super::lsn::{Generation, History, Lsn, Term};
-use super::mirror::{Mirror, Origin};
+use super::inbox::Inbox;
+use super::lsn::Lsn;
+use super::mirror::Mirror;
 use super::own::OwnSource;
 use super::reader::Records;
 use super::replica::Replica;
-use super::report::CopyReport;
-use super::restore::Restore;
 use super::shared::Shared;
 use super::stall::Stall;
-use super::term;
-use super::writer::{Beginning, Prepared, Writer, spans};
+use super::writer::{Prepared, Writer};
 use crate::fabric::Fabric;
-use crate::session::Session;
 use std::sync::Arc;
 
 /// Between two looks at what need not be looked at each time.
@@ -143,7 +142,7 @@ impl<F: Fabric> LogPoller<F> {
     /// log, else with a new one. For a node that starts alone, and is known to be the one that may. Blocks for the disk.
     ///
     /// # Errors
-    /// [`LogError::File`]: the term cannot be persisted. [`LogError::Alone`]: the log is not set up with [`OnLoss::GoOnAlone`].
+    /// [`LogError::File`]: the term cannot be persisted. [`LogError::Alone`]: the log is not set up with [`OnLoss::GoOnAlone`](super::OnLoss::GoOnAlone).
     /// [`LogError::PartnerThere`]: a session stands.
     pub fn begin_alone(&mut self) -> Result<(), LogError> {
         if self.mirror.is_some() {
@@ -205,232 +204,6 @@ impl<F: Fabric> LogPoller<F> {
         let end = Lsn(writer.reader.collect(durable.0, RECORDS_MAX, u64::MAX));
         self.shared.acknowledge(end, false);
         end > durable
-    }
-
-    /// A session is there: finds out what the partner holds, restores from it, opens the log, begins to send.
-    #[cold]
-    fn begin(&mut self) -> Result<bool, LogError> {
-        let Some(mirror) = &mut self.mirror else { return Ok(false) };
-        let mut worked = mirror.complete(None, &self.shared, self.config.acknowledge)?.worked;
-        worked |= self.replica.tell(&mut mirror.wire)?;
-        if let Some(restore) = &mut mirror.restore {
-            let Some(prepared) = &self.prepared else { return Ok(worked) };
-            let complete = restore.advance(&mut mirror.wire, &prepared.region)?;
-            if let Some((done, total)) = restore.progress() {
-                self.events.put(LogEvent::Restoring { done, total });
-            }
-            if !complete {
-                return Ok(worked);
-            }
-            let report = restore.report;
-            mirror.restore = None;
-            self.open(&Opening::Partner, Some(&report))?;
-            self.stream(Some(report.end), &report)?;
-            return Ok(true);
-        }
-        let Some(report) = mirror.report() else { return Ok(worked) };
-        if self.shared.ended.get().is_some() {
-            return Ok(worked);
-        }
-        match self.decide(&report) {
-            Ok(()) => Ok(true),
-            Err(error) if error.recovery() == crate::error::Recovery::Fatal => {
-                self.finish(error);
-                Ok(worked)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    fn decide(&mut self, report: &CopyReport) -> Result<(), LogError> {
-        if self.writer.is_none() {
-            let local = self.prepared.as_ref().and_then(|prepared| prepared.held);
-            match decide::opening(self.config.start, local.as_ref(), report, self.ring_bytes)? {
-                Opening::Partner => {
-                    let Some(mirror) = &mut self.mirror else { return Ok(()) };
-                    if let Some(prepared) = &mut self.prepared {
-                        prepared.forget()?;
-                    }
-                    mirror.restore = Some(Restore::new(*report, self.ring_bytes, mirror.session())?);
-                    return Ok(());
-                }
-                opening => self.open(&opening, Some(report))?,
-            }
-        }
-        let Some(writer) = &mut self.writer else { return Ok(()) };
-        writer.follow(report.sequence);
-        let open = decide::Open {
-            history: writer.history(),
-            term: self.shared.term(),
-            writer: writer.id(),
-            ring_bytes: self.ring_bytes,
-            tail: writer.tail(),
-            end: Lsn(writer.reader.collected()),
-            restored: writer.restored(),
-        };
-        let from = decide::resume(&open, report)?.filter(|from| writer.is_boundary(*from));
-        self.stream(from, report)
-    }
-
-    /// Opens the log; producers append from here on.
-    fn open(&mut self, opening: &Opening, report: Option<&CopyReport>) -> Result<(), LogError> {
-        let kept = match &self.config.on_loss {
-            OnLoss::GoOnAlone { term_file } => term::load(term_file)?,
-            OnLoss::Stop => Term(0),
-        };
-        let theirs = report.map_or(Term(0), |report| report.term);
-        let Some(held) = self.prepared.as_ref().map(|prepared| prepared.held) else { return Ok(()) };
-        let sequence = held.map_or(0, |held| held.header.sequence).max(report.map_or(0, |report| report.sequence));
-        let known = kept.max(theirs).max(Term(1));
-        let next = |generation: Generation| generation.next().unwrap_or(generation);
-        let seen = report.map_or(Generation(0), |report| report.generation);
-        let writer = self.random()? as u64;
-        let with = match (opening, held, report) {
-            (Opening::Local, Some(held), _) => Beginning {
-                history: held.header.history,
-                term: held.header.term.max(known),
-                generation: next(held.header.generation.max(held.end.generation).max(seen)),
-                sequence,
-                writer,
-                tail: held.header.tail,
-                end: held.end.lsn,
-                restored_writer: held.header.writer,
-            },
-            (Opening::Partner, _, Some(report)) => Beginning {
-                history: report.history,
-                term: known,
-                generation: next(report.generation),
-                sequence,
-                writer,
-                tail: report.tail,
-                end: report.end,
-                restored_writer: report.writer,
-            },
-            _ => Beginning {
-                history: History(self.random()?),
-                term: known,
-                generation: Generation(1),
-                sequence,
-                writer,
-                tail: Lsn::ZERO,
-                end: Lsn::ZERO,
-                restored_writer: 0,
-            },
-        };
-        let Some(prepared) = &self.prepared else { return Ok(()) };
-        let spans = spans(&prepared.region, self.ring_bytes, &with)?;
-        prepared.settle()?;
-        let Some(Prepared { region, .. }) = self.prepared.take() else { return Ok(()) };
-        self.writer = Some(Writer::open(region, self.ring_bytes, with, spans, &self.shared)?);
-        if self.config.applied_bounds_truncation {
-            // Until a consumer says more nothing is freed, with a partner or without.
-            self.shared.set_applied(Some(with.tail));
-        }
-        let restored = with.end > with.tail;
-        let Beginning { history, generation, tail, end, .. } = with;
-        self.events.put(LogEvent::Opened { history, generation, tail, end, restored });
-        Ok(())
-    }
-
-    fn random(&self) -> Result<u128, LogError> {
-        let mut bytes = [0; 16];
-        self.fabric.random(&mut bytes).map_err(|error| LogError::Session(error.to_string()))?;
-        Ok(u128::from_le_bytes(bytes))
-    }
-
-    /// Begins to send: from `from` on into the copy that is reported, else from the tail into one that is filled anew.
-    fn stream(&mut self, from: Option<Lsn>, report: &CopyReport) -> Result<(), LogError> {
-        let lineage = match from {
-            Some(_) => report.lineage,
-            None => self.random()? as u64,
-        };
-        let (Some(mirror), Some(writer)) = (&mut self.mirror, &mut self.writer) else { return Ok(()) };
-        writer.set_lineage(lineage);
-        mirror.stream(from.map_or(Origin::Anew(report), Origin::Resumed), writer, &self.shared)
-    }
-
-    #[cold]
-    fn take(&mut self, delivery: Delivery<F>) {
-        match delivery {
-            Delivery::Ready(session) => self.ready(*session),
-            Delivery::Unavailable(reason) => self.events.put(LogEvent::Unavailable(reason)),
-            Delivery::Lost(reason) => {
-                self.let_go();
-                self.events.put(LogEvent::Lost { reason });
-                self.on_loss();
-            }
-        }
-    }
-
-    fn ready(&mut self, session: Session<F>) {
-        self.let_go();
-        match Mirror::new(session, self.ring_bytes) {
-            Ok(mirror) => {
-                self.replica.begin(mirror.exposed(), mirror.session_number());
-                self.mirror = Some(mirror);
-            }
-            Err(error) => self.events.put(LogEvent::Broken(error)),
-        }
-    }
-
-    /// The session is of no use any more.
-    fn let_go(&mut self) {
-        if let Some(mut mirror) = self.mirror.take() {
-            mirror.wire.close();
-            self.replica.end();
-        }
-    }
-
-    #[cold]
-    fn broken(&mut self, error: LogError) -> bool {
-        if let Some(mirror) = &self.mirror {
-            // The session is of no use to the log: the next one may be.
-            mirror.session().give_up();
-        }
-        self.let_go();
-        self.events.put(LogEvent::Broken(error));
-        self.on_loss();
-        true
-    }
-
-    fn on_loss(&mut self) {
-        if self.writer.is_none() || self.alone == Alone::Yes || matches!(self.config.on_loss, OnLoss::Stop) {
-            return;
-        }
-        if let Err(error) = self.go_on_alone() {
-            self.events.put(LogEvent::Broken(error));
-        }
-    }
-
-    /// Takes the next term and acknowledges alone from here on.
-    fn go_on_alone(&mut self) -> Result<(), LogError> {
-        let OnLoss::GoOnAlone { term_file } = &self.config.on_loss else {
-            return Err(LogError::Alone);
-        };
-        if self.shared.ended.get().is_some() {
-            return Ok(());
-        }
-        let partner = self.mirror.as_ref().map_or(Term(0), Mirror::partner_term);
-        let term = Term(self.shared.term().max(partner).0.saturating_add(1));
-        term::store(term_file, term)?;
-        self.shared.set_term(term);
-        if let Some(writer) = &mut self.writer {
-            let (tail, durable) = (writer.tail(), self.shared.durable());
-            writer.keep_header(super::header::HeaderState::Whole, term, tail, durable);
-        }
-        self.alone = Alone::Yes;
-        self.events.put(LogEvent::Alone { term });
-        Ok(())
-    }
-
-    /// It cannot go on.
-    fn finish(&mut self, error: LogError) {
-        self.events.put(LogEvent::Ended(error.clone()));
-        self.alone = Alone::No;
-        if let Some(mirror) = &mut self.mirror {
-            mirror.halt();
-        }
-        self.shared.end(error);
     }
 
     /// What need not be looked at each time.
