@@ -1,6 +1,10 @@
 //! The mirrored log: a ring of records in pinned memory, and the same ring in the partner's memory.
 //!
-//! What its bytes are: [`area`], [`record`], [`header`], [`report`]. Reading them, here or on the survivor: [`Records`].
+//! [`MirroredLog::open`] sets it up; [`Producer`]s append in place; one [`LogPoller`] sends and acknowledges; [`LogCopy`] is the partner's log as it
+//! is held here. What its bytes are: [`area`], [`record`], [`header`], [`report`]. Reading them, here or on the survivor: [`Records`].
+//!
+//! Positions are bytes of an endless stream ([`Lsn`]); a record is acknowledged once [`MirroredLog::durable`] is greater than its lsn. What that
+//! means is a setting, [`Acknowledge`].
 
 pub mod area;
 mod config;
