@@ -2,6 +2,9 @@
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[cfg(feature = "redb")]
+#[path = "program/bank.rs"]
+mod bank;
 #[path = "program/ends.rs"]
 mod ends;
 #[path = "program/fabrics.rs"]

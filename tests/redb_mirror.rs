@@ -4,7 +4,9 @@
 #![cfg(feature = "redb")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use handfast::clients::mirrored_log::{LogConfig, LogCopy, LogThread, Lsn, MirroredLog, OnLoss, Pace, Term};
+use handfast::clients::mirrored_log::{
+    LogConfig, LogCopy, LogThread, Lsn, MirroredLog, OnLoss, Pace, TakeoverError, TakeoverRefused, Term,
+};
 use handfast::engines::redb::{
     FollowerOptions, FollowerThread, MirrorOptions, MirroredBackend, RebuildReport, rebuild,
 };
@@ -86,7 +88,17 @@ impl Place {
 
     /// What the survivor builds from its images and its copy of the log.
     fn rebuild(&self, node: &Node) -> (Database, RebuildReport) {
-        let mut records = node.copy.take_over(Term(0), false).expect("a copy that is worth it");
+        let mut records = None;
+        until("a takeover", || match node.copy.take_over(Term(0), false) {
+            Ok(taken) => {
+                records = Some(taken);
+                true
+            }
+            // It has not heard of the primary's end yet.
+            Err(TakeoverError::Refused(TakeoverRefused::PartnerThere)) => false,
+            Err(error) => panic!("a copy that is worth it: {error}"),
+        });
+        let mut records = records.expect("it was taken");
         let report = rebuild(self.path("images"), Some(&mut records), self.path("rebuilt")).expect("a file");
         (Database::create(self.path("rebuilt")).expect("it opens"), report)
     }

@@ -6,9 +6,11 @@ use super::header::{HeaderState, LogHeader};
 use super::lsn::{Generation, History, Lsn, Term};
 use super::reader::Records;
 use super::source::Source;
+use super::term;
 use crate::fabric::Exposed;
 use crate::memory::Region;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Memory that holds a copy of the partner's log.
@@ -120,6 +122,19 @@ pub enum TakeoverRefused {
         /// The highest term known.
         known: Term,
     },
+    /// Its end is missing.
+    #[error(
+        "the copy ends at lsn {end}, and records up to lsn {acknowledged} were acknowledged: it is damaged. Force it to give them up"
+    )]
+    Damaged {
+        /// Where its valid prefix ends.
+        end: Lsn,
+        /// Up to where records were acknowledged at least.
+        acknowledged: Lsn,
+    },
+    /// The partner is there, and writes.
+    #[error("a session with the partner stands: it writes this log. End it first, or force the takeover")]
+    PartnerThere,
     /// Nothing is there.
     #[error("there is no copy to take over")]
     Nothing,
@@ -141,8 +156,13 @@ pub(super) struct CopyShared {
     /// Raised with each change of the current copy.
     epoch: AtomicU64,
     consumer: Mutex<Consumer>,
-    /// The term of a takeover; zero before one.
-    taken: AtomicU64,
+    /// A log that was taken over, and under which term; and where that is kept.
+    taken: Mutex<Option<(History, Term)>>,
+    taken_file: Option<PathBuf>,
+    /// The highest term that a header of this log was seen under.
+    seen: Mutex<Option<(History, Term)>>,
+    /// Whether a session stands.
+    in_session: AtomicBool,
 }
 
 /// What somebody who applies the partner's records has said.
@@ -158,12 +178,21 @@ pub(super) enum Consumer {
 }
 
 impl CopyShared {
-    pub(super) fn new(before: Option<CopySource>) -> Arc<Self> {
+    /// `seen`: of a copy that was on its way when an earlier process ended.
+    pub(super) fn new(
+        before: Option<CopySource>,
+        seen: Option<(History, Term)>,
+        taken: Option<(History, Term)>,
+        taken_file: Option<PathBuf>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             copies: Mutex::new(Copies { current: None, before }),
             epoch: AtomicU64::new(0),
             consumer: Mutex::default(),
-            taken: AtomicU64::new(0),
+            taken: Mutex::new(taken),
+            taken_file,
+            seen: Mutex::new(seen),
+            in_session: AtomicBool::new(false),
         })
     }
 
@@ -171,25 +200,41 @@ impl CopyShared {
         self.copies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Notes the term of a header of the present session's.
+    fn note(&self, header: &LogHeader) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *seen {
+            Some((history, term)) if *history == header.history => *term = (*term).max(header.term),
+            seen => *seen = Some((header.history, header.term)),
+        }
+    }
+
+    /// Whether a later term of this log is known of.
+    fn is_outdated(&self, header: &LogHeader) -> bool {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.is_some_and(|(history, term)| history == header.history && term > header.term)
+    }
+
     /// The copy that counts, with its header.
     pub(super) fn best(&self) -> Option<(CopySource, LogHeader, CopyState)> {
         let copies = self.copies();
         let read = |copy: &Option<CopySource>| copy.clone().and_then(|copy| Some((LogHeader::read(&copy).ok()?, copy)));
         let (current, before) = (read(&copies.current), read(&copies.before));
-        match (current, before) {
-            (Some((header, copy)), _) if header.state == HeaderState::Whole => Some((copy, header, CopyState::Whole)),
-            (current, Some((header, copy))) => {
-                let outdated = current.is_some_and(|(newer, _)| newer.term > header.term);
-                let state = match header.state {
-                    HeaderState::Whole if outdated => CopyState::Outdated,
-                    HeaderState::Whole => CopyState::Whole,
-                    _ => CopyState::Refilling,
-                };
-                Some((copy, header, state))
-            }
-            (Some((header, copy)), None) => Some((copy, header, CopyState::Refilling)),
-            (None, None) => None,
+        if let Some((header, _)) = &current {
+            self.note(header);
         }
+        let state = |header: &LogHeader| match header.state {
+            HeaderState::Whole if self.is_outdated(header) => CopyState::Outdated,
+            HeaderState::Whole => CopyState::Whole,
+            _ => CopyState::Refilling,
+        };
+        let best = match (current, before) {
+            (Some((header, copy)), _) if state(&header) == CopyState::Whole => (copy, header),
+            (_, Some((header, copy))) | (Some((header, copy)), None) => (copy, header),
+            (None, None) => return None,
+        };
+        let state = state(&best.1);
+        Some((best.0, best.1, state))
     }
 
     /// The memory of a new session takes the place of the current copy, which is kept where it is the best there is.
@@ -204,11 +249,12 @@ impl CopyShared {
     /// Lets go of the earlier copy once the current one is whole; gives its header the first time.
     pub(super) fn settle(&self) -> Option<LogHeader> {
         let mut copies = self.copies();
-        copies.before.as_ref()?;
         let header = LogHeader::read(copies.current.as_ref()?).ok()?;
-        if header.state != HeaderState::Whole {
+        self.note(&header);
+        if header.state != HeaderState::Whole || self.is_outdated(&header) {
             return None;
         }
+        copies.before.as_ref()?;
         copies.before = None;
         Some(header)
     }
@@ -231,8 +277,22 @@ impl CopyShared {
         *self.consumer.lock().unwrap_or_else(PoisonError::into_inner) = consumer;
     }
 
-    pub(super) fn taken(&self) -> Term {
-        Term(self.taken.load(Ordering::Acquire))
+    /// The log that was taken over, and the term of that.
+    pub(super) fn taken(&self) -> Option<(History, Term)> {
+        *self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a takeover, on disk first where there is a file for it.
+    fn take(&self, history: History, term: Term) -> Result<(), LogError> {
+        if let Some(path) = &self.taken_file {
+            term::store_taken(path, history, term)?;
+        }
+        *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = Some((history, term));
+        Ok(())
+    }
+
+    pub(super) fn set_in_session(&self, stands: bool) {
+        self.in_session.store(stands, Ordering::Release);
     }
 }
 
@@ -277,31 +337,39 @@ impl LogCopy {
         CopyReader::new(Arc::clone(&self.shared))
     }
 
-    /// Takes the log over: the partner is gone, or gives it up. `known` is the highest term that was ever given out; from now on a partner that
-    /// comes back and writes under an older term than `known + 1` is told that it was superseded.
+    /// Takes the log over: the partner is gone. `known` is the highest term that was ever given out; the takeover is of the term after that, is kept
+    /// beside the file of [`LogConfig::keep`](super::LogConfig::keep) where there is one, and is told to the partner when it comes back: a writer of
+    /// an older term ends, and a new process does not go on with what was taken over.
     ///
-    /// `force` takes what is there, whatever it lacks: a decision for a person.
+    /// This alone does not keep a partner that only seems gone from writing until it hears of it. Reads the whole copy once.
+    ///
+    /// `force` takes what is there, whatever it lacks and whoever is there: a decision for a person.
     ///
     /// # Errors
-    /// [`TakeoverRefused`], and [`LogError`] where the copy cannot be read.
+    /// [`TakeoverRefused`], and [`LogError`] where the copy cannot be read or the takeover not be kept.
     pub fn take_over(&self, known: Term, force: bool) -> Result<Records<CopySource>, TakeoverError> {
         let (copy, header, state) = self.shared.best().ok_or(TakeoverRefused::Nothing)?;
-        let status = CopyStatus {
-            state,
-            history: header.history,
-            term: header.term,
-            generation: header.generation,
-            tail: header.tail,
-        };
-        if !force && state != CopyState::Whole {
-            return Err(TakeoverRefused::NotWorthy { status }.into());
+        let (history, term, generation, tail) = (header.history, header.term, header.generation, header.tail);
+        let end = Records::with_header(copy.clone(), header)?.skip_to_end()?.lsn;
+        if !force {
+            if self.shared.in_session.load(Ordering::Acquire) {
+                return Err(TakeoverRefused::PartnerThere.into());
+            }
+            if state != CopyState::Whole {
+                return Err(TakeoverRefused::NotWorthy {
+                    status: CopyStatus { state, history, term, generation, tail },
+                }
+                .into());
+            }
+            if term < known {
+                return Err(TakeoverRefused::Outdated { ours: term, known }.into());
+            }
+            if end < header.acknowledged {
+                return Err(TakeoverRefused::Damaged { end, acknowledged: header.acknowledged }.into());
+            }
         }
-        if !force && header.term < known {
-            return Err(TakeoverRefused::Outdated { ours: header.term, known }.into());
-        }
-        let records = Records::with_header(copy, header)?;
-        self.shared.taken.fetch_max(known.max(header.term).0.saturating_add(1), Ordering::AcqRel);
-        Ok(records)
+        self.shared.take(history, Term(known.max(term).0.saturating_add(1)))?;
+        Ok(Records::with_header(copy, header)?)
     }
 
     /// A consumer here has applied everything before `lsn` of this log; the partner is told, and frees no more than that where it was set up so
@@ -326,4 +394,71 @@ pub enum TakeoverError {
     /// The copy cannot be read.
     #[error(transparent)]
     Log(#[from] LogError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::RingBytes;
+    use super::*;
+    use crate::memory::MemoryError;
+
+    fn copy(state: HeaderState, term: u64) -> Result<CopySource, Box<dyn std::error::Error>> {
+        let ring_bytes = RingBytes::new(64 << 10)?;
+        let header = LogHeader {
+            state,
+            sequence: term,
+            history: History(7),
+            term: Term(term),
+            generation: Generation(1),
+            tail: Lsn::ZERO,
+            ring_bytes,
+            acknowledged: Lsn::ZERO,
+            writer: 1,
+            lineage: 1,
+        };
+        let region = Region::builder(ring_bytes.area_bytes() as usize).pinned(false).build()?;
+        let write =
+            |region: &Region| -> Result<(), MemoryError> { region.write(header.offset() as usize, &header.encode()) };
+        write(&region)?;
+        Ok(CopySource::loaded(region))
+    }
+
+    #[test]
+    fn an_outdated_copy_stays_so_from_session_to_session() -> Result<(), Box<dyn std::error::Error>> {
+        let shared = CopyShared::new(Some(copy(HeaderState::Whole, 1)?), None, None, None);
+        let log = LogCopy::new(Arc::clone(&shared));
+        assert_eq!(log.status().state, CopyState::Whole);
+        shared.replace(copy(HeaderState::Refilling, 2)?);
+        assert_eq!((log.status().state, log.status().term), (CopyState::Outdated, Term(1)));
+        // That session was lost; the next one's memory begins with what is held.
+        shared.replace(copy(HeaderState::Whole, 1)?);
+        assert_eq!(log.status().state, CopyState::Outdated);
+        assert_eq!(shared.settle(), None);
+        let refused = log.take_over(Term(1), false).map(|records| *records.header());
+        assert!(matches!(refused, Err(TakeoverError::Refused(TakeoverRefused::NotWorthy { .. }))), "{refused:?}");
+        shared.replace(copy(HeaderState::Whole, 2)?);
+        assert_eq!(log.status().state, CopyState::Whole);
+        Ok(())
+    }
+
+    #[test]
+    fn a_takeover_is_remembered_where_there_is_a_file() -> Result<(), Box<dyn std::error::Error>> {
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("log.taken");
+        let shared = CopyShared::new(Some(copy(HeaderState::Whole, 4)?), None, None, Some(file.clone()));
+        let log = LogCopy::new(Arc::clone(&shared));
+        assert_eq!(
+            log.take_over(Term(6), false).map(|_| ()),
+            Err(TakeoverRefused::Outdated { ours: Term(4), known: Term(6) }.into())
+        );
+        shared.set_in_session(true);
+        assert_eq!(log.take_over(Term(4), false).map(|_| ()), Err(TakeoverRefused::PartnerThere.into()));
+        shared.set_in_session(false);
+        assert_eq!(log.take_over(Term(4), false)?.count(), 0);
+        assert_eq!(
+            (shared.taken(), term::load_taken(&file)?),
+            (Some((History(7), Term(5))), Some((History(7), Term(5))))
+        );
+        Ok(())
+    }
 }

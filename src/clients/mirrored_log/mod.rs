@@ -24,6 +24,7 @@ pub mod record;
 mod replica;
 pub mod report;
 mod restore;
+mod scrub;
 mod shared;
 mod sleepers;
 mod source;

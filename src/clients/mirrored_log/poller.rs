@@ -8,7 +8,7 @@ use super::event::LogEvent;
 use super::events::Events;
 use super::inbox::{Delivery, Inbox};
 use super::lsn::{Generation, History, Lsn, Term};
-use super::mirror::Mirror;
+use super::mirror::{Mirror, Origin};
 use super::own::OwnSource;
 use super::reader::Records;
 use super::replica::Replica;
@@ -17,7 +17,7 @@ use super::restore::Restore;
 use super::shared::Shared;
 use super::stall::Stall;
 use super::term;
-use super::writer::{Beginning, Prepared, Writer};
+use super::writer::{Beginning, Prepared, Writer, spans};
 use crate::fabric::Fabric;
 use crate::session::Session;
 use std::sync::Arc;
@@ -48,11 +48,22 @@ pub struct LogPoller<F: Fabric> {
     events: Events,
     on_durable: Option<OnDurable>,
     stall: Stall,
-    alone: bool,
+    alone: Alone,
     /// Durable and tail when sleepers were woken last.
     woken_at: (Lsn, Lsn, bool),
     told: Lsn,
     idle: u32,
+}
+
+/// Whether the log goes on without a partner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Alone {
+    No,
+    /// What is committed is acknowledged at once.
+    Yes,
+    /// The partner's copy has caught up and may be called whole any moment: nothing is acknowledged but by the partner. Lost now, it takes another
+    /// term to go on alone, since that copy may have been called whole under this one.
+    Joining,
 }
 
 /// What a poller is made of.
@@ -83,7 +94,7 @@ impl<F: Fabric> LogPoller<F> {
             events: Events::default(),
             on_durable: None,
             stall,
-            alone: false,
+            alone: Alone::No,
             woken_at: (Lsn::ZERO, Lsn::ZERO, false),
             told: Lsn::ZERO,
             idle: 0,
@@ -133,7 +144,14 @@ impl<F: Fabric> LogPoller<F> {
     ///
     /// # Errors
     /// [`LogError::File`]: the term cannot be persisted. [`LogError::Alone`]: the log is not set up with [`OnLoss::GoOnAlone`].
+    /// [`LogError::PartnerThere`]: a session stands.
     pub fn begin_alone(&mut self) -> Result<(), LogError> {
+        if self.mirror.is_some() {
+            return Err(LogError::PartnerThere);
+        }
+        if self.alone != Alone::No {
+            return Ok(());
+        }
         if self.writer.is_none() {
             let local = self.prepared.as_ref().and_then(|prepared| prepared.held).is_some();
             let opening = if local { Opening::Local } else { Opening::New };
@@ -144,7 +162,7 @@ impl<F: Fabric> LogPoller<F> {
 
     /// Whether the log goes on without a partner.
     pub fn is_alone(&self) -> bool {
-        self.alone
+        self.alone != Alone::No
     }
 
     #[inline]
@@ -152,7 +170,8 @@ impl<F: Fabric> LogPoller<F> {
         let level = self.config.acknowledge;
         let Some(mirror) = &mut self.mirror else { return Ok(self.advance_alone()) };
         if !mirror.is_streaming() {
-            return self.begin();
+            let began = self.begin()?;
+            return Ok(self.advance_alone() || began);
         }
         let Some(writer) = &mut self.writer else { return Ok(false) };
         let mut worked = mirror.send(writer, &self.config)?;
@@ -163,11 +182,14 @@ impl<F: Fabric> LogPoller<F> {
                 self.events.put(LogEvent::Refilling { done, total });
             }
             if let Some((tail, refilled)) = moved.whole {
-                self.alone = false;
+                self.alone = Alone::No;
                 self.events.put(LogEvent::Mirrored { tail, refilled });
             }
         }
-        if self.alone {
+        if self.alone == Alone::Yes {
+            if mirror.has_caught_up() {
+                self.alone = Alone::Joining;
+            }
             worked |= self.advance_alone();
         }
         Ok(worked)
@@ -175,7 +197,7 @@ impl<F: Fabric> LogPoller<F> {
 
     /// Without a partner: everything that is committed is acknowledged at once, where the log goes on alone.
     fn advance_alone(&mut self) -> bool {
-        if !self.alone {
+        if self.alone != Alone::Yes {
             return false;
         }
         let Some(writer) = &mut self.writer else { return false };
@@ -203,7 +225,7 @@ impl<F: Fabric> LogPoller<F> {
             let report = restore.report;
             mirror.restore = None;
             self.open(&Opening::Partner, Some(&report))?;
-            self.stream(report.end)?;
+            self.stream(Some(report.end), &report)?;
             return Ok(true);
         }
         let Some(report) = mirror.report() else { return Ok(worked) };
@@ -226,6 +248,9 @@ impl<F: Fabric> LogPoller<F> {
             match decide::opening(self.config.start, local.as_ref(), report, self.ring_bytes)? {
                 Opening::Partner => {
                     let Some(mirror) = &mut self.mirror else { return Ok(()) };
+                    if let Some(prepared) = &mut self.prepared {
+                        prepared.forget()?;
+                    }
                     mirror.restore = Some(Restore::new(*report, self.ring_bytes, mirror.session())?);
                     return Ok(());
                 }
@@ -237,14 +262,14 @@ impl<F: Fabric> LogPoller<F> {
         let open = decide::Open {
             history: writer.history(),
             term: self.shared.term(),
-            generation: writer.generation(),
+            writer: writer.id(),
             ring_bytes: self.ring_bytes,
             tail: writer.tail(),
             end: Lsn(writer.reader.collected()),
             restored: writer.restored(),
         };
-        let from = decide::resume(&open, report)?;
-        self.stream(from)
+        let from = decide::resume(&open, report)?.filter(|from| writer.is_boundary(*from));
+        self.stream(from, report)
     }
 
     /// Opens the log; producers append from here on.
@@ -254,40 +279,49 @@ impl<F: Fabric> LogPoller<F> {
             OnLoss::Stop => Term(0),
         };
         let theirs = report.map_or(Term(0), |report| report.term);
-        let Some(Prepared { region, held }) = self.prepared.take() else { return Ok(()) };
+        let Some(held) = self.prepared.as_ref().map(|prepared| prepared.held) else { return Ok(()) };
         let sequence = held.map_or(0, |held| held.header.sequence).max(report.map_or(0, |report| report.sequence));
         let known = kept.max(theirs).max(Term(1));
         let next = |generation: Generation| generation.next().unwrap_or(generation);
+        let seen = report.map_or(Generation(0), |report| report.generation);
+        let writer = self.random()? as u64;
         let with = match (opening, held, report) {
             (Opening::Local, Some(held), _) => Beginning {
                 history: held.header.history,
                 term: held.header.term.max(known),
-                generation: next(held.header.generation.max(held.end.generation)),
+                generation: next(held.header.generation.max(held.end.generation).max(seen)),
                 sequence,
+                writer,
                 tail: held.header.tail,
                 end: held.end.lsn,
-                held_generation: held.header.generation,
+                restored_writer: held.header.writer,
             },
             (Opening::Partner, _, Some(report)) => Beginning {
                 history: report.history,
                 term: known,
                 generation: next(report.generation),
                 sequence,
+                writer,
                 tail: report.tail,
                 end: report.end,
-                held_generation: report.generation,
+                restored_writer: report.writer,
             },
             _ => Beginning {
-                history: self.new_history()?,
+                history: History(self.random()?),
                 term: known,
                 generation: Generation(1),
                 sequence,
+                writer,
                 tail: Lsn::ZERO,
                 end: Lsn::ZERO,
-                held_generation: Generation(0),
+                restored_writer: 0,
             },
         };
-        self.writer = Some(Writer::open(region, self.ring_bytes, with, &self.shared)?);
+        let Some(prepared) = &self.prepared else { return Ok(()) };
+        let spans = spans(&prepared.region, self.ring_bytes, &with)?;
+        prepared.settle()?;
+        let Some(Prepared { region, .. }) = self.prepared.take() else { return Ok(()) };
+        self.writer = Some(Writer::open(region, self.ring_bytes, with, spans, &self.shared)?);
         if self.config.applied_bounds_truncation {
             // Until a consumer says more nothing is freed, with a partner or without.
             self.shared.set_applied(Some(with.tail));
@@ -298,16 +332,21 @@ impl<F: Fabric> LogPoller<F> {
         Ok(())
     }
 
-    fn new_history(&self) -> Result<History, LogError> {
+    fn random(&self) -> Result<u128, LogError> {
         let mut bytes = [0; 16];
         self.fabric.random(&mut bytes).map_err(|error| LogError::Session(error.to_string()))?;
-        Ok(History(u128::from_le_bytes(bytes)))
+        Ok(u128::from_le_bytes(bytes))
     }
 
-    /// Begins to send, from `from` on.
-    fn stream(&mut self, from: Lsn) -> Result<(), LogError> {
-        let (Some(mirror), Some(writer)) = (&mut self.mirror, &self.writer) else { return Ok(()) };
-        mirror.stream(from, writer, &self.shared)
+    /// Begins to send: from `from` on into the copy that is reported, else from the tail into one that is filled anew.
+    fn stream(&mut self, from: Option<Lsn>, report: &CopyReport) -> Result<(), LogError> {
+        let lineage = match from {
+            Some(_) => report.lineage,
+            None => self.random()? as u64,
+        };
+        let (Some(mirror), Some(writer)) = (&mut self.mirror, &mut self.writer) else { return Ok(()) };
+        writer.set_lineage(lineage);
+        mirror.stream(from.map_or(Origin::Anew(report), Origin::Resumed), writer, &self.shared)
     }
 
     #[cold]
@@ -344,6 +383,10 @@ impl<F: Fabric> LogPoller<F> {
 
     #[cold]
     fn broken(&mut self, error: LogError) -> bool {
+        if let Some(mirror) = &self.mirror {
+            // The session is of no use to the log: the next one may be.
+            mirror.session().give_up();
+        }
         self.let_go();
         self.events.put(LogEvent::Broken(error));
         self.on_loss();
@@ -351,7 +394,7 @@ impl<F: Fabric> LogPoller<F> {
     }
 
     fn on_loss(&mut self) {
-        if self.writer.is_none() || self.alone || matches!(self.config.on_loss, OnLoss::Stop) {
+        if self.writer.is_none() || self.alone == Alone::Yes || matches!(self.config.on_loss, OnLoss::Stop) {
             return;
         }
         if let Err(error) = self.go_on_alone() {
@@ -375,7 +418,7 @@ impl<F: Fabric> LogPoller<F> {
             let (tail, durable) = (writer.tail(), self.shared.durable());
             writer.keep_header(super::header::HeaderState::Whole, term, tail, durable);
         }
-        self.alone = true;
+        self.alone = Alone::Yes;
         self.events.put(LogEvent::Alone { term });
         Ok(())
     }
@@ -383,7 +426,7 @@ impl<F: Fabric> LogPoller<F> {
     /// It cannot go on.
     fn finish(&mut self, error: LogError) {
         self.events.put(LogEvent::Ended(error.clone()));
-        self.alone = false;
+        self.alone = Alone::No;
         if let Some(mirror) = &mut self.mirror {
             mirror.halt();
         }
@@ -407,7 +450,7 @@ impl<F: Fabric> LogPoller<F> {
         if let Some(writer) = &mut self.writer {
             if self.mirror.is_none() {
                 let durable = self.shared.durable();
-                let bound = if self.alone { durable } else { self.shared.applied().unwrap_or(durable) };
+                let bound = if self.alone == Alone::Yes { durable } else { self.shared.applied().unwrap_or(durable) };
                 let tail = writer.free_up_to(&self.shared, bound);
                 writer.free(tail, self.shared.term(), self.shared.durable());
             }
@@ -438,7 +481,7 @@ impl<F: Fabric> LogPoller<F> {
                 return Ok(true);
             }
         }
-        worked |= mirror.send_header(writer, &self.shared)?;
+        worked |= mirror.send_header(writer, &self.shared, self.alone == Alone::Yes)?;
         Ok(worked)
     }
 

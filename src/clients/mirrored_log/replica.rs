@@ -5,7 +5,7 @@ use super::copy::{Consumer, CopyShared, CopySource, CopyState};
 use super::error::LogError;
 use super::header::{HEADER_BYTES, LogHeader};
 use super::keeper::Keeper;
-use super::lsn::{Generation, History, Lsn};
+use super::lsn::{Generation, History, Lsn, Term};
 use super::reader::Records;
 use super::report::{CopyReport, ReportState};
 use super::wire::{Purpose, Wire};
@@ -38,7 +38,7 @@ impl Replica {
             state: ReportState::Nothing,
             session,
             history: History(0),
-            term: self.shared.taken(),
+            term: Term(0),
             generation: Generation(0),
             persists: self.keeper.is_some(),
             applies: false,
@@ -47,6 +47,9 @@ impl Replica {
             end: Lsn::ZERO,
             applied: Lsn::ZERO,
             applied_history: 0,
+            writer: 0,
+            lineage: 0,
+            taken: false,
             sequence: 0,
             ring_bytes: 0,
         };
@@ -58,22 +61,28 @@ impl Replica {
                 CopyState::Refilling | CopyState::Nothing => ReportState::Refilling,
             };
             (report.history, report.generation) = (header.history, header.generation);
-            report.term = report.term.max(header.term);
+            (report.term, report.writer, report.lineage) = (header.term, header.writer, header.lineage);
             (report.tail, report.end) = (header.tail, header.tail);
             (report.sequence, report.ring_bytes) = (header.sequence, header.ring_bytes.get());
             match carry(&copy, &header, &current) {
                 Ok(end) => report.end = end,
                 Err(error) => {
-                    tracing::warn!(%error, "the copy of the partner's log could not be carried over to the new session")
+                    tracing::warn!(%error, "the copy of the partner's log could not be carried over to the new session");
                 }
+            }
+            // What ends before its end is no whole log, whatever its header says.
+            if report.end < header.acknowledged && report.state == ReportState::Whole {
+                report.state = ReportState::Refilling;
             }
         }
         self.shared.replace(current);
+        self.shared.set_in_session(true);
         (self.report, self.told, self.told_persisted) = (Some(report), None, 0);
     }
 
     /// The session is gone.
     pub(super) fn end(&mut self) {
+        self.shared.set_in_session(false);
         (self.report, self.told) = (None, None);
     }
 
@@ -86,12 +95,11 @@ impl Replica {
         if let Consumer::Applied { history, lsn } = consumer {
             (report.applied_history, report.applied) = (history.low(), lsn);
         }
-        if self.shared.taken() > report.term {
-            // Taken over in this session: its owner is told which log, and under which term.
-            report.term = self.shared.taken();
-            if let Some((_, header, _)) = self.shared.best() {
-                report.history = header.history;
-            }
+        if let Some((history, term)) = self.shared.taken()
+            && (report.history == history || report.state == ReportState::Nothing)
+        {
+            // Its owner is told which log was taken over, and under which term.
+            (report.taken, report.history, report.term) = (true, history, report.term.max(term));
         }
         let mut told = false;
         if self.told.as_ref() != Some(report) && wire.can_write_block() {

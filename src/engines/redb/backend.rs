@@ -83,8 +83,8 @@ struct State {
     length: u64,
     last: Option<Lsn>,
     base: Base,
-    /// The record with which the last image began.
-    begun: Lsn,
+    /// The record with which the last image began; none before the first did.
+    begun: Option<Lsn>,
     /// Whether the partner was seen to need no image since that one began.
     taken: bool,
     /// Why nothing more is taken.
@@ -170,15 +170,8 @@ impl<L: Log> Backend<L> {
             Err(errno) => return Err(system("locking the database file", errno)),
         }
         let length = file.metadata()?.len();
-        let state = State {
-            length,
-            last: None,
-            base: Base::Wanted,
-            begun: Lsn::ZERO,
-            taken: false,
-            failed: None,
-            closed: false,
-        };
+        let state =
+            State { length, last: None, base: Base::Wanted, begun: None, taken: false, failed: None, closed: false };
         let shared = Arc::new(Shared {
             log,
             file,
@@ -204,6 +197,14 @@ impl<L: Log> Drop for Backend<L> {
     }
 }
 
+impl State {
+    fn image_begins(&mut self, at: Option<Lsn>) {
+        if at.is_some() {
+            (self.base, self.begun, self.taken) = (Base::Sending(0), at, false);
+        }
+    }
+}
+
 impl<L: Log> Shared<L> {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -225,8 +226,21 @@ impl<L: Log> Shared<L> {
         Err(error)
     }
 
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+    /// The state, to make an operation of the engine in. The first record of all is that an image begins: what follows is meant for this file, and the image that
+    /// the partner may still have is of an earlier one.
+    fn begun(&self) -> io::Result<MutexGuard<'_, State>> {
         let mut state = self.sound()?;
+        if state.begun.is_none() {
+            match self.append(&Operation::ImageBegins { length: state.length }) {
+                Ok(begun) => state.image_begins(begun),
+                Err(error) => return self.fail(&mut state, error),
+            }
+        }
+        Ok(state)
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut state = self.begun()?;
         let mut done = 0;
         while done < data.len() {
             let piece = &data[done..data.len().min(done + self.piece_bytes.load(Ordering::Relaxed))];
@@ -247,7 +261,7 @@ impl<L: Log> Shared<L> {
     }
 
     fn set_length(&self, length: u64) -> io::Result<()> {
-        let mut state = self.sound()?;
+        let mut state = self.begun()?;
         match self.append(&Operation::SetLength { length }) {
             Ok(lsn) => state.last = lsn.or(state.last),
             Err(error) => return self.fail(&mut state, error),
@@ -379,7 +393,7 @@ impl<L: Log> Shared<L> {
             Base::Wanted => {}
             _ if !needs => state.taken = true,
             Base::Sending(_) => {}
-            Base::Sent(_) if state.taken || self.log.tail() > state.begun => state.base = Base::Wanted,
+            Base::Sent(_) if state.taken || Some(self.log.tail()) > state.begun => state.base = Base::Wanted,
             Base::Sent(_) => {}
         }
     }
@@ -391,9 +405,7 @@ impl<L: Log> Shared<L> {
             Base::Wanted => {
                 let begins = Operation::ImageBegins { length: state.length };
                 let begun = self.offer(OPERATION_HEADER_BYTES, &mut |place| encode(&begins, place))?;
-                if let Some(lsn) = begun {
-                    (state.base, state.begun, state.taken) = (Base::Sending(0), lsn, false);
-                }
+                state.image_begins(begun);
                 return Ok(begun.is_some());
             }
             Base::Sending(at) => at,

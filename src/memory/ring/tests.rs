@@ -1,3 +1,5 @@
+//! Claims, publication and lending, on rings of a few laps.
+
 use super::*;
 
 const BASE: usize = 4096;

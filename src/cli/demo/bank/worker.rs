@@ -21,6 +21,9 @@ use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+/// A partner that acknowledges nothing for so long never does.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(10);
+
 /// How late an event may be noticed.
 const HEARING: Duration = Duration::from_millis(2);
 
@@ -94,7 +97,12 @@ impl Node {
         };
         manager.stage("up", 1, 1);
         manager.open();
-        let (poller, manager) = (poller.spawn(Pace::default())?, manager.spawn()?);
+        let pace = match arguments.role {
+            BankRole::Primary => Pace::default(),
+            // Its poller has little to do beside the follower, and two processes may have two processors between them.
+            BankRole::Partner => Pace::Relaxed { spin: Duration::ZERO, sleep: Duration::from_micros(200) },
+        };
+        let (poller, manager) = (poller.spawn(pace)?, manager.spawn()?);
         tell(&Report::Listening);
         Ok(Self { log, copy, follower, poller, manager })
     }
@@ -149,7 +157,7 @@ fn primary(node: &Node, arguments: &BankArguments, orders: &Receiver<Order>) -> 
     let path = arguments.folder.join(PRIMARY);
     let file = File::options().create_new(true).read(true).write(true).open(&path);
     let file = file.map_err(|error| Failure::of(format!("making {}", path.display()), error))?;
-    let backend = MirroredBackend::new(file, &node.log, MirrorOptions::new().wait_max(PATIENCE))?;
+    let backend = MirroredBackend::new(file, &node.log, MirrorOptions::new().wait_max(ACKNOWLEDGED_WITHIN))?;
     let database = Database::builder().create_with_backend(backend)?;
     ledger::open(&database)?;
     let tally = TallyFile::open(&arguments.folder.join(ACKNOWLEDGED))?;

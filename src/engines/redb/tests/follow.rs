@@ -160,7 +160,11 @@ fn records_that_are_no_operations_stop_it_where_it_is() -> Outcome {
     let log = MemoryLog::new(1 << 16, 7)?;
     append(&log, &IMAGE)?;
     let lsn = log.inside().head;
-    assert!(log.inside().append(3, &mut |place| Ok(place.fill(9))).is_ok());
+    let mut nonsense = |place: &mut [u8]| {
+        place.fill(9);
+        Ok(())
+    };
+    assert!(log.inside().append(3, &mut nonsense).is_ok());
     let mut one = follower(&folder)?;
     let failed = one.follow(&mut records(log.whole())?, u64::MAX);
     assert_eq!(failed, Err(FollowError::Operation { lsn, fault: OperationFault::Short { bytes: 3 } }));

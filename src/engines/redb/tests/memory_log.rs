@@ -40,6 +40,8 @@ impl MemoryLog {
             tail: Lsn::ZERO,
             ring_bytes: RingBytes::new(ring_bytes)?,
             acknowledged: Lsn::ZERO,
+            writer: 1,
+            lineage: 1,
         };
         let area = vec![0; header.ring_bytes.area_bytes() as usize];
         let inside = Inside {

@@ -18,6 +18,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 type Outcome = Result<(), Box<dyn Error>>;
+/// What came of a rebuild: the file's bytes.
+type Rebuilt = Result<(Vec<u8>, RebuildReport), RebuildError>;
 
 /// In memory: every rebuilt file is synced.
 fn folder() -> std::io::Result<TempDir> {
@@ -55,10 +57,7 @@ fn records((header, area): (LogHeader, Vec<u8>)) -> Result<Records<Vec<u8>>, Box
 }
 
 /// What is rebuilt from the images and this log.
-fn rebuilt(
-    folder: &TempDir,
-    log: Option<(LogHeader, Vec<u8>)>,
-) -> Result<Result<(Vec<u8>, RebuildReport), RebuildError>, Box<dyn Error>> {
+fn rebuilt(folder: &TempDir, log: Option<(LogHeader, Vec<u8>)>) -> Result<Rebuilt, Box<dyn Error>> {
     let target = folder.path().join("rebuilt");
     let mut records = log.map(records).transpose()?;
     let report = rebuild(folder.path().join("images"), records.as_mut(), &target);

@@ -122,6 +122,43 @@ proptest! {
     }
 }
 
+/// A primary that was killed had written more to its file than to the log. It starts again: until its new image is whole, what is rebuilt is the old one, untouched by
+/// what is meant for the new one.
+#[test]
+fn the_old_image_stays_as_it_was_until_the_next_is_whole() -> Outcome {
+    let folder = folder()?;
+    let log = MemoryLog::new(1 << 20, 7)?;
+    let first = backend(&folder, &[1; 9000], &log, options())?;
+    first.write(100, &[2; 50])?;
+    first.sync_data(false)?;
+    drop(first);
+    let old = super::primary(&folder)?;
+    follower(&folder)?.follow(&mut records(log.whole())?, u64::MAX)?;
+    let restarted = log.inside().head;
+    log.restart(restarted);
+    let second = backend(&folder, &[3; 12_000], &log, options())?;
+    second.write(0, &[4; 100])?;
+    second.set_len(13_000)?;
+    second.sync_data(false)?;
+    drop(second);
+    let (mut seen_old, new) = (0, super::primary(&folder)?);
+    for end in ends(&log).into_iter().filter(|end| *end > restarted) {
+        let whole = records(log.cut(end))?
+            .map_while(Result::ok)
+            .filter(|record| matches!(Operation::decode(&record.payload), Ok(Operation::ImageEnds { .. })));
+        let images = whole.count();
+        let (bytes, report) = rebuilt(&folder, Some(log.cut(end)))?.map_err(|error| error.to_string())?;
+        if images == 1 {
+            assert!(bytes == old && report.reached == restarted, "the old image at {end}");
+            seen_old += 1;
+        } else if end == log.inside().head {
+            assert!(bytes == new, "the new image");
+        }
+    }
+    assert!(seen_old > 3);
+    Ok(())
+}
+
 const TABLE: TableDefinition<'_, u64, u64> = TableDefinition::new("numbers");
 
 /// The numbers in a database, which follow each other from 0.
