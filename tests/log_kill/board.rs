@@ -1,6 +1,7 @@
 //! What a node has promised, told so that it outlives the node by SIGKILL or by a power cut.
 
 use crate::process::role::say;
+use crate::process::sys::drain_stdout;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -58,11 +59,12 @@ impl Board for FileBoard {
     }
 }
 
-/// On the console: `board LIFE PRODUCER WHAT COUNT`. Acknowledgements are told now and then, truncations each time.
+/// On the console: `board LIFE PRODUCER WHAT COUNT`. Acknowledgements are told now and then; truncations each time, and before they are
+/// made the console has sent them.
 pub(crate) struct ConsoleBoard(Mutex<[Option<Instant>; PRODUCERS_MAX + 1]>);
 
 /// A producer's acknowledgements are told so often.
-const TOLD_EVERY: Duration = Duration::from_millis(10);
+const TOLD_EVERY: Duration = Duration::from_millis(50);
 
 impl ConsoleBoard {
     pub(crate) fn new() -> Self {
@@ -83,7 +85,10 @@ impl Board for ConsoleBoard {
                     say(&format!("board {life} {producer} acknowledged {count}"));
                 }
             }
-            What::Dropped => say(&format!("board {life} {producer} dropped {count}")),
+            What::Dropped => {
+                say(&format!("board {life} {producer} dropped {count}"));
+                drain_stdout();
+            }
             What::Settled => say(&format!("board {life} {producer} settled {count}")),
         }
     }

@@ -29,6 +29,22 @@ impl Dump {
         Ok(Self { tail, end: reader.position(), records, stopped })
     }
 
+    /// In one line: tail, end, how many records, and a digest of them.
+    pub(crate) fn line(&self) -> String {
+        let mut digest = 0xcbf2_9ce4_8422_2325_u64;
+        let mut take = |bytes: &[u8]| {
+            for byte in bytes {
+                digest = (digest ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+            }
+        };
+        for record in &self.records {
+            take(&record.lsn.0.to_le_bytes());
+            take(&record.generation.0.to_le_bytes());
+            take(&record.payload);
+        }
+        format!("{} {} {} {digest:016x}", self.tail, self.end, self.records.len())
+    }
+
     pub(crate) fn store(&self, path: &Path) {
         let mut bytes = Vec::new();
         let mut put = |number: u64| bytes.extend_from_slice(&number.to_le_bytes());

@@ -8,4 +8,5 @@ pub(crate) mod engine;
 pub(crate) mod ledger;
 pub(crate) mod node;
 pub(crate) mod pair;
+pub(crate) mod promises;
 pub(crate) mod rounds;

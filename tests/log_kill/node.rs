@@ -2,13 +2,16 @@
 //!
 //! Says: `opened GENERATION TAIL END` (what was restored is in a file by then), `mirrored BYTES`, `copy STATE GENERATION` where the copy of the
 //! partner's log changes, `lost`, `over WHY` where the log has ended, `wrong: WHAT`, `note WHAT`, and answers, which begin with `= `. Commands:
-//! `go` (append), `die LINE US` (once it has said such a line), `dump FILE` (reads the copy; answer: `STATE END RECORDS`), `halt` (answer when everything is acknowledged: the end), `ping`,
+//! `go` (append), `die LINE US` (once it has said such a line), `dump FILE` (reads the copy; answer: `STATE END RECORDS`), `tell` (the same for one who
+//! sees no files; answer: `STATE TAIL END RECORDS DIGEST`), `halt` (answer when everything is acknowledged: the end), `ping`,
 //! `leave`.
 
 use super::board::{Board, What};
 use super::content::{Recipe, Stamp};
 use super::dump::Dump;
 use super::engine::{Load, Running};
+use super::ledger::seen;
+use super::promises::Stretch;
 use crate::process::role::{commands, say, variable};
 use crate::process::sys::kill_self;
 use crate::under_test::{self, UnderTest};
@@ -215,6 +218,10 @@ impl Node {
             Err(error) => return say(&format!("wrong: its own records: {error}")),
         };
         dump.store(&self.settings.restored);
+        if variable("HANDFAST_TEST_TELL").is_some() {
+            self.tell_seen("restored", &dump);
+            say(&format!("span {}", dump.line()));
+        }
         let mut restored = VecDeque::new();
         for record in &dump.records {
             match self.settings.recipe.check(&record.payload, record.lsn) {
@@ -260,6 +267,29 @@ impl Node {
             Ok(dump) => {
                 dump.store(path.as_ref());
                 format!("= {} {} {}", state.name(), dump.end, dump.records.len())
+            }
+            Err(error) => format!("= failed {error}"),
+        }
+    }
+
+    /// Says of each producer which of its records were read: `seen WHERE LIFE PRODUCER FIRST LAST GENERATION`.
+    fn tell_seen(&self, place: &str, dump: &Dump) {
+        match seen(self.settings.recipe, dump) {
+            Ok(seen) => {
+                for ((life, producer), Stretch { first, last, generation }) in seen {
+                    say(&format!("seen {place} {life} {producer} {first} {last} {generation}"));
+                }
+            }
+            Err(why) => say(&format!("wrong: {place}: {why}")),
+        }
+    }
+
+    fn tell_copy(&self) -> String {
+        let state = self.copy.status().state;
+        match self.copy.records().and_then(|records| records.map_or(Ok(Dump::empty()), Dump::of)) {
+            Ok(dump) => {
+                self.tell_seen("copy", &dump);
+                format!("= {} {}", state.name(), dump.line())
             }
             Err(error) => format!("= failed {error}"),
         }
@@ -311,6 +341,7 @@ pub(crate) fn run(config: NodeConfig, board: Arc<dyn Board>) {
             Ok(command) if command == "leave" => break,
             Ok(command) if command == "go" => node.wanted = node.running.is_none(),
             Ok(command) if command == "ping" => say("= pong"),
+            Ok(command) if command == "tell" => say(&node.tell_copy()),
             Ok(command) if command == "halt" => say(&node.halt()),
             Ok(command) => match command.split_once(' ') {
                 Some(("dump", path)) => say(&node.dump(path)),

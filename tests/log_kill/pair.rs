@@ -2,8 +2,9 @@
 
 use super::board::{FileBoard, PRODUCERS_MAX};
 use super::dump::Dump;
-use super::ledger::{Checked, Ledger, agree, equal};
+use super::ledger::{Ledger, agree, equal};
 use super::node::Settings;
+use super::promises::Checked;
 use crate::process::child::Child;
 use crate::process::files_of;
 use handfast::clients::mirrored_log::Generation;
@@ -72,7 +73,7 @@ impl Figures {
 
     fn read(&mut self, checked: Checked) {
         self.readings += 1;
-        self.records += checked.records;
+        self.records += checked.acknowledged + checked.more;
         self.acknowledged += checked.acknowledged;
         self.more += checked.more;
     }
