@@ -97,7 +97,7 @@ impl Cuts {
             next: 0,
             seed,
             places: Default::default(),
-            promises: Promises::new(PRODUCERS, !self.both),
+            promises: Promises::new(PRODUCERS),
             board: BTreeMap::new(),
             settled: false,
             copied: String::new(),
@@ -230,7 +230,7 @@ impl Course<'_> {
             self.promises.settled();
         }
         let board = &self.board;
-        let checked = self.promises.check(seen, |who| told(board, who))?;
+        let checked = self.promises.check(seen, |who| told(board, who), !self.job.both)?;
         self.figures.readings += 1;
         self.figures.acknowledged += checked.acknowledged;
         self.figures.more += checked.more;
