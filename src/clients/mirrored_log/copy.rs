@@ -7,7 +7,7 @@ use super::reader::Records;
 use super::source::Source;
 use crate::fabric::Exposed;
 use crate::memory::Region;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Memory that holds a copy of the partner's log.
@@ -132,6 +132,8 @@ struct Copies {
 #[derive(Debug)]
 pub(super) struct CopyShared {
     copies: Mutex<Copies>,
+    /// Whether there is an earlier copy: looked at without the lock.
+    unsettled: AtomicBool,
     /// Raised with each change of the current copy.
     epoch: AtomicU64,
     /// A consumer's word: [`NO_CONSUMER`], [`NEEDS_BASE`], or a position.
@@ -148,6 +150,7 @@ pub(super) const NEEDS_BASE: u64 = u64::MAX - 1;
 impl CopyShared {
     pub(super) fn new(before: Option<CopySource>) -> Arc<Self> {
         Arc::new(Self {
+            unsettled: AtomicBool::new(before.is_some()),
             copies: Mutex::new(Copies { current: None, before }),
             epoch: AtomicU64::new(0),
             applied: AtomicU64::new(NO_CONSUMER),
@@ -184,13 +187,20 @@ impl CopyShared {
     pub(super) fn replace(&self, current: CopySource) {
         let best = self.best().map(|(copy, ..)| copy);
         let mut copies = self.copies();
+        self.unsettled.store(best.is_some(), Ordering::Release);
         copies.before = best;
         copies.current = Some(current);
         self.epoch.fetch_add(1, Ordering::Release);
     }
 
-    /// Lets go of the earlier copy once the current one is whole; gives its header the first time.
+    /// Lets go of the earlier copy once the current one is whole; gives its header the first time. One load where there is no earlier one.
+    #[inline]
     pub(super) fn settle(&self) -> Option<LogHeader> {
+        if self.unsettled.load(Ordering::Acquire) { self.settle_now() } else { None }
+    }
+
+    #[cold]
+    fn settle_now(&self) -> Option<LogHeader> {
         let mut copies = self.copies();
         copies.before.as_ref()?;
         let header = LogHeader::read(copies.current.as_ref()?).ok()?;
@@ -198,6 +208,7 @@ impl CopyShared {
             return None;
         }
         copies.before = None;
+        self.unsettled.store(false, Ordering::Release);
         Some(header)
     }
 
