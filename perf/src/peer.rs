@@ -106,7 +106,8 @@ impl Peer {
                     }
                 }
             }
-            Task::Quit => {}
+            // Those of the log's peer.
+            Task::Rest | Task::Records | Task::Quit => {}
         }
         Ok(())
     }
