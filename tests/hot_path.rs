@@ -7,9 +7,12 @@ mod counting;
 mod hot;
 
 use counting::{Counting, counted};
+use handfast::clients::mirrored_log::Acknowledge;
+use hot::log::Log;
 use hot::posts::Posts;
 use hot::quiet::Quiet;
 use hot::steps::Steps;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 #[global_allocator]
@@ -59,4 +62,37 @@ fn an_established_session_that_only_beats_and_watches_allocates_nothing() {
     eprintln!("{rounds} rounds, {beats:?} heartbeats, {calls} calls to the allocator");
     assert!(beats.iter().all(|beats| *beats > 100), "the nodes did not beat: {beats:?}");
     assert_eq!(calls, 0);
+}
+
+#[test]
+fn the_mirrored_log_allocates_nothing_from_reserve_to_durable() {
+    for level in [Acknowledge::Placed, Acknowledge::Received] {
+        let mut log = Log::new(level);
+        let (calls, ()) = counted(|| (0..ROUNDS).for_each(|_| log.once()));
+        log.verify();
+        eprintln!("{level:?}: {ROUNDS} rounds of the log, {calls} calls to the allocator");
+        assert_eq!(calls, 0, "{level:?}");
+    }
+}
+
+#[test]
+fn the_mirrored_log_allocates_nothing_with_a_poller_on_another_thread() {
+    for level in [Acknowledge::Placed, Acknowledge::Received] {
+        let mut log = Log::new(level);
+        let (mut pollers, stop) = (log.pollers.take().expect("the pollers"), AtomicBool::new(false));
+        let (theirs, ours) = std::thread::scope(|scope| {
+            let polling = scope.spawn(|| counted(|| poll_until(&stop, || pollers.poll())).0);
+            let (ours, ()) = counted(|| (0..ROUNDS / 10).for_each(|_| log.once()));
+            stop.store(true, Ordering::Relaxed);
+            (polling.join().expect("the poller's thread"), ours)
+        });
+        eprintln!("{level:?}: {ours} calls to the allocator by the producer, {theirs} by the poller");
+        assert_eq!((ours, theirs), (0, 0), "{level:?}");
+    }
+}
+
+fn poll_until(stop: &AtomicBool, mut poll: impl FnMut()) {
+    while !stop.load(Ordering::Relaxed) {
+        poll();
+    }
 }

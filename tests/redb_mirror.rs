@@ -249,6 +249,8 @@ fn without_a_follower_the_ring_fills_up_and_says_so() {
         .write(true)
         .open(place.path("primary"))
         .expect("a file");
+    // So that the half second is the ring's alone.
+    until("an open log", || primary.log.status().history.is_some());
     let options = MirrorOptions::new().wait_max(Duration::from_millis(500));
     let backend = MirroredBackend::new(file, &primary.log, options).expect("a backend");
     let database = Database::builder().create_with_backend(backend).expect("a database");

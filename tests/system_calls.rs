@@ -12,26 +12,73 @@ mod process;
 #[path = "process/on_shm.rs"]
 mod under_test;
 
+use handfast::clients::mirrored_log::Acknowledge;
+use hot::log::{Log, Pollers};
 use hot::posts::Posts;
 use hot::quiet::Quiet;
 use hot::steps::Steps;
 use process::child::command;
 use process::role::{asked, variable};
-use process::sys::{Ended, allow_no_system_calls, fork_and_wait, mark, some_system_call};
+use process::sys::{Ended, allow_no_system_calls, exit_thread, fork_and_wait, mark, some_system_call};
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Stdio;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 const ROUNDS: u32 = 10_000;
 const BEGIN: &str = "handfast: the loop begins\n";
 const END: &str = "handfast: the loop ends\n";
 
-const LOOPS: [&str; 4] = ["steps", "steps-with-key", "posts", "quiet"];
+const LOOPS: [&str; 8] = [
+    "steps",
+    "steps-with-key",
+    "posts",
+    "quiet",
+    "log-placed",
+    "log-received",
+    "log-placed-thread",
+    "log-received-thread",
+];
 /// A loop that does make system calls: what must be caught.
 const CONTROL: &str = "control";
 
-/// A loop, made ready.
-fn prepared(which: &str) -> Box<dyn FnMut()> {
+/// A loop, made ready, and what a second thread does for ever meanwhile.
+struct Prepared {
+    once: Box<dyn FnMut()>,
+    beside: Option<Pollers>,
+}
+
+fn prepared(which: &str) -> Prepared {
+    let level = if which.contains("placed") { Acknowledge::Placed } else { Acknowledge::Received };
+    let log = which.starts_with("log").then(|| Log::new(level));
+    match log {
+        None => Prepared { once: of_one_thread(which), beside: None },
+        Some(mut log) => {
+            let beside = which.ends_with("thread").then(|| log.pollers.take()).flatten();
+            let (mut rounds, alone) = (0, beside.is_none());
+            let once = move || {
+                log.once();
+                rounds += 1;
+                if rounds == ROUNDS && alone {
+                    log.verify();
+                }
+            };
+            Prepared { once: Box::new(once), beside }
+        }
+    }
+}
+
+/// Polls until it is told to stop, or for longer than any loop takes.
+fn poll_beside(mut pollers: Pollers, stop: &AtomicBool) {
+    let began = Instant::now();
+    while !stop.load(Ordering::Acquire) && began.elapsed() < Duration::from_secs(60) {
+        pollers.poll();
+    }
+    std::mem::forget(pollers);
+}
+
+fn of_one_thread(which: &str) -> Box<dyn FnMut()> {
     match which {
         "steps" | "steps-with-key" => {
             let mut steps = Steps::new(which == "steps-with-key");
@@ -69,29 +116,64 @@ fn role() {
     let (Some(which), "loop") = (variable("HANDFAST_TEST_LOOP"), asked().as_deref().unwrap_or_default()) else {
         return;
     };
-    let mut once = prepared(&which);
-    mark(BEGIN);
-    for _ in 0..ROUNDS {
-        once();
-    }
-    mark(END);
+    let Prepared { mut once, beside } = prepared(&which);
+    let (stop, ready) = (AtomicBool::new(false), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        if let Some(pollers) = beside {
+            scope.spawn(|| {
+                ready.store(true, Ordering::Release);
+                poll_beside(pollers, &stop);
+            });
+            while !ready.load(Ordering::Acquire) {
+                std::hint::spin_loop();
+            }
+        }
+        mark(BEGIN);
+        for _ in 0..ROUNDS {
+            once();
+        }
+        mark(END);
+        stop.store(true, Ordering::Release);
+    });
 }
 
 /// Runs a loop behind the filter.
 fn filtered(which: &str) -> Option<Ended> {
-    let mut once = prepared(which);
+    let Prepared { mut once, beside } = prepared(which);
     // What the child leaves behind (nothing is dropped there: `exit` is all it may) is ours, and dropped here.
     let ended = fork_and_wait(move || {
+        if let Some(pollers) = beside {
+            poll_filtered_beside(pollers);
+        }
         if allow_no_system_calls().is_err() {
             return 99;
         }
-        for _ in 0..ROUNDS {
-            once();
-        }
+        let outcome = catch_unwind(AssertUnwindSafe(|| (0..ROUNDS).for_each(|_| once())));
+        STOP.store(true, Ordering::Release);
         std::mem::forget(once);
-        0
+        if outcome.is_ok() { 0 } else { 101 }
     });
     if ended == Ended::Code(99) { None } else { Some(ended) }
+}
+
+/// Ends the second thread of a filtered child.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// In a forked child: a second thread behind a filter of its own. Returns once it polls.
+fn poll_filtered_beside(pollers: Pollers) {
+    static READY: AtomicBool = AtomicBool::new(false);
+    let polling = std::thread::spawn(move || {
+        let filtered = allow_no_system_calls();
+        READY.store(true, Ordering::Release);
+        if filtered.is_ok() {
+            poll_beside(pollers, &STOP);
+        }
+        exit_thread(0);
+    });
+    while !READY.load(Ordering::Acquire) {
+        std::hint::spin_loop();
+    }
+    std::mem::forget(polling);
 }
 
 /// Whether the filter is to be had, and catches what it must.
@@ -142,10 +224,10 @@ fn traced(which: &str) -> Option<Vec<String>> {
         return None;
     }
     assert!(output.status.success() && has(END), "the traced loop `{which}` failed: {output:?}");
-    // One loop, one thread: what others of the process do (the harness waits) is none of it.
+    // The loop's thread, and those it started: what the process's first thread does (the harness waits) is none of it.
     let begin = lines.lines().position(|line| line.contains(BEGIN.trim_end()))?;
-    let thread = lines.lines().nth(begin)?.split_whitespace().next()?.to_owned();
-    let own = lines.lines().skip(begin + 1).filter(|line| line.split_whitespace().next() == Some(&thread));
+    let first = lines.split_whitespace().next()?;
+    let own = lines.lines().skip(begin + 1).filter(|line| line.split_whitespace().next() != Some(first));
     Some(own.take_while(|line| !line.contains(END.trim_end())).map(str::to_owned).collect())
 }
 

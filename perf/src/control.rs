@@ -64,11 +64,15 @@ pub(crate) enum Task {
     KeyedSteps,
     /// Polls the manager that the started processes find, until stopped.
     Serve,
+    /// Sleeps until stopped.
+    Rest,
+    /// Acknowledges records that come through TCP.
+    Records,
     /// Ends.
     Quit,
 }
 
-const TASKS: [Task; 12] = [
+const TASKS: [Task; 14] = [
     Task::Lines,
     Task::Blocks,
     Task::BareSteps,
@@ -80,6 +84,8 @@ const TASKS: [Task; 12] = [
     Task::Steps,
     Task::KeyedSteps,
     Task::Serve,
+    Task::Rest,
+    Task::Records,
     Task::Quit,
 ];
 

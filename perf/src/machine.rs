@@ -34,6 +34,18 @@ pub(crate) fn processors() -> io::Result<Vec<usize>> {
     Ok((0..libc::CPU_SETSIZE as usize).filter(has).collect())
 }
 
+/// The kind of filesystem that a folder lies on: of the longest mount point above it.
+pub(crate) fn filesystem(folder: &std::path::Path) -> Option<String> {
+    let folder = folder.canonicalize().ok()?;
+    let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
+    let above = mounts.lines().filter_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        let (point, kind) = (fields.next()?, fields.next()?);
+        folder.starts_with(point).then_some((point.len(), kind))
+    });
+    above.max_by_key(|(length, _)| *length).map(|(_, kind)| kind.to_owned())
+}
+
 /// Pins the calling thread (and the processes it starts) to one processor.
 pub(crate) fn pin(processor: usize) -> io::Result<()> {
     if processor >= libc::CPU_SETSIZE as usize {

@@ -1,5 +1,5 @@
 //! Latency profiler of handfast: two processes, one on each of two processors, and beside each figure what bare atomics need for the
-//! same in the same run; or (`rdma`) on an RDMA device, beside perftest. `perf/METHOD.md` says how it is measured.
+//! same in the same run; or (`rdma`) on an RDMA device, beside perftest; or (`log`) of the mirrored log. `perf/METHOD.md` says how.
 //!
 //! Unsafe code is in `machine` (pinning, the tick counter) and `bare` (the limits' own shared memory) alone.
 
@@ -9,6 +9,7 @@ mod bare;
 mod completions;
 mod control;
 mod lines;
+mod log;
 mod machine;
 mod nodes;
 mod operations;
@@ -32,6 +33,9 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     #[cfg(feature = "verbs")]
     if let Some(outcome) = rdma::part(&arguments) {
+        return told(outcome);
+    }
+    if let Some(outcome) = log::part(&arguments) {
         return told(outcome);
     }
     told(match arguments.split_first() {

@@ -107,7 +107,8 @@ impl Peer {
                     }
                 }
             }
-            Task::Quit => {}
+            // Those of the log's peer.
+            Task::Rest | Task::Records | Task::Quit => {}
         }
         Ok(())
     }

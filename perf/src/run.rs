@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 /// A line's round trip below this means that both virtual processors run on one physical core: 100 to 122 ns were seen there, and 235 to
 /// 480 between two cores.
-const SHARED_CORE_NS: f64 = 170.0;
+pub(crate) const SHARED_CORE_NS: f64 = 170.0;
 
 /// How long a row may go on without a repetition that counts. Hypervisors have been seen to leave both on one core for half a minute.
 const PATIENCE: Duration = Duration::from_secs(180);

@@ -1,8 +1,9 @@
-//! The loops whose cost is proven: the four steps on an open link, posting and polling, and a session that only beats and watches.
+//! The loops whose cost is proven: the four steps on an open link, posting and polling, a session that only beats and watches, and the mirrored log.
 //!
-//! Everything is made beforehand; [`Steps::once`], [`Posts::once`] and [`Quiet::once`] are the hot paths themselves.
+//! Everything is made beforehand; [`Steps::once`], [`Posts::once`], [`Quiet::once`] and [`Log::once`] are the hot paths themselves.
 #![allow(dead_code, reason = "each test uses its part")]
 
+pub(crate) mod log;
 pub(crate) mod posts;
 pub(crate) mod quiet;
 pub(crate) mod steps;

@@ -153,9 +153,13 @@ struct Copies {
 #[derive(Debug)]
 pub(super) struct CopyShared {
     copies: Mutex<Copies>,
+    /// Whether the current copy is still to be looked at: asked without the lock.
+    unsettled: AtomicBool,
     /// Raised with each change of the current copy.
     epoch: AtomicU64,
     consumer: Mutex<Consumer>,
+    /// Raised with each word of a consumer or takeover: asked without the locks.
+    words: AtomicU64,
     /// A log that was taken over, and under which term; and where that is kept.
     taken: Mutex<Option<(History, Term)>>,
     taken_file: Option<PathBuf>,
@@ -186,9 +190,11 @@ impl CopyShared {
         taken_file: Option<PathBuf>,
     ) -> Arc<Self> {
         Arc::new(Self {
+            unsettled: AtomicBool::new(before.is_some()),
             copies: Mutex::new(Copies { current: None, before }),
             epoch: AtomicU64::new(0),
             consumer: Mutex::default(),
+            words: AtomicU64::new(1),
             taken: Mutex::new(taken),
             taken_file,
             seen: Mutex::new(seen),
@@ -243,20 +249,26 @@ impl CopyShared {
         let mut copies = self.copies();
         copies.before = best;
         copies.current = Some(current);
+        self.unsettled.store(true, Ordering::Release);
         self.epoch.fetch_add(1, Ordering::Release);
     }
 
-    /// Lets go of the earlier copy once the current one is whole; gives its header the first time.
+    /// Lets go of the earlier copy once the current one is whole; gives its header the first time. One load where there is no earlier one.
+    #[inline]
     pub(super) fn settle(&self) -> Option<LogHeader> {
+        if self.unsettled.load(Ordering::Acquire) { self.settle_now() } else { None }
+    }
+
+    #[cold]
+    fn settle_now(&self) -> Option<LogHeader> {
         let mut copies = self.copies();
         let header = LogHeader::read(copies.current.as_ref()?).ok()?;
         self.note(&header);
         if header.state != HeaderState::Whole || self.is_outdated(&header) {
             return None;
         }
-        copies.before.as_ref()?;
-        copies.before = None;
-        Some(header)
+        self.unsettled.store(false, Ordering::Release);
+        copies.before.take().map(|_| header)
     }
 
     /// The current copy, and how often it has changed.
@@ -275,6 +287,7 @@ impl CopyShared {
 
     pub(super) fn set_consumer(&self, consumer: Consumer) {
         *self.consumer.lock().unwrap_or_else(PoisonError::into_inner) = consumer;
+        self.words.fetch_add(1, Ordering::Release);
     }
 
     /// The log that was taken over, and the term of that.
@@ -288,7 +301,14 @@ impl CopyShared {
             term::store_taken(path, history, term)?;
         }
         *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = Some((history, term));
+        self.words.fetch_add(1, Ordering::Release);
         Ok(())
+    }
+
+    /// How often a consumer has spoken, or the log was taken over.
+    #[inline]
+    pub(super) fn words(&self) -> u64 {
+        self.words.load(Ordering::Acquire)
     }
 
     pub(super) fn set_in_session(&self, stands: bool) {

@@ -37,6 +37,8 @@ struct Told {
     epoch: AtomicU64,
     to: AtomicU64,
     stop: AtomicBool,
+    /// Whether there is a failure to take: looked at without the lock.
+    has_failed: AtomicBool,
     failed: Mutex<Option<LogError>>,
 }
 
@@ -69,8 +71,15 @@ impl Keeper {
         if self.told.epoch.load(Ordering::Acquire) == epoch { self.told.to.load(Ordering::Acquire) } else { 0 }
     }
 
-    /// What went wrong since it was asked last.
+    /// What went wrong since it was asked last. One load where nothing did.
+    #[inline]
     pub(super) fn take_failure(&self) -> Option<LogError> {
+        if self.told.has_failed.load(Ordering::Acquire) { self.take_failure_now() } else { None }
+    }
+
+    #[cold]
+    fn take_failure_now(&self) -> Option<LogError> {
+        self.told.has_failed.store(false, Ordering::Release);
         self.told.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -170,6 +179,7 @@ impl Keeping {
                 Err(error) => {
                     tracing::error!(%error, "the partner's log is not kept any more until the next session");
                     *self.told.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                    self.told.has_failed.store(true, Ordering::Release);
                     self.wait_for_another(epoch);
                 }
             }

@@ -21,6 +21,8 @@ pub(super) struct Replica {
     pub(super) keeper: Option<Keeper>,
     /// As last told in this session.
     told: Option<CopyReport>,
+    /// Of the words that are in it; zero: it was not told yet.
+    told_words: u64,
     report: Option<CopyReport>,
     told_persisted: u64,
     replies: u32,
@@ -28,7 +30,7 @@ pub(super) struct Replica {
 
 impl Replica {
     pub(super) fn new(shared: Arc<CopyShared>, keeper: Option<Keeper>) -> Self {
-        Self { shared, keeper, told: None, report: None, told_persisted: 0, replies: 0 }
+        Self { shared, keeper, told: None, told_words: 0, report: None, told_persisted: 0, replies: 0 }
     }
 
     /// A session begins: what is held goes into its memory, at the same places, so that the partner need not send it again.
@@ -77,7 +79,7 @@ impl Replica {
         }
         self.shared.replace(current);
         self.shared.set_in_session(true);
-        (self.report, self.told, self.told_persisted) = (Some(report), None, 0);
+        (self.report, self.told, self.told_words, self.told_persisted) = (Some(report), None, 0, 0);
     }
 
     /// The session is gone.
@@ -88,6 +90,28 @@ impl Replica {
 
     /// Tells the partner what is new: the report, what its consumer has applied, what is on disk.
     pub(super) fn tell<F: Fabric>(&mut self, wire: &mut Wire<F>) -> Result<bool, LogError> {
+        if self.report.is_none() {
+            return Ok(false);
+        }
+        let words = self.shared.words();
+        let mut told = false;
+        if words != self.told_words && wire.can_write_block() {
+            told = self.tell_report(wire)?;
+            self.told_words = words;
+        }
+        let persisted = self.keeper.as_ref().map_or(0, |keeper| keeper.persisted(self.shared.epoch()));
+        if persisted > self.told_persisted && wire.can_write_block() {
+            self.replies = self.replies.wrapping_add(1);
+            wire.write_block(&persisted.to_le_bytes(), PERSISTED_OFFSET, Some(self.replies), Purpose::Reply)?;
+            self.told_persisted = persisted;
+            told = true;
+        }
+        Ok(told)
+    }
+
+    /// Takes in what consumers and takeovers have said; tells the report where it is another than before.
+    #[cold]
+    fn tell_report<F: Fabric>(&mut self, wire: &mut Wire<F>) -> Result<bool, LogError> {
         let Some(report) = &mut self.report else { return Ok(false) };
         let consumer = self.shared.consumer();
         report.applies = consumer != Consumer::Nobody;
@@ -101,20 +125,12 @@ impl Replica {
             // Its owner is told which log was taken over, and under which term.
             (report.taken, report.history, report.term) = (true, history, report.term.max(term));
         }
-        let mut told = false;
-        if self.told.as_ref() != Some(report) && wire.can_write_block() {
-            wire.write_block(&report.encode(), REPORT_OFFSET, None, Purpose::Reply)?;
-            self.told = Some(*report);
-            told = true;
+        if self.told.as_ref() == Some(report) {
+            return Ok(false);
         }
-        let persisted = self.keeper.as_ref().map_or(0, |keeper| keeper.persisted(self.shared.epoch()));
-        if persisted > self.told_persisted && wire.can_write_block() {
-            self.replies = self.replies.wrapping_add(1);
-            wire.write_block(&persisted.to_le_bytes(), PERSISTED_OFFSET, Some(self.replies), Purpose::Reply)?;
-            self.told_persisted = persisted;
-            told = true;
-        }
-        Ok(told)
+        wire.write_block(&report.encode(), REPORT_OFFSET, None, Purpose::Reply)?;
+        self.told = Some(*report);
+        Ok(true)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Who owns which stretch of a ring: claimed by a producer, published, freed. Words alone, no memory.
 //!
-//! Positions are bytes of an endless stream; `position % bytes` is the place in the ring. Imports nothing of the crate, so that the same code
-//! also runs on the model checker's words (`cfg(loom)`, tests/loom_log.rs).
+//! Positions are bytes of an endless stream; `position % bytes` is the place in the ring. Imports nothing of the crate but, under `cfg(loom)`, the
+//! words that its parent chooses: so the same code runs on the model checker's, and on weakened ones that it must reject (tests/loom_log.rs).
 //!
 //! ```text
 //!      tail                collected           head         tail + bytes
@@ -15,7 +15,7 @@
 //! holds an end that is not past the start, so nothing ever needs to be cleared.
 
 #[cfg(loom)]
-use loom::sync::atomic::{AtomicU64, Ordering};
+use super::checked::{AtomicU64, Ordering};
 #[cfg(not(loom))]
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -9,6 +9,8 @@ mod index;
 use crate::memory::buffer::Buffer;
 use crate::memory::{Backing, LocalKey, MemoryError, Region, Registration};
 use index::Index;
+#[cfg(loom)]
+use loom::sync::atomic as checked;
 use std::sync::Arc;
 
 pub(crate) use index::{ALIGN, GRAIN};
