@@ -136,6 +136,15 @@ impl Promises {
             let (least, _, _) = self.bounds(*who, told(*who), false);
             left.insert(*who, Left { least, most: *last });
         }
+        // A truncation need not last: where the copy goes back to its file, what was freed since may be there again.
+        let earlier = self.left.keys().copied().chain((0..self.producers).map(|producer| (self.life, producer)));
+        for who in earlier.collect::<Vec<_>>() {
+            let (least, most, dropped) = self.bounds(who, told(who), false);
+            let freed = dropped.min(most);
+            if freed != 0 {
+                left.entry(who).or_insert(Left { least: least.min(freed), most: freed });
+            }
+        }
         // A life that left nothing may have had the generation of a later one.
         self.generations.retain(|life, _| left.keys().any(|(left, _)| left == life));
         self.left = left;
