@@ -46,6 +46,8 @@ struct Place {
     lines: VecDeque<String>,
     /// What its node said, and nobody has waited for yet.
     said: VecDeque<String>,
+    /// Its node has left: its machine may end.
+    left: bool,
 }
 
 struct Course<'a> {
@@ -306,15 +308,17 @@ impl Course<'_> {
         let place = &mut self.places[index];
         let line = match heard {
             Heard::Line(line) => line,
-            Heard::Closed(_) if place.guest.is_none() => return Ok(()),
+            Heard::Closed(_) if place.guest.is_none() || place.left => return Ok(()),
             Heard::Closed(said) => return Err(format!("{} ended: {said}", NAMES[index])),
         };
         if place.lines.len() >= TAIL_LINES {
             place.lines.pop_front();
         }
         place.lines.push_back(line.clone());
-        if let Some(End::Kernel(line)) = verdict(&line) {
-            return Err(line);
+        match verdict(&line) {
+            Some(End::Kernel(line)) => return Err(line),
+            Some(End::Status(status)) if status != 0 => return Err(format!("{}: status {status}", NAMES[index])),
+            _ => {}
         }
         let Some((_, said)) = line.split_once(MARK) else { return Ok(()) };
         let words: Vec<&str> = said.split(' ').collect();
@@ -325,6 +329,7 @@ impl Course<'_> {
                 let stretch = Stretch { first: number(4), last: number(5), generation: number(6) as u32 };
                 place.seen.insert((number(2) as u32, number(3) as u8), stretch);
             }
+            Some("left") => place.left = true,
             Some("span") => place.span = words[1..].join(" "),
             Some("board") if index == 1 => {
                 let told = self.board.entry((number(1) as u32, number(2) as u8)).or_default();
