@@ -18,7 +18,8 @@
 //!
 //! - [`manager::ClusterManager`]: one node. Register clients, poll it (or give it a thread), and each client gets its [`session::Session`].
 //! - [`fabric::Port`]: the hot path. Post READs and WRITEs from a [`memory::Buffer`], poll for completions.
-//! - [`clients::mirrored_log`]: records in memory here and at the partner; [`clients::mirrored_log::Records`] reads them on the survivor.
+//! - [`clients::mirrored_log::MirroredLog`]: records that are in the partner's memory before they are acknowledged; [`clients::mirrored_log::LogCopy`] is the
+//!   partner's log as the survivor has it.
 //! - [`session::observe()`]: read a node's boot stage, progress and heartbeat one-sided, while that node does nothing at all.
 //!
 //! A whole program is in the documentation of [`manager::ClusterManager`].
@@ -27,7 +28,7 @@
 //!
 //! Each uses only those to its right; `tests/tidy.rs` sees to it.
 //!
-//! `cli` → `clients` → `manager` → `session` → `handshake` → `page` → `fabric` → `memory` → `sys`
+//! `cli` → `engines` → `clients` → `manager` → `session` → `handshake` → `page` → `fabric` → `memory` → `sys`
 //!
 //! # Fabrics
 //!
@@ -46,6 +47,7 @@
 //! `sys`, `memory` and the backends of `fabric`, one obligation-by-obligation comment for each block.
 
 pub mod clients;
+pub mod engines;
 pub mod error;
 pub mod fabric;
 pub mod handshake;

@@ -13,5 +13,7 @@ mod pair;
 mod process;
 #[path = "process/on_shm.rs"]
 mod under_test;
+#[path = "log/worthy.rs"]
+mod worthy;
 
 logs!([allow(unused)]);

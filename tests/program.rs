@@ -2,6 +2,9 @@
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[cfg(feature = "redb")]
+#[path = "program/bank.rs"]
+mod bank;
 #[path = "program/ends.rs"]
 mod ends;
 #[path = "program/fabrics.rs"]
@@ -68,7 +71,7 @@ fn the_demo_reads_files_in_every_order_of_start() {
         let output = program().args(["demo", "--order", order]).arg(file.path()).output().expect("it runs");
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{text}");
-        for wanted in ["read status", "write confirmation", "stream", "SIGKILL", "session lost", "every digest agrees"]
+        for wanted in ["read status", "write confirmation", "  log ", "SIGKILL", "session lost", "every digest agrees"]
         {
             assert!(text.contains(wanted), "{wanted} is missing from:\n{text}");
         }

@@ -6,6 +6,7 @@
 mod about;
 mod arguments;
 mod bare;
+mod completions;
 mod control;
 mod lines;
 mod log;

@@ -2,7 +2,7 @@
 
 use crate::control::Stalled;
 use handfast::fabric::shm::{Shm, ShmPort, ShmRemote};
-use handfast::fabric::{Completion, Exposed, Port, PortOptions, WorkRequest};
+use handfast::fabric::{Exposed, Port, PortOptions, WorkRequest};
 use handfast::manager::{Client, ClientSpec, ClusterManager, LostReason, NodeConfig, Unavailable};
 use handfast::memory::{Buffer, Region};
 use handfast::session::Session;
@@ -145,28 +145,4 @@ impl Node {
     pub(crate) fn close(self) {
         self.manager.shut_down();
     }
-}
-
-/// Takes the completion of the one operation that is outstanding: its buffer, if it had one.
-#[inline(always)]
-pub(crate) fn complete(port: &mut ShmPort, into: &mut [Completion; 2]) -> Result<Option<Buffer>, Box<dyn Error>> {
-    crate::control::spin(|| port.poll(&mut into[..1]) == 1)?;
-    checked(&mut into[0])
-}
-
-/// The buffer of a completion that must be good.
-#[inline(always)]
-pub(crate) fn checked(completion: &mut Completion) -> Result<Option<Buffer>, Box<dyn Error>> {
-    if completion.is_success() { Ok(completion.buffer.take()) } else { Err(failed(completion)) }
-}
-
-#[cold]
-fn failed(completion: &Completion) -> Box<dyn Error> {
-    format!("{:?} ended as {}", completion.operation, completion.status).into()
-}
-
-/// What [`checked`] gives where there must be a buffer.
-#[inline(always)]
-pub(crate) fn held(buffer: Option<Buffer>) -> Result<Buffer, Box<dyn Error>> {
-    buffer.ok_or_else(|| "a completion came without its buffer".into())
 }

@@ -1,10 +1,11 @@
 //! What one operation costs its initiator: READs, and posts.
 
 use crate::bare::{Arena, load_line};
+use crate::completions::{checked, complete, held};
 use crate::control::{Command, lines};
 use crate::lines::have_dirtied;
 use crate::machine::ticks_ordered;
-use crate::nodes::{Node, checked, complete, held, places};
+use crate::nodes::{Node, places};
 use handfast::fabric::{Completion, Port, WorkRequest};
 use handfast::memory::Buffer;
 use std::error::Error;
@@ -32,7 +33,7 @@ pub(crate) fn bare_reads(arena: &Arena, batches: u64) -> Result<Vec<u64>, Box<dy
 /// READs of a line that nobody writes, each completed before the next, in batches.
 #[inline(never)]
 pub(crate) fn reads(node: &mut Node, mut line: Buffer, batches: u64) -> Result<(Vec<u64>, Buffer), Box<dyn Error>> {
-    let (mut ticks, mut completions) = (Vec::with_capacity(batches as usize), Default::default());
+    let (mut ticks, mut completions) = (Vec::with_capacity(batches as usize), <[Completion; 2]>::default());
     for _ in 0..batches {
         let from = ticks_ordered();
         for id in 0..BATCH {
@@ -71,7 +72,7 @@ pub(crate) fn dirty_reads(
     command: &Command,
 ) -> Result<(Vec<u64>, Buffer), Box<dyn Error>> {
     let ([ask, ..], [told, ..]) = (arena.line(lines::PING)?, arena.line(lines::PONG)?);
-    let (mut ticks, mut completions) = (Vec::with_capacity(command.turns as usize), Default::default());
+    let (mut ticks, mut completions) = (Vec::with_capacity(command.turns as usize), <[Completion; 2]>::default());
     for word in command.base + 1..=command.base + command.turns {
         have_dirtied(ask, told, word)?;
         let from = ticks_ordered();

@@ -1,10 +1,11 @@
 //! The peer: a process of its own, on a processor of its own, that does what it is told.
 
 use crate::bare::{Arena, store_line};
+use crate::completions::held;
 use crate::control::{Command, Control, Task, lines};
 use crate::lines::{dirty_on_request, return_blocks, return_lines};
 use crate::machine;
-use crate::nodes::{Node, Side, config, held, listening, places};
+use crate::nodes::{Node, Side, config, listening, places};
 use crate::steps::{Acceptor, Keyed, acknowledge_bare};
 use crate::transfers::{return_block_writes, return_messages, return_writes};
 use handfast::fabric::shm::Shm;

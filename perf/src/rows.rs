@@ -1,10 +1,11 @@
 //! What is measured: one row each, its limit and handfast's side of it.
 
 use crate::bare::Arena;
+use crate::completions::held;
 use crate::control::{Control, Task};
 use crate::lines::{Stamps, throw_blocks, throw_lines};
 use crate::machine::Scale;
-use crate::nodes::{Node, Side, held};
+use crate::nodes::{Node, Side};
 use crate::operations::{BATCH, bare_dirty_reads, bare_reads, bare_stores, dirty_reads, posts, reads};
 use crate::samples::Quantiles;
 use crate::start::{self, Took};

@@ -1,8 +1,9 @@
 //! WRITEs and messages through ports, thrown to and fro like the bare lines they are compared with.
 
+use crate::completions::{checked, complete, held};
 use crate::control::{Command, spin};
 use crate::lines::Stamps;
-use crate::nodes::{BLOCK_BYTES, Node, checked, complete, held, places};
+use crate::nodes::{BLOCK_BYTES, Node, places};
 use handfast::fabric::{Completion, Operation, Port, WorkRequest};
 use handfast::memory::Buffer;
 use std::error::Error;
@@ -29,7 +30,7 @@ fn write_flag(node: &mut Node, word: u64) -> Result<(), Box<dyn Error>> {
 /// Throws inline WRITEs of 8 bytes.
 #[inline(never)]
 pub(crate) fn throw_writes(node: &mut Node, command: &Command) -> Result<Stamps, Box<dyn Error>> {
-    let (mut stamps, mut completions) = (Stamps::new(command.turns), Default::default());
+    let (mut stamps, mut completions) = (Stamps::new(command.turns), <[Completion; 2]>::default());
     for word in command.base + 1..=command.base + command.turns {
         write_flag(node, word)?;
         stamps.stamp();
@@ -42,7 +43,7 @@ pub(crate) fn throw_writes(node: &mut Node, command: &Command) -> Result<Stamps,
 /// Throws them back.
 #[inline(never)]
 pub(crate) fn return_writes(node: &mut Node, command: &Command) -> Result<(), Box<dyn Error>> {
-    let mut completions = Default::default();
+    let mut completions = <[Completion; 2]>::default();
     for word in command.base + 1..=command.base + command.turns {
         await_flag(node, word)?;
         write_flag(node, word)?;

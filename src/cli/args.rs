@@ -28,6 +28,10 @@ pub(crate) enum Command {
     /// One of the demo's two processes
     #[command(hide = true)]
     DemoWorker(WorkerArguments),
+    /// One of the bank's two processes
+    #[cfg(feature = "redb")]
+    #[command(hide = true)]
+    BankWorker(BankArguments),
 }
 
 impl Command {
@@ -40,6 +44,8 @@ impl Command {
             Self::Log(LogCommand::Dump(arguments)) => arguments.json,
             Self::Log(LogCommand::Verify(arguments) | LogCommand::Stat(arguments)) => arguments.json,
             Self::DemoWorker(_) => false,
+            #[cfg(feature = "redb")]
+            Self::BankWorker(_) => false,
         }
     }
 }
@@ -86,9 +92,22 @@ pub(crate) struct DemoArguments {
     /// How often the sender streams the file: 1 to 100; the receiver goes by the sender
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100), requires = "side")]
     pub(crate) passes: u32,
+    /// Instead: run a small bank on this storage engine over the mirrored log, kill its primary, and open the partner's copy
+    #[arg(long, value_enum, conflicts_with_all = ["file", "order", "side"])]
+    pub(crate) engine: Option<EngineName>,
+    /// How many of the bank's transactions are acknowledged before the kill
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000), requires = "engine")]
+    pub(crate) transactions: u64,
     /// Print one JSON object instead of text; with --side, one a line for each event
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What the bank's accounts are kept in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EngineName {
+    /// The embedded database redb.
+    Redb,
 }
 
 #[derive(Debug, Args)]
@@ -168,12 +187,41 @@ pub(crate) struct WorkerArguments {
     /// How long that is, bytes.
     #[arg(long)]
     pub(crate) bytes: u64,
-    /// Bytes that travel in one WRITE.
+    /// Bytes of the log's ring.
     #[arg(long)]
-    pub(crate) chunk_bytes: u32,
+    pub(crate) ring_bytes: u64,
     /// The pass in whose middle the receiver stops taking anything, to be killed.
     #[arg(long)]
     pub(crate) hold: Option<u32>,
+}
+
+/// Which of the bank's two processes.
+#[cfg(feature = "redb")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BankRole {
+    /// The one that has the bank, and is killed.
+    Primary,
+    /// The one that takes over.
+    Partner,
+}
+
+#[cfg(feature = "redb")]
+#[derive(Debug, Args)]
+pub(crate) struct BankArguments {
+    #[arg(long, value_enum)]
+    pub(crate) role: BankRole,
+    /// Where it listens.
+    #[arg(long)]
+    pub(crate) at: Address,
+    /// Where the other one does.
+    #[arg(long)]
+    pub(crate) partner: Address,
+    /// Where both keep their files.
+    #[arg(long)]
+    pub(crate) folder: PathBuf,
+    /// What the transfers are drawn by.
+    #[arg(long)]
+    pub(crate) seed: u64,
 }
 
 #[derive(Debug, Args)]

@@ -29,6 +29,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         // It tells its supervisor, and nobody else.
         Command::DemoWorker(arguments) => return demo::worker::run(&arguments),
+        #[cfg(feature = "redb")]
+        Command::BankWorker(arguments) => return demo::bank::worker::run(&arguments),
         Command::Node(arguments) => node::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Devices(arguments) => devices::run(&arguments),

@@ -114,6 +114,12 @@ pub enum FabricError {
     },
 }
 
+/// Refuses an option outside of its range.
+pub(crate) fn in_range(option: &'static str, value: impl Into<u64>, min: u64, max: u64) -> Result<(), FabricError> {
+    let value = value.into();
+    if (min..=max).contains(&value) { Ok(()) } else { Err(FabricError::Option { option, value, min, max }) }
+}
+
 impl FabricError {
     /// What the caller can do about it.
     pub fn recovery(&self) -> Recovery {

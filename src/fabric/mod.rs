@@ -16,6 +16,7 @@ mod exposed;
 mod port;
 pub mod shm;
 pub mod sim;
+mod system;
 #[cfg(feature = "verbs")]
 pub mod verbs;
 
@@ -206,8 +207,15 @@ pub trait Domain: Clone + Send + Sync {
     /// Makes the partner's exposed memory addressable. A descriptor that names nothing is no error here: operations on it fail, as on a NIC.
     fn import(&self, descriptor: &RemoteDescriptor) -> Result<<Self::Fabric as Fabric>::Remote, FabricError>;
     /// Ends every port and every exposure of the domain, wherever they are held: ports report [`PortState::Error`], what is outstanding
-    /// comes back flushed, and the partner's operations on the exposed memory fail. For when the session is gone.
-    fn revoke(&self);
+    /// comes back flushed, and the partner's operations on the exposed memory fail. For when the session is gone. Enters the kernel on a device.
+    ///
+    /// `Ok`: what the partner posts from now on reaches no memory of the domain (on shm, what it had begun may still land). A refusal keeps nothing
+    /// else from being ended; asked again, it is tried again, and told again.
+    ///
+    /// # Errors
+    /// [`FabricError::Device`]: the device refused to end a port or an exposure. The partner may still write into that memory, which is leaked and
+    /// never freed: do not take the partner for shut out.
+    fn revoke(&self) -> Result<(), FabricError>;
     /// Makes a port, to be wired when the partner's address for it is known.
     fn port(&self, options: &PortOptions) -> Result<<Self::Fabric as Fabric>::PendingPort, FabricError>;
 }

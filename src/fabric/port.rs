@@ -1,5 +1,6 @@
 //! A port: one queue pair and its completion queue, owned by one thread. The hot path.
 
+use crate::fabric::error::in_range;
 use crate::fabric::{Completion, FabricError, PortAddress, RemoteDescriptor};
 use crate::memory::{Buffer, Errno};
 
@@ -56,6 +57,14 @@ impl PortOptions {
     pub fn receiver_not_ready_ms(mut self, max: u32) -> Self {
         self.receiver_not_ready_ms_max = max;
         self
+    }
+
+    /// Refuses what is out of its range; every backend asks this before it makes a port.
+    pub(crate) fn check(&self) -> Result<(), FabricError> {
+        in_range("send_work_requests_max", self.send_work_requests_max, 1, 32_768)?;
+        in_range("receive_work_requests_max", self.receive_work_requests_max, 1, 32_768)?;
+        in_range("message_bytes_max", self.message_bytes_max, 8, 65_536)?;
+        in_range("receiver_not_ready_ms_max", self.receiver_not_ready_ms_max, 1, 600_000)
     }
 }
 

@@ -95,6 +95,9 @@ pub enum EndReason {
     /// This node ends in order.
     #[error("this node left")]
     Left,
+    /// A client of this node gave it up: its port or memory was of no use any more.
+    #[error("a client of this node gave the session up")]
+    GivenUp,
     /// What the partner sent after the handshake could not be used, or it did not send it in time.
     #[error("the exchange after the handshake failed")]
     Exchange,

@@ -22,6 +22,9 @@ use std::time::Duration;
 /// What may be done with memory granted to a client: everything, its counterpart being its only user.
 const GRANTED: AccessFlags = AccessFlags::ALL;
 
+/// A port fails when the partner's process ends: its end is the better reason, and is known soon after.
+const BETTER_REASON: Duration = Duration::from_millis(50);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Begin,
@@ -51,6 +54,7 @@ pub(crate) struct Exchange<F: Fabric> {
     refused: Vec<(usize, Unavailable)>,
     served: Vec<usize>,
     live: Arc<AtomicBool>,
+    given_up_at: Option<Timestamp>,
 }
 
 /// One client's part while it is being made.
@@ -86,7 +90,17 @@ impl<F: Fabric> Exchange<F> {
             refused: Vec::new(),
             served: Vec::new(),
             live: Arc::new(AtomicBool::new(true)),
+            given_up_at: None,
         }
+    }
+
+    /// Whether a client has given the session up, and no better reason for its end has shown itself since.
+    pub(crate) fn is_given_up(&mut self, now: Timestamp) -> bool {
+        if self.live.load(Ordering::Acquire) {
+            return false;
+        }
+        let since = *self.given_up_at.get_or_insert(now);
+        now.since(since) > BETTER_REASON
     }
 
     /// Whether the partner's next letter is a matter of microseconds. An offer is not: it waits until the partner's clients are registered.
@@ -103,7 +117,10 @@ impl<F: Fabric> Exchange<F> {
     pub(crate) fn end(&self) {
         self.live.store(false, Ordering::Release);
         if let Some(domain) = &self.domain {
-            domain.revoke();
+            // Nobody is left to be told: the session is over either way, and what the device holds on to is leaked.
+            if let Err(error) = domain.revoke() {
+                tracing::error!(session = %self.session, "the partner may still reach memory of a session that ended: {error}");
+            }
         }
     }
 

@@ -292,6 +292,10 @@ impl<F: Fabric> ClusterManager<F> {
             self.exchange = Some(Exchange::new(specs, session, &self.config));
         }
         let Some(exchange) = &mut self.exchange else { return };
+        if exchange.is_given_up(now) {
+            self.hold_until = now.after(self.config.timing.retry_max);
+            return self.connection.end(EndReason::GivenUp);
+        }
         match exchange.advance(&mut self.connection, now) {
             Ok(Outcome::Pending) => {}
             Ok(Outcome::Ready) => self.ready(),

@@ -8,6 +8,7 @@ use crate::handshake::{Action, Handshake, Phase};
 use crate::memory::{Buffer, Region};
 use crate::page::mailbox::{CONFIRMATION_OFFSET, GREETING_BYTES, GREETING_OFFSET};
 use crate::page::status::{HANDSHAKE_BYTES, ROSTER_OFFSET};
+use crate::session::pace::{Pace, Shown};
 use crate::session::steps::StepClock;
 use crate::session::timing::{Backoff, Timing};
 
@@ -19,9 +20,6 @@ const STEP_WRITE_ID: u64 = 2;
 /// Ids from here on belong to letters.
 pub(crate) const LETTER_ID: u64 = 3;
 
-/// READs of steps 1 and 3 without delay before the caller backs off: an answer on a live link takes microseconds.
-const EAGER_READS: u32 = 32;
-
 /// One link, with the buffers of its operations.
 pub(crate) struct Dialled<F: Fabric> {
     pub(crate) link: Link<F>,
@@ -32,6 +30,7 @@ pub(crate) struct Dialled<F: Fabric> {
     deadline: Option<Timestamp>,
     /// Not before: pacing of READs that bring nothing new.
     not_before: Timestamp,
+    pace: Pace,
     /// Letters under way.
     pub(crate) letters: u32,
     /// Buffers of letters that are through: kept for the next.
@@ -161,6 +160,7 @@ impl<F: Fabric> Dialled<F> {
             write_buffer: Some(write_buffer),
             deadline: None,
             not_before: Timestamp(0),
+            pace: Pace::default(),
             letters: 0,
             letter_buffers: Vec::new(),
         })
@@ -207,7 +207,8 @@ impl<F: Fabric> Dialled<F> {
                     }
                     self.read_buffer = buffer;
                     self.deadline = None;
-                    self.pace(context);
+                    let shown = Shown::by(context.handshake);
+                    self.not_before = self.pace.next(shown, context.backoff, context.now, context.timing);
                     progress = Progress::Read;
                 }
                 STEP_WRITE_ID => {
@@ -225,25 +226,6 @@ impl<F: Fabric> Dialled<F> {
             }
         }
         Ok(progress)
-    }
-
-    /// When the next READ may go out: at once while an answer may come any moment, later the longer none comes, and once per beat
-    /// when the session stands on both sides.
-    fn pace(&mut self, context: &mut Context<'_, F>) {
-        let Action::Read { fruitless } = context.handshake.action() else {
-            self.not_before = context.now;
-            return;
-        };
-        let held = context.handshake.is_held_by_partner() && context.handshake.established().is_some();
-        self.not_before = if held {
-            context.backoff.reset();
-            context.now.after(context.timing.beat)
-        } else if fruitless < EAGER_READS {
-            context.backoff.reset();
-            context.now
-        } else {
-            context.backoff.next(context.now, context.timing)
-        };
     }
 
     /// Posts what the handshake wants; whether anything was.

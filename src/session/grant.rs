@@ -84,6 +84,12 @@ impl<F: Fabric> Session<F> {
         Ok(self.parts.domain.ring(ring)?)
     }
 
+    /// Has the manager end the session, for all of its clients, and seek another: for a client whose part of it is of no use any more, say because
+    /// its port is in error.
+    pub fn give_up(&self) {
+        self.parts.live.store(false, Ordering::Release);
+    }
+
     /// Whether the session still stands as far as this node knows: one load.
     pub fn is_live(&self) -> bool {
         self.parts.live.load(Ordering::Acquire)

@@ -12,6 +12,7 @@ mod dialling;
 mod grant;
 mod letters;
 pub mod observe;
+mod pace;
 mod publish;
 mod steps;
 mod timing;

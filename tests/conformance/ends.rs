@@ -115,7 +115,7 @@ pub(crate) fn revoking_ends_ports_and_memory_wherever_they_are_held<H: Harness>(
     left.post_write_inline(WorkRequest::signalled(2), &[1; 8], &remote, 0)?;
     rig.good(&mut left, 2)?;
     memory.store(0, 7, Ordering::SeqCst)?;
-    rig.right.revoke();
+    rig.right.revoke()?;
     assert_eq!(right.state(), PortState::Error);
     let flushed = rig.complete(&mut right, 1)?;
     assert_eq!((flushed[0].id, flushed[0].status), (1, WorkCompletionStatus::Flushed));
@@ -132,6 +132,25 @@ pub(crate) fn revoking_ends_ports_and_memory_wherever_they_are_held<H: Harness>(
     again.post_write_inline(WorkRequest::signalled(4), &[3; 8], &late, 0)?;
     assert!(!rig.complete(&mut again, 1)?[0].is_success());
     assert_eq!(memory.load(0, Ordering::SeqCst)?, 7);
+    Ok(())
+}
+
+pub(crate) fn revoking_says_that_everything_was_let_go_of<H: Harness>() -> Outcome {
+    let mut rig = Rig::<H>::new()?;
+    let (mut left, right) = rig.ports(&PortOptions::new())?;
+    let (memory, remote) = rig.exposed(4096, AccessFlags::ALL)?;
+    left.post_write_inline(WorkRequest::signalled(1), &[1; 8], &remote, 0)?;
+    rig.good(&mut left, 1)?;
+    // One port ended already and is held, the other is gone. That is no refusal.
+    left.close();
+    drop(right);
+    rig.right.revoke()?;
+    rig.left.revoke()?;
+    drop((left, memory));
+    rig.right.revoke()?;
+    rig.left.revoke()?;
+    let empty = handfast::fabric::Fabric::domain(&rig.harness.node(crate::harness::Side::Left), &rig.links[0])?;
+    empty.revoke()?;
     Ok(())
 }
 

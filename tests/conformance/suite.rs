@@ -71,6 +71,7 @@ macro_rules! conformance {
             after_an_error_nothing_is_taken,
             an_error_on_one_side_reaches_the_other,
             revoking_ends_ports_and_memory_wherever_they_are_held,
+            revoking_says_that_everything_was_let_go_of,
             buffers_outlive_their_port_and_domain,
         });
         conformance!($harness, $attribute: random { every_request_completes_once_whatever_happens });

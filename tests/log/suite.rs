@@ -19,6 +19,9 @@ macro_rules! logs {
             a_ring_in_a_file_outlives_its_process,
             producers_in_threads_are_sent_by_a_poller_in_one,
             what_a_consumer_has_applied_bounds_what_is_freed,
+            a_copy_is_never_called_whole_before_it_has_everything,
+            nothing_is_acknowledged_alone_beside_a_whole_copy,
+            a_copy_of_another_writer_is_emptied_before_it_is_filled,
         );
     };
     ($attribute:tt: $($name:ident),* $(,)?) => {

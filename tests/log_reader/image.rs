@@ -62,6 +62,8 @@ impl Image {
             tail: Lsn(tail),
             ring_bytes: RingBytes::new(ring_bytes).expect("a ring"),
             acknowledged: Lsn(tail),
+            writer: 1,
+            lineage: 1,
         };
         let area = vec![0; header.ring_bytes.area_bytes() as usize];
         let before = area.clone();

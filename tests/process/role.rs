@@ -71,7 +71,7 @@ pub(crate) fn place(node: &Node) -> &'static str {
 }
 
 /// Ends this process by SIGKILL so many microseconds from now, whatever it does by then (`HANDFAST_TEST_DIE_US`).
-fn arm_death() {
+pub(crate) fn arm_death() {
     let Some(us) = number("HANDFAST_TEST_DIE_US") else { return };
     let die_at = Instant::now() + Duration::from_micros(us);
     std::thread::spawn(move || {

@@ -89,6 +89,13 @@ pub(crate) fn mark(text: &str) {
     unsafe { libc::write(2, text.as_ptr().cast(), text.len()) };
 }
 
+/// Waits until a terminal behind stdout has sent what was written to it.
+pub(crate) fn drain_stdout() {
+    // SAFETY:
+    // - thread: waits for a descriptor of this process; touches no memory.
+    unsafe { libc::tcdrain(1) };
+}
+
 /// A system call with no effect, for proofs that a proof can fail.
 pub(crate) fn some_system_call() {
     // SAFETY:

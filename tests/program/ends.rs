@@ -26,7 +26,7 @@ impl Streaming {
         let mut child = command.spawn().expect("the program starts");
         let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
         let (mut workers, mut line) = (Vec::new(), String::new());
-        while !line.starts_with("  stream") {
+        while !line.starts_with("  log ") {
             line.clear();
             assert_ne!(output.read_line(&mut line).expect("a line"), 0, "it ended before it streamed");
             if line.starts_with("partners") {
@@ -158,7 +158,10 @@ fn a_low_limit_of_locked_memory_is_told_with_its_remedy() {
     }
     assert!(output.status.success(), "{text}\n{complaint}");
     assert!(complaint.contains("the limit for locked memory is 1048576 bytes") && complaint.contains("ulimit -l"));
-    assert!(complaint.contains("going on with 32768") && text.contains("every digest agrees"), "{complaint}");
+    assert!(
+        complaint.contains("going on with a ring of 131072 bytes") && text.contains("every digest agrees"),
+        "{complaint}"
+    );
 
     let mut command = with_lock_limit(64);
     command.args(["demo", "--json"]).arg(file.path()).stdout(Stdio::piped());

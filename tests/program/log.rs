@@ -246,6 +246,10 @@ fn a_copy_that_is_refilled_and_a_partner_that_reports_are_shown() {
         applied: Lsn(0),
         sequence: 1,
         ring_bytes: 64 << 10,
+        applied_history: 0,
+        writer: 1,
+        lineage: 1,
+        taken: false,
     };
     image.area[256..384].copy_from_slice(&report.encode());
     image.area[512..520].copy_from_slice(&65344u64.to_le_bytes());

@@ -63,8 +63,8 @@ fn teardown_in_every_order() -> Outcome {
                 }
                 _ => {
                     let Rig { left: mine, right: theirs, links, endpoints, .. } = rig;
-                    theirs.revoke();
-                    mine.revoke();
+                    theirs.revoke()?;
+                    mine.revoke()?;
                     drop((links, left, endpoints, right, mine, theirs, memory));
                 }
             }

@@ -5,8 +5,8 @@
 use crate::rdma::pipe::Pipe;
 use handfast::fabric::verbs::{Verbs, VerbsEndpoint, VerbsPort, VerbsRemote};
 use handfast::fabric::{
-    AccessFlags, Address, Completion, Dial, DialPurpose, Domain, Endpoint, EndpointEvent, Exposed, Fabric, Link,
-    LinkSlot, PageSizes, PendingPort, Port, PortAddress, PortOptions, RemoteDescriptor, WorkRequest,
+    AccessFlags, Address, Dial, DialPurpose, Domain, Endpoint, EndpointEvent, Exposed, Fabric, Link, LinkSlot,
+    PageSizes, PendingPort, PortAddress, PortOptions, RemoteDescriptor, WorkRequest,
 };
 use handfast::memory::{Buffer, Region};
 use std::error::Error;
@@ -112,24 +112,6 @@ fn advance(mut dial: <Verbs as Fabric>::Dial) -> Result<Advanced, Box<dyn Error>
             Ok((None, None))
         }
     }
-}
-
-/// The buffer of a completion that must be good.
-#[inline(always)]
-pub(crate) fn checked(completion: &mut Completion) -> Result<Option<Buffer>, Box<dyn Error>> {
-    if completion.is_success() { Ok(completion.buffer.take()) } else { Err(failed(completion)) }
-}
-
-#[cold]
-fn failed(completion: &Completion) -> Box<dyn Error> {
-    format!("{:?} ended as {}", completion.operation, completion.status).into()
-}
-
-/// Takes the completion of the one operation that is outstanding: its buffer, if it had one.
-#[inline(always)]
-pub(crate) fn complete(port: &mut VerbsPort, into: &mut [Completion; 1]) -> Result<Option<Buffer>, Box<dyn Error>> {
-    crate::control::spin(|| port.poll(into) == 1)?;
-    checked(&mut into[0])
 }
 
 /// A request with a completion of its own.

@@ -1,9 +1,10 @@
 //! What is timed, the way perftest does it: `ib_write_lat`, `ib_read_lat`, `ib_write_bw`.
 
+use crate::completions::{checked, complete};
 use crate::control::spin;
 use crate::lines::Stamps;
 use crate::machine::ticks;
-use crate::rdma::node::{DEPTH, Node, POLL, SIGNALLED, TRANSFER_BYTES, checked, complete};
+use crate::rdma::node::{DEPTH, Node, POLL, SIGNALLED, TRANSFER_BYTES};
 use handfast::fabric::{Completion, Port, PostError};
 use handfast::memory::Buffer;
 use std::error::Error;

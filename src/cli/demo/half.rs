@@ -7,7 +7,7 @@ use crate::cli::demo::protocol::{Cause, Order, Report, Voice};
 use crate::cli::demo::source::{self, Source};
 use crate::cli::demo::telling::Telling;
 use crate::cli::demo::worker::{self, Part};
-use crate::cli::demo::{chunk_bytes, place};
+use crate::cli::demo::{place, ring_bytes};
 use crate::cli::failure::Failure;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::sync::Arc;
@@ -34,11 +34,11 @@ struct Half {
     losses: Losses,
 }
 
-/// Sessions that were lost, and what came of their buffers.
+/// Sessions that were lost, and logs that stopped for it.
 #[derive(Default)]
 struct Losses {
     noted: u32,
-    flushed: u32,
+    stopped: u32,
     /// Said before its loss was.
     ahead: Option<Report>,
 }
@@ -53,7 +53,7 @@ pub(crate) fn run(arguments: &DemoArguments, role: Role) -> Result<(), Failure> 
     let total = source.as_ref().map(|source| source.bytes);
     let part = Part {
         role,
-        chunk_bytes: chunk_bytes(&at)[0],
+        ring_bytes: ring_bytes(&at)[0],
         at,
         partner,
         file: source.as_ref().map(|source| source.path.clone()),
@@ -122,17 +122,17 @@ impl Half {
                     failed = None;
                     self.telling.tell(&report);
                     self.losses.noted += 1;
-                    if let Some(flushed) = self.losses.ahead.take() {
-                        self.telling.tell(&flushed);
+                    if let Some(stopped) = self.losses.ahead.take() {
+                        self.telling.tell(&stopped);
                     }
                 }
-                // The streaming thread may be quicker with its word than the manager with the loss, which is its cause.
-                Report::Flushed { .. } if self.losses.noted == self.losses.flushed => {
-                    self.losses.flushed += 1;
+                // The log may be quicker with its word than the manager with the loss, which is its cause.
+                Report::Stopped { .. } if self.losses.noted == self.losses.stopped => {
+                    self.losses.stopped += 1;
                     self.losses.ahead = Some(report);
                 }
                 report => {
-                    self.losses.flushed += u32::from(matches!(report, Report::Flushed { .. }));
+                    self.losses.stopped += u32::from(matches!(report, Report::Stopped { .. }));
                     self.telling.tell(&report);
                 }
             }

@@ -22,7 +22,7 @@ pub(crate) enum Heard {
 pub(crate) struct Pair {
     /// Where the sender listens, and the receiver.
     pub(crate) addresses: [Address; 2],
-    pub(crate) chunk_bytes: u32,
+    pub(crate) ring_bytes: u64,
 }
 
 /// This program again, in one of its hidden roles.
@@ -34,7 +34,7 @@ fn command(role: Role, pair: &Pair, source: &Source, hold: Option<u32>) -> Resul
         Role::Receiver => ("receiver", receiver, sender),
     };
     command.arg("demo-worker").args(["--role", role, "--at", &at, "--partner", &partner]);
-    command.args(["--bytes", &source.bytes.to_string(), "--chunk-bytes", &pair.chunk_bytes.to_string()]);
+    command.args(["--bytes", &source.bytes.to_string(), "--ring-bytes", &pair.ring_bytes.to_string()]);
     command.arg("--file").arg(&source.path);
     if let Some(pass) = hold {
         command.args(["--hold", &pass.to_string()]);

@@ -1,4 +1,4 @@
-//! What the demo's processes tell each other over pipes (lines of JSON), and over the session (immediate data).
+//! What the demo's processes tell each other over pipes: lines of JSON.
 
 use crate::cli::demo::tally::Tally;
 use serde::{Deserialize, Serialize};
@@ -32,8 +32,10 @@ pub(crate) enum Report {
     Holding { bytes: u64 },
     /// Anything else worth a line.
     Note { text: String },
-    /// All WRITEs of a lost session have ended: so many of the buffers are the sender's again.
-    Flushed { buffers: usize, of: usize },
+    /// The log has stopped, the partner being gone: so many bytes of it are not acknowledged.
+    Stopped { unacknowledged: u64 },
+    /// The partner's copy of the log is whole; it lacked so many bytes when the session began.
+    Whole { refilled: u64 },
     /// It cannot go on.
     Failed { error: String, cause: Cause },
 }
@@ -72,23 +74,6 @@ pub(crate) struct GrantReport {
 pub(crate) enum Order {
     /// Stream the file, as pass of this number; `last` where none follows.
     Pass { number: u32, last: bool },
-}
-
-/// The immediate data of a chunk's WRITE: bytes, pass, and whether the pass ends here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Chunk {
-    pub(crate) bytes: u32,
-    pub(crate) pass: u8,
-    pub(crate) last: bool,
-}
-
-impl Chunk {
-    pub(crate) fn encode(self) -> u32 {
-        (self.bytes & 0xf_ffff) | u32::from(self.pass & 0x7f) << 20 | u32::from(self.last) << 31
-    }
-    pub(crate) fn decode(immediate: u32) -> Self {
-        Self { bytes: immediate & 0xf_ffff, pass: (immediate >> 20) as u8 & 0x7f, last: immediate >> 31 == 1 }
-    }
 }
 
 /// Whom a worker tells what happens.
@@ -131,21 +116,6 @@ impl<'a> Pace<'a> {
         if self.told_at.is_none_or(|told_at| told_at.elapsed() >= self.interval) {
             self.told_at = Some(Instant::now());
             self.voice.tell(Report::Progress { pass, bytes });
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn immediates_round_trip() {
-        for bytes in [0, 1, 256 << 10] {
-            for last in [false, true] {
-                let chunk = Chunk { bytes, pass: 2, last };
-                assert_eq!(Chunk::decode(chunk.encode()), chunk);
-            }
         }
     }
 }

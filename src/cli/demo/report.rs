@@ -120,12 +120,14 @@ impl Screen {
     pub(crate) fn recovered(&self, process: u32, again: &Established, recovery: &Recovery) {
         let at = |after| format!("  +{}", duration(after));
         self.paragraph(&at(recovery.lost_after), &format!("a: session lost: {}", recovery.reason));
-        let (back, of) = recovery.buffers;
-        self.paragraph("", &format!("a: {back} of {of} buffers are back"));
+        let open = HumanBytes(recovery.unacknowledged);
+        self.paragraph("", &format!("a: the log stops, {open} of it not acknowledged"));
         self.paragraph(&at(recovery.restarted_after), &format!("b: started again, process {process}"));
         self.paragraph(&at(recovery.ready_after), &format!("session {}", again.session));
         self.paragraph("", &format!("with b's new incarnation {}", again.partner_incarnation));
-        self.paragraph("", "b's memory is new and empty: pass 2 starts again from its first byte");
+        let refilled = HumanBytes(recovery.refilled);
+        self.paragraph(&at(recovery.whole_after), &format!("b's copy is whole again, {refilled} refilled"));
+        self.paragraph("", "what b had counted went with its process: pass 2 starts again from its first byte");
         self.line("");
     }
 

@@ -54,12 +54,12 @@ pub(crate) fn run(
         signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
     }
     screen.begin(source, order, &addresses);
-    let [usual, small] = super::chunk_bytes(&addresses[0]);
-    let pair = Pair { addresses, chunk_bytes: usual };
+    let [usual, small] = super::ring_bytes(&addresses[0]);
+    let pair = Pair { addresses, ring_bytes: usual };
     match play(source, order, screen, &pair, &interrupted) {
         Err(failure) if failure.is_lock_limit() => {
-            screen.warn(&format!("{}; going on with {small} instead of {usual} bytes a WRITE", failure.message()));
-            play(source, order, screen, &Pair { chunk_bytes: small, ..pair }, &interrupted)
+            screen.warn(&format!("{}; going on with a ring of {small} bytes instead of {usual}", failure.message()));
+            play(source, order, screen, &Pair { ring_bytes: small, ..pair }, &interrupted)
         }
         outcome => outcome,
     }
@@ -82,7 +82,7 @@ fn play(
 }
 
 /// On shm, whoever listens at an address cleans what a dead process left there, and leaves nothing itself. RDMA leaves nothing behind.
-fn remove_leftovers(addresses: &[Address]) {
+pub(crate) fn remove_leftovers(addresses: &[Address]) {
     for address in addresses.iter().filter(|address| matches!(address, Address::Shm { .. })) {
         drop(Shm::new().listen(address, PageSizes { status: 4096, mailbox: 4096 }));
     }
@@ -94,6 +94,7 @@ impl Stage<'_> {
         self.screen.started(sender.id(), receiver.id());
         let established = self.session(RECEIVER)?;
         self.screen.established(&established);
+        self.whole()?;
 
         sender.order(Order::Pass { number: 1, last: false })?;
         let first = self.pass(1, RECEIVER)?;
@@ -109,8 +110,8 @@ impl Stage<'_> {
 
         sender.leave()?;
         receiver.leave()?;
-        let (chunk_bytes, fabric) = (self.pair.chunk_bytes, scheme(&self.pair.addresses[0]));
-        Ok(Outcome { established, again, recovery, passes: [first, second], restarts: 1, chunk_bytes, fabric })
+        let (ring_bytes, fabric) = (self.pair.ring_bytes, scheme(&self.pair.addresses[0]));
+        Ok(Outcome { established, again, recovery, passes: [first, second], restarts: 1, ring_bytes, fabric })
     }
 
     /// Kills the receiver in the middle of a pass, and brings another one into the session.
@@ -128,15 +129,18 @@ impl Stage<'_> {
             _ => None,
         })?;
         let lost_after = killed_at.elapsed();
-        let buffers = self.wait(SENDER, "the buffers of the lost session", |report| match report {
-            Report::Flushed { buffers, of } => Some((*buffers, *of)),
+        let unacknowledged = self.wait(SENDER, "the log's stop", |report| match report {
+            Report::Stopped { unacknowledged } => Some(*unacknowledged),
             _ => None,
         })?;
         let restarted_after = killed_at.elapsed();
         let receiver = self.start(Role::Receiver, None, RECEIVER_AGAIN)?;
         let again = self.session(RECEIVER_AGAIN)?;
         let ready_after = killed_at.elapsed();
-        let recovery = Recovery { lost_after, reason, buffers, restarted_after, ready_after };
+        let refilled = self.whole()?;
+        let whole_after = killed_at.elapsed();
+        let recovery =
+            Recovery { lost_after, reason, unacknowledged, restarted_after, ready_after, refilled, whole_after };
         self.screen.recovered(receiver.id(), &again, &recovery);
         Ok((receiver, again, recovery))
     }
@@ -193,6 +197,14 @@ impl Stage<'_> {
         self.wait(receiver, "the grants", ready)?;
         here.partner_steps = there.steps;
         Ok(here)
+    }
+
+    /// The receiver's copy of the log is whole; bytes that it lacked.
+    fn whole(&mut self) -> Result<u64, Failure> {
+        self.wait(SENDER, "the whole copy", |report| match report {
+            Report::Whole { refilled } => Some(*refilled),
+            _ => None,
+        })
     }
 
     /// One pass: what was sent, what was received.

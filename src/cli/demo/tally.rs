@@ -1,12 +1,9 @@
-//! What the two sides of a stream tell each other by SEND once a pass is through: how much it was, and its digest.
+//! What the two sides tell each other once a pass is through: how much it was, and its digest. Each appends it to its own log.
 
 use crate::cli::failure::Failure;
-use handfast::fabric::Fabric;
-use handfast::memory::{Buffer, Region};
-use handfast::session::Session;
 use serde::{Deserialize, Serialize};
 
-/// Bytes of a tally, and of each buffer that receives one.
+/// Bytes of a tally.
 pub(crate) const TALLY_BYTES: usize = 64;
 
 /// One side's word on a pass.
@@ -20,17 +17,15 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// What is sent: a word of the fabric's message, in a buffer of [`TALLY_BYTES`].
-    pub(crate) fn encode(&self, into: &mut [u8]) -> Result<(), Failure> {
+    /// Its bytes.
+    pub(crate) fn encode(&self) -> Result<[u8; TALLY_BYTES], Failure> {
         let digest = blake3::Hash::from_hex(&self.digest)?;
         let mut bytes = [0; TALLY_BYTES];
         bytes[0..4].copy_from_slice(&self.pass.to_le_bytes());
         bytes[4] = self.last.into();
         bytes[8..16].copy_from_slice(&self.bytes.to_le_bytes());
         bytes[16..48].copy_from_slice(digest.as_bytes());
-        let Some(into) = into.first_chunk_mut() else { return Err(Failure::new("a buffer too short for a tally")) };
-        *into = bytes;
-        Ok(())
+        Ok(bytes)
     }
 
     /// None where the message is shorter than a tally.
@@ -50,14 +45,6 @@ impl Tally {
     }
 }
 
-/// Buffers for tallies: one to send from, and so many to be posted as receives.
-pub(crate) fn buffers<F: Fabric>(session: &Session<F>, receives: usize) -> Result<(Buffer, Vec<Buffer>), Failure> {
-    let region = Region::builder((receives + 1) * TALLY_BYTES).build().map_err(|error| Failure::memory(&error))?;
-    let (outgoing, rest) = session.buffer(region)?.split_at(TALLY_BYTES);
-    let (rest, _) = rest.split_at(receives * TALLY_BYTES);
-    Ok((outgoing, rest.split_into(TALLY_BYTES)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,8 +53,7 @@ mod tests {
     fn tallies_round_trip_and_short_ones_are_none() -> Result<(), Failure> {
         let digest = blake3::hash(b"bytes").to_string();
         let tally = Tally { pass: 3, last: true, bytes: 1 << 40, digest };
-        let mut message = [0; TALLY_BYTES];
-        tally.encode(&mut message)?;
+        let message = tally.encode()?;
         assert_eq!(Tally::decode(&message), Some(tally.clone()));
         assert_eq!(Tally::decode(&message[..TALLY_BYTES - 1]), None);
         assert!(tally.agrees(&Tally { last: false, ..tally.clone() }));

@@ -119,7 +119,8 @@ impl Telling {
             Report::Progress { pass, bytes } => {
                 ("progress", json!({ "pass": pass, "bytes": bytes, "total": self.total }))
             }
-            Report::Flushed { buffers, of } => ("flushed", json!({ "buffers_back": buffers, "buffers": of })),
+            Report::Stopped { unacknowledged } => ("stopped", json!({ "unacknowledged_bytes": unacknowledged })),
+            Report::Whole { refilled } => ("whole", json!({ "refilled_bytes": refilled })),
             Report::Note { text } => ("note", json!({ "text": text })),
             Report::Passed { .. } | Report::Holding { .. } | Report::Failed { .. } => return None,
         })
@@ -145,7 +146,10 @@ fn text(report: &Report) -> Option<String> {
             format!("session {session} with {partner} (incarnation {partner_incarnation})")
         }
         Report::Lost { reason } => format!("session lost: {reason}; waiting for the partner, the pass begins again"),
-        Report::Flushed { buffers, of } => format!("{buffers} of {of} buffers are back"),
+        Report::Stopped { unacknowledged } => {
+            format!("the log stops, {} of it not acknowledged", HumanBytes(*unacknowledged))
+        }
+        Report::Whole { refilled } => format!("the partner's copy is whole, {} refilled", HumanBytes(*refilled)),
         Report::Note { text } => text.clone(),
         _ => return None,
     })

@@ -1,31 +1,27 @@
-//! One partner of the demo: a node with two clients, one of which streams. A process of its own under the supervisor, or a thread of a
+//! One partner of the demo: a node with two clients, one of which is the log that it streams through. A process of its own under the supervisor, or a thread of a
 //! half of the demo.
 
 use crate::cli::args::{Role, WorkerArguments};
+use crate::cli::demo::logs::{Logs, PATIENCE};
 use crate::cli::demo::protocol::{Cause, GrantReport, Order, Report, StepReport, Voice};
-use crate::cli::demo::{CHUNKS, CREDIT_BYTES, receiver, sender};
+use crate::cli::demo::{receiver, sender};
 use crate::cli::fabrics::{self, Task};
 use crate::cli::failure::Failure;
 use crate::cli::holding::Holding;
 use crate::cli::output::plain;
 use handfast::Error;
+use handfast::clients::mirrored_log::area::RING_BYTES_MIN;
+use handfast::clients::mirrored_log::{LogConfig, LogCopy, LogThread, MirroredLog, Pace, Start};
 use handfast::fabric::{Address, Fabric, FabricError};
-use handfast::manager::{
-    Client, ClientSpec, ClusterManager, ControlThread, Event, LostReason, NodeConfig, Unavailable,
-};
-use handfast::session::Session;
+use handfast::manager::{ClientSpec, ClusterManager, ControlThread, Event, NodeConfig};
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 /// What the streaming thread is told.
-pub(crate) enum Told<F: Fabric> {
-    /// A session with everything it needs.
-    Ready(Box<Session<F>>),
-    /// That session is gone.
-    Lost,
+pub(crate) enum Told {
     /// This is wanted.
     Order(Order),
     /// Nothing more is wanted.
@@ -41,41 +37,14 @@ pub(crate) struct Part {
     pub(crate) file: Option<PathBuf>,
     /// How long that is, where it is known.
     pub(crate) bytes: u64,
-    /// Bytes that travel in one WRITE: the sender's choice.
-    pub(crate) chunk_bytes: u32,
+    /// Bytes of the sender's ring.
+    pub(crate) ring_bytes: u64,
     /// The pass in whose middle the receiver stops taking anything, to be killed.
     pub(crate) hold: Option<u32>,
     /// Between two words of progress.
     pub(crate) pace: Duration,
     /// How long the sender waits for a session when it has something to stream; none: for ever.
     pub(crate) session_wait_max: Option<Duration>,
-}
-
-/// The client that streams: hands what it gets to its thread.
-struct Streaming<F: Fabric> {
-    told: Sender<Told<F>>,
-    voice: Voice,
-}
-
-impl<F: Fabric> Client<F> for Streaming<F> {
-    fn on_ready(&mut self, session: Session<F>) {
-        let _ = self.told.send(Told::Ready(Box::new(session)));
-    }
-    fn on_lost(&mut self, _reason: &LostReason) {
-        let _ = self.told.send(Told::Lost);
-    }
-    fn on_unavailable(&mut self, reason: &Unavailable) {
-        let cause = match reason {
-            Unavailable::FailedHere(Error::Memory(error) | Error::Fabric(FabricError::Memory(error)))
-                if Failure::memory(error).is_lock_limit() =>
-            {
-                Cause::LockLimit
-            }
-            Unavailable::FailedThere => Cause::Partner,
-            _ => Cause::Other,
-        };
-        self.voice.tell(Report::Failed { error: plain(reason), cause });
-    }
 }
 
 /// The worker as a process: its supervisor orders by standard input, and hears by standard output.
@@ -86,10 +55,10 @@ pub(crate) fn run(arguments: &WorkerArguments) -> ExitCode {
         partner: arguments.partner.clone(),
         file: arguments.file.clone(),
         bytes: arguments.bytes,
-        chunk_bytes: arguments.chunk_bytes,
+        ring_bytes: arguments.ring_bytes,
         hold: arguments.hold,
         pace: Duration::from_millis(100),
-        session_wait_max: Some(sender::PATIENCE),
+        session_wait_max: Some(PATIENCE),
     };
     let orders = BufReader::new(std::io::stdin())
         .lines()
@@ -123,10 +92,16 @@ impl<O: Iterator<Item = Order> + Send + 'static> Task for Playing<O> {
     fn run<F: Fabric>(self, fabric: F) -> Result<(), Failure> {
         let Self { part, orders, voice } = self;
         let (told_here, told) = channel();
-        let control = node(fabric, &part, &told_here, &voice)?;
+        let (control, log, copy, thread) = node(fabric, &part)?;
         listen(orders, told_here);
         std::thread::scope(|scope| {
-            let data = scope.spawn(|| stream(&part, told, &voice));
+            let data = scope.spawn(|| {
+                let logs = Logs::new(log, &copy, thread, told, &voice);
+                match part.role {
+                    Role::Sender => sender::run(&part, logs, &voice),
+                    Role::Receiver => receiver::run(&part, logs, &voice),
+                }
+            });
             while !data.is_finished() {
                 if let Ok(event) = control.events().recv_timeout(Duration::from_millis(5)) {
                     voice.tell(report(&event));
@@ -139,35 +114,33 @@ impl<O: Iterator<Item = Order> + Send + 'static> Task for Playing<O> {
     }
 }
 
+/// A node with its control thread, and the log among its clients.
+type Node = (ControlThread, MirroredLog, LogCopy, LogThread);
+
 /// The partner's node, with its clients.
-fn node<F: Fabric>(fabric: F, part: &Part, told: &Sender<Told<F>>, voice: &Voice) -> Result<ControlThread, Failure> {
-    let (node, partner, wanted) = match part.role {
-        Role::Sender => ("a", "b", CHUNKS as u64 * u64::from(part.chunk_bytes)),
-        Role::Receiver => ("b", "a", CREDIT_BYTES),
+fn node<F: Fabric>(fabric: F, part: &Part) -> Result<Node, Failure> {
+    let (node, partner, ring_bytes) = match part.role {
+        Role::Sender => ("a", "b", part.ring_bytes),
+        Role::Receiver => ("b", "a", RING_BYTES_MIN),
+    };
+    let of_memory = |error| match error {
+        Error::Memory(error) | Error::Fabric(FabricError::Memory(error)) => Failure::memory(&error),
+        error => Failure::new(error),
     };
     let (at, partner_at) = (part.at.clone(), part.partner.clone());
     let config = NodeConfig::new("demo".parse()?, node.parse()?, at, partner.parse()?, partner_at);
-    let mut manager = ClusterManager::boot(fabric, config).map_err(|error| match error {
-        Error::Memory(error) | Error::Fabric(FabricError::Memory(error)) => Failure::memory(&error),
-        error => Failure::new(error),
-    })?;
-    let stream = ClientSpec::new("stream".parse()?).ports(1).memory(wanted);
-    manager.client(stream, Box::new(Streaming { told: told.clone(), voice: voice.clone() }))?;
+    let mut manager = ClusterManager::boot(fabric, config).map_err(of_memory)?;
+    // A new process is a new log: what the one before had counted went with it.
+    let log = LogConfig::new("log".parse()?).ring_bytes(ring_bytes).start(Start::New).applied_bounds_truncation(true);
+    let (log, poller, copy) = MirroredLog::open(log, &mut manager).map_err(of_memory)?;
     manager.client(ClientSpec::new("monitor".parse()?).ports(2).memory(64), Box::new(Holding::new()))?;
     manager.stage("up", 1, 1);
     manager.open();
-    Ok(manager.spawn()?)
-}
-
-fn stream<F: Fabric>(part: &Part, told: Receiver<Told<F>>, voice: &Voice) -> Result<(), Failure> {
-    match part.role {
-        Role::Sender => sender::run(part, &told, voice),
-        Role::Receiver => receiver::run(part, &told, voice),
-    }
+    Ok((manager.spawn()?, log, copy, poller.spawn(Pace::default())?))
 }
 
 /// Hands the orders to the streaming thread, and their end.
-fn listen<F: Fabric>(orders: impl Iterator<Item = Order> + Send + 'static, told: Sender<Told<F>>) {
+fn listen(orders: impl Iterator<Item = Order> + Send + 'static, told: Sender<Told>) {
     std::thread::spawn(move || {
         for order in orders {
             let _ = told.send(Told::Order(order));

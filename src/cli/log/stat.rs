@@ -4,7 +4,7 @@ use crate::cli::args::LogArguments;
 use crate::cli::failure::Failure;
 use crate::cli::log::walk::{self, Walked};
 use crate::cli::output::{self, count};
-use handfast::clients::mirrored_log::area::{APPLIED_OFFSET, PERSISTED_OFFSET, REPORT_OFFSET};
+use handfast::clients::mirrored_log::area::{PERSISTED_OFFSET, REPORT_OFFSET};
 use handfast::clients::mirrored_log::header::HeaderFault;
 use handfast::clients::mirrored_log::report::{CopyReport, REPORT_BYTES};
 use handfast::clients::mirrored_log::{LogError, LogHeader, Source};
@@ -39,9 +39,9 @@ fn front(source: &impl Source) -> Result<Front, LogError> {
     };
     Ok(Front {
         copies: LogHeader::copies(source)?,
+        applied: CopyReport::decode(&report).ok().filter(|report| report.applies).map_or(0, |report| report.applied.0),
         report: CopyReport::decode(&report),
         persisted: word(PERSISTED_OFFSET)?,
-        applied: word(APPLIED_OFFSET)?,
     })
 }
 

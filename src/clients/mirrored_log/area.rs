@@ -2,23 +2,22 @@
 //!
 //! ```text
 //!    0  header, copy 0 (128 bytes)
-//!  128  header, copy 1
-//!  256  what the partner reports of its copy (128 bytes), then single words of it
-//! 4096  the ring
+//!  256  what the partner reports of its copy (128 bytes)
+//!  512  up to where the partner has it on disk (one word)
+//! 4096  header, copy 1: in another page and sector, so that one torn write of a file never takes both
+//! 8192  the ring
 //! ```
 
 use crate::clients::mirrored_log::{LogError, Lsn};
 
 /// Where the two copies of the header begin.
-pub const HEADER_OFFSETS: [u64; 2] = [0, 128];
+pub const HEADER_OFFSETS: [u64; 2] = [0, 4096];
 /// Where the partner writes its [`CopyReport`](crate::clients::mirrored_log::CopyReport).
 pub const REPORT_OFFSET: u64 = 256;
 /// A word of 8 bytes: the partner has written and synced everything before this lsn.
 pub const PERSISTED_OFFSET: u64 = 512;
-/// A word of 8 bytes: the partner's consumer has applied everything before this lsn.
-pub const APPLIED_OFFSET: u64 = 576;
 /// Where the ring begins.
-pub const RING_OFFSET: u64 = 4096;
+pub const RING_OFFSET: u64 = 8192;
 /// The smallest ring: 64 KiB.
 pub const RING_BYTES_MIN: u64 = 64 << 10;
 /// The largest ring: 64 GiB.
@@ -87,7 +86,7 @@ mod tests {
     #[test]
     fn positions_go_round() -> Result<(), LogError> {
         let ring = RingBytes::new(65536)?;
-        assert_eq!(ring.area_bytes(), 65536 + 4096);
+        assert_eq!(ring.area_bytes(), 65536 + 8192);
         assert_eq!((ring.offset_of(Lsn(65536 + 32)), ring.bytes_to_end(Lsn(65536 + 32))), (32, 65536 - 32));
         assert_eq!((ring.offset_of(Lsn(u64::MAX)), ring.bytes_to_end(Lsn(65536))), (65535, 65536));
         Ok(())

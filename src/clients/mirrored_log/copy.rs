@@ -1,12 +1,15 @@
 //! The partner's log as it is held here: which copy counts, what state it is in, reading it, taking it over.
 
 use super::error::LogError;
+use super::follow::CopyReader;
 use super::header::{HeaderState, LogHeader};
 use super::lsn::{Generation, History, Lsn, Term};
 use super::reader::Records;
 use super::source::Source;
+use super::term;
 use crate::fabric::Exposed;
 use crate::memory::Region;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -29,6 +32,11 @@ impl CopySource {
 
     pub(super) fn loaded(region: Region) -> Self {
         Self(Memory::Loaded(Arc::new(region)))
+    }
+
+    /// Whether it is the same memory.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        std::ptr::eq(self.region(), other.region())
     }
 
     pub(super) fn region(&self) -> &Region {
@@ -114,6 +122,19 @@ pub enum TakeoverRefused {
         /// The highest term known.
         known: Term,
     },
+    /// Its end is missing.
+    #[error(
+        "the copy ends at lsn {end}, and records up to lsn {acknowledged} were acknowledged: it is damaged. Force it to give them up"
+    )]
+    Damaged {
+        /// Where its valid prefix ends.
+        end: Lsn,
+        /// Up to where records were acknowledged at least.
+        acknowledged: Lsn,
+    },
+    /// The partner is there, and writes.
+    #[error("a session with the partner stands: it writes this log. End it first, or force the takeover")]
+    PartnerThere,
     /// Nothing is there.
     #[error("there is no copy to take over")]
     Nothing,
@@ -136,30 +157,71 @@ pub(super) struct CopyShared {
     unsettled: AtomicBool,
     /// Raised with each change of the current copy.
     epoch: AtomicU64,
-    /// A consumer's word: [`NO_CONSUMER`], [`NEEDS_BASE`], or a position.
-    applied: AtomicU64,
-    /// The term of a takeover; zero before one.
-    taken: AtomicU64,
+    /// Raised with each change of what follows: looked at without the locks.
+    news: AtomicU64,
+    consumer: Mutex<Consumer>,
+    /// A log that was taken over, and under which term; and where that is kept.
+    taken: Mutex<Option<(History, Term)>>,
+    taken_file: Option<PathBuf>,
+    /// The highest term that a header of this log was seen under.
+    seen: Mutex<Option<(History, Term)>>,
+    /// Whether a session stands.
+    in_session: AtomicBool,
 }
 
-/// Nobody applies records.
-pub(super) const NO_CONSUMER: u64 = u64::MAX;
-/// Somebody would, and needs a base image first.
-pub(super) const NEEDS_BASE: u64 = u64::MAX - 1;
+/// What somebody who applies the partner's records has said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Consumer {
+    /// Nobody does.
+    #[default]
+    Nobody,
+    /// A base image is needed first.
+    NeedsBase,
+    /// Everything before `lsn` of this log is applied.
+    Applied { history: History, lsn: Lsn },
+}
 
 impl CopyShared {
-    pub(super) fn new(before: Option<CopySource>) -> Arc<Self> {
+    /// `seen`: of a copy that was on its way when an earlier process ended.
+    pub(super) fn new(
+        before: Option<CopySource>,
+        seen: Option<(History, Term)>,
+        taken: Option<(History, Term)>,
+        taken_file: Option<PathBuf>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             unsettled: AtomicBool::new(before.is_some()),
             copies: Mutex::new(Copies { current: None, before }),
             epoch: AtomicU64::new(0),
-            applied: AtomicU64::new(NO_CONSUMER),
-            taken: AtomicU64::new(0),
+            news: AtomicU64::new(0),
+            consumer: Mutex::default(),
+            taken: Mutex::new(taken),
+            taken_file,
+            seen: Mutex::new(seen),
+            in_session: AtomicBool::new(false),
         })
     }
 
+    #[cold]
     fn copies(&self) -> MutexGuard<'_, Copies> {
         self.copies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes the term of a header of the present session's.
+    #[cold]
+    fn note(&self, header: &LogHeader) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *seen {
+            Some((history, term)) if *history == header.history => *term = (*term).max(header.term),
+            seen => *seen = Some((header.history, header.term)),
+        }
+    }
+
+    /// Whether a later term of this log is known of.
+    #[cold]
+    fn is_outdated(&self, header: &LogHeader) -> bool {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.is_some_and(|(history, term)| history == header.history && term > header.term)
     }
 
     /// The copy that counts, with its header.
@@ -167,20 +229,21 @@ impl CopyShared {
         let copies = self.copies();
         let read = |copy: &Option<CopySource>| copy.clone().and_then(|copy| Some((LogHeader::read(&copy).ok()?, copy)));
         let (current, before) = (read(&copies.current), read(&copies.before));
-        match (current, before) {
-            (Some((header, copy)), _) if header.state == HeaderState::Whole => Some((copy, header, CopyState::Whole)),
-            (current, Some((header, copy))) => {
-                let outdated = current.is_some_and(|(newer, _)| newer.term > header.term);
-                let state = match header.state {
-                    HeaderState::Whole if outdated => CopyState::Outdated,
-                    HeaderState::Whole => CopyState::Whole,
-                    _ => CopyState::Refilling,
-                };
-                Some((copy, header, state))
-            }
-            (Some((header, copy)), None) => Some((copy, header, CopyState::Refilling)),
-            (None, None) => None,
+        if let Some((header, _)) = &current {
+            self.note(header);
         }
+        let state = |header: &LogHeader| match header.state {
+            HeaderState::Whole if self.is_outdated(header) => CopyState::Outdated,
+            HeaderState::Whole => CopyState::Whole,
+            _ => CopyState::Refilling,
+        };
+        let best = match (current, before) {
+            (Some((header, copy)), _) if state(&header) == CopyState::Whole => (copy, header),
+            (_, Some((header, copy))) | (Some((header, copy)), None) => (copy, header),
+            (None, None) => return None,
+        };
+        let state = state(&best.1);
+        Some((best.0, best.1, state))
     }
 
     /// The memory of a new session takes the place of the current copy, which is kept where it is the best there is.
@@ -202,11 +265,12 @@ impl CopyShared {
     #[cold]
     fn settle_now(&self) -> Option<LogHeader> {
         let mut copies = self.copies();
-        copies.before.as_ref()?;
         let header = LogHeader::read(copies.current.as_ref()?).ok()?;
-        if header.state != HeaderState::Whole {
+        self.note(&header);
+        if header.state != HeaderState::Whole || self.is_outdated(&header) {
             return None;
         }
+        copies.before.as_ref()?;
         copies.before = None;
         self.unsettled.store(false, Ordering::Release);
         Some(header)
@@ -222,12 +286,42 @@ impl CopyShared {
         self.epoch.load(Ordering::Acquire)
     }
 
-    pub(super) fn consumer(&self) -> u64 {
-        self.applied.load(Ordering::Acquire)
+    /// A number that is another one after [`CopyShared::consumer`] or [`CopyShared::taken`] has changed. One load.
+    #[inline]
+    pub(super) fn news(&self) -> u64 {
+        self.news.load(Ordering::Acquire)
     }
 
-    pub(super) fn taken(&self) -> Term {
-        Term(self.taken.load(Ordering::Acquire))
+    #[cold]
+    pub(super) fn consumer(&self) -> Consumer {
+        *self.consumer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cold]
+    pub(super) fn set_consumer(&self, consumer: Consumer) {
+        *self.consumer.lock().unwrap_or_else(PoisonError::into_inner) = consumer;
+        self.news.fetch_add(1, Ordering::Release);
+    }
+
+    /// The log that was taken over, and the term of that.
+    #[cold]
+    pub(super) fn taken(&self) -> Option<(History, Term)> {
+        *self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a takeover, on disk first where there is a file for it.
+    #[cold]
+    fn take(&self, history: History, term: Term) -> Result<(), LogError> {
+        if let Some(path) = &self.taken_file {
+            term::store_taken(path, history, term)?;
+        }
+        *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = Some((history, term));
+        self.news.fetch_add(1, Ordering::Release);
+        Ok(())
+    }
+
+    pub(super) fn set_in_session(&self, stands: bool) {
+        self.in_session.store(stands, Ordering::Release);
     }
 }
 
@@ -267,42 +361,55 @@ impl LogCopy {
         self.shared.best().map(|(copy, header, _)| Records::with_header(copy, header)).transpose()
     }
 
-    /// Takes the log over: the partner is gone, or gives it up. `known` is the highest term that was ever given out; from now on a partner that
-    /// comes back and writes under an older term than `known + 1` is told that it was superseded.
-    ///
-    /// `force` takes what is there, whatever it lacks: a decision for a person.
-    ///
-    /// # Errors
-    /// [`TakeoverRefused`], and [`LogError`] where the copy cannot be read.
-    pub fn take_over(&self, known: Term, force: bool) -> Result<Records<CopySource>, TakeoverError> {
-        let (copy, header, state) = self.shared.best().ok_or(TakeoverRefused::Nothing)?;
-        let status = CopyStatus {
-            state,
-            history: header.history,
-            term: header.term,
-            generation: header.generation,
-            tail: header.tail,
-        };
-        if !force && state != CopyState::Whole {
-            return Err(TakeoverRefused::NotWorthy { status }.into());
-        }
-        if !force && header.term < known {
-            return Err(TakeoverRefused::Outdated { ours: header.term, known }.into());
-        }
-        let records = Records::with_header(copy, header)?;
-        self.shared.taken.fetch_max(known.max(header.term).0.saturating_add(1), Ordering::AcqRel);
-        Ok(records)
+    /// A reader that follows the partner's log while it is written, across sessions. It begins with the first record that is kept.
+    pub fn reader(&self) -> CopyReader {
+        CopyReader::new(Arc::clone(&self.shared))
     }
 
-    /// A consumer here has applied everything before `lsn`; the partner is told, and frees no more than that where it was set up so
+    /// Takes the log over: the partner is gone. `known` is the highest term that was ever given out; the takeover is of the term after that, is kept
+    /// beside the file of [`LogConfig::keep`](super::LogConfig::keep) where there is one, and is told to the partner when it comes back: a writer of
+    /// an older term ends, and a new process does not go on with what was taken over.
+    ///
+    /// This alone does not keep a partner that only seems gone from writing until it hears of it. Reads the whole copy once.
+    ///
+    /// `force` takes what is there, whatever it lacks and whoever is there: a decision for a person.
+    ///
+    /// # Errors
+    /// [`TakeoverRefused`], and [`LogError`] where the copy cannot be read or the takeover not be kept.
+    pub fn take_over(&self, known: Term, force: bool) -> Result<Records<CopySource>, TakeoverError> {
+        let (copy, header, state) = self.shared.best().ok_or(TakeoverRefused::Nothing)?;
+        let (history, term, generation, tail) = (header.history, header.term, header.generation, header.tail);
+        let end = Records::with_header(copy.clone(), header)?.skip_to_end()?.lsn;
+        if !force {
+            if self.shared.in_session.load(Ordering::Acquire) {
+                return Err(TakeoverRefused::PartnerThere.into());
+            }
+            if state != CopyState::Whole {
+                return Err(TakeoverRefused::NotWorthy {
+                    status: CopyStatus { state, history, term, generation, tail },
+                }
+                .into());
+            }
+            if term < known {
+                return Err(TakeoverRefused::Outdated { ours: term, known }.into());
+            }
+            if end < header.acknowledged {
+                return Err(TakeoverRefused::Damaged { end, acknowledged: header.acknowledged }.into());
+            }
+        }
+        self.shared.take(history, Term(known.max(term).0.saturating_add(1)))?;
+        Ok(Records::with_header(copy, header)?)
+    }
+
+    /// A consumer here has applied everything before `lsn` of this log; the partner is told, and frees no more than that where it was set up so
     /// ([`LogConfig::applied_bounds_truncation`](super::LogConfig::applied_bounds_truncation)).
-    pub fn applied(&self, lsn: Lsn) {
-        self.shared.applied.store(lsn.0.min(NEEDS_BASE - 1), Ordering::Release);
+    pub fn applied(&self, history: History, lsn: Lsn) {
+        self.shared.set_consumer(Consumer::Applied { history, lsn });
     }
 
     /// A consumer here cannot apply records before it has a base image; the partner is told.
     pub fn needs_base(&self) {
-        self.shared.applied.store(NEEDS_BASE, Ordering::Release);
+        self.shared.set_consumer(Consumer::NeedsBase);
     }
 }
 
@@ -316,4 +423,71 @@ pub enum TakeoverError {
     /// The copy cannot be read.
     #[error(transparent)]
     Log(#[from] LogError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::RingBytes;
+    use super::*;
+    use crate::memory::MemoryError;
+
+    fn copy(state: HeaderState, term: u64) -> Result<CopySource, Box<dyn std::error::Error>> {
+        let ring_bytes = RingBytes::new(64 << 10)?;
+        let header = LogHeader {
+            state,
+            sequence: term,
+            history: History(7),
+            term: Term(term),
+            generation: Generation(1),
+            tail: Lsn::ZERO,
+            ring_bytes,
+            acknowledged: Lsn::ZERO,
+            writer: 1,
+            lineage: 1,
+        };
+        let region = Region::builder(ring_bytes.area_bytes() as usize).pinned(false).build()?;
+        let write =
+            |region: &Region| -> Result<(), MemoryError> { region.write(header.offset() as usize, &header.encode()) };
+        write(&region)?;
+        Ok(CopySource::loaded(region))
+    }
+
+    #[test]
+    fn an_outdated_copy_stays_so_from_session_to_session() -> Result<(), Box<dyn std::error::Error>> {
+        let shared = CopyShared::new(Some(copy(HeaderState::Whole, 1)?), None, None, None);
+        let log = LogCopy::new(Arc::clone(&shared));
+        assert_eq!(log.status().state, CopyState::Whole);
+        shared.replace(copy(HeaderState::Refilling, 2)?);
+        assert_eq!((log.status().state, log.status().term), (CopyState::Outdated, Term(1)));
+        // That session was lost; the next one's memory begins with what is held.
+        shared.replace(copy(HeaderState::Whole, 1)?);
+        assert_eq!(log.status().state, CopyState::Outdated);
+        assert_eq!(shared.settle(), None);
+        let refused = log.take_over(Term(1), false).map(|records| *records.header());
+        assert!(matches!(refused, Err(TakeoverError::Refused(TakeoverRefused::NotWorthy { .. }))), "{refused:?}");
+        shared.replace(copy(HeaderState::Whole, 2)?);
+        assert_eq!(log.status().state, CopyState::Whole);
+        Ok(())
+    }
+
+    #[test]
+    fn a_takeover_is_remembered_where_there_is_a_file() -> Result<(), Box<dyn std::error::Error>> {
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("log.taken");
+        let shared = CopyShared::new(Some(copy(HeaderState::Whole, 4)?), None, None, Some(file.clone()));
+        let log = LogCopy::new(Arc::clone(&shared));
+        assert_eq!(
+            log.take_over(Term(6), false).map(|_| ()),
+            Err(TakeoverRefused::Outdated { ours: Term(4), known: Term(6) }.into())
+        );
+        shared.set_in_session(true);
+        assert_eq!(log.take_over(Term(4), false).map(|_| ()), Err(TakeoverRefused::PartnerThere.into()));
+        shared.set_in_session(false);
+        assert_eq!(log.take_over(Term(4), false)?.count(), 0);
+        assert_eq!(
+            (shared.taken(), term::load_taken(&file)?),
+            (Some((History(7), Term(5))), Some((History(7), Term(5))))
+        );
+        Ok(())
+    }
 }

@@ -3,7 +3,7 @@
 use super::area::RingBytes;
 use super::config::Start;
 use super::error::LogError;
-use super::lsn::{Generation, History, Lsn, Term};
+use super::lsn::{History, Lsn, Term};
 use super::report::{CopyReport, ReportState};
 use super::writer::Held;
 
@@ -28,11 +28,24 @@ pub(super) fn opening(
     if start == Start::New {
         return Ok(Opening::New);
     }
+    if report.taken {
+        return Err(LogError::TakenOver { term: report.term });
+    }
     let worthy = report.state == ReportState::Whole;
     match local {
         None if report.state == ReportState::Nothing => Ok(Opening::New),
         None if worthy => from_partner(report, ring_bytes),
         None => Err(LogError::NotWorthy { state: state_name(report.state) }),
+        // Records that this node had are damaged: better the partner's.
+        Some(held) if !held.is_sound() && worthy => from_partner(report, ring_bytes),
+        Some(held) if !held.is_sound() => {
+            let (end, acknowledged) = (held.end.lsn, held.header.acknowledged);
+            Err(LogError::Damaged { end, acknowledged, why: held.end.why.to_string() })
+        }
+        // It knows of a later term than this node wrote under, and has not got all of it.
+        Some(held) if !worthy && report.history == held.header.history && report.term > held.header.term => {
+            Err(LogError::NotWorthy { state: state_name(report.state) })
+        }
         Some(_) if !worthy => Ok(Opening::Local),
         Some(held) if held.header.history != report.history => {
             Err(LogError::Histories { here: held.header.history, there: report.history })
@@ -67,31 +80,41 @@ fn state_name(state: ReportState) -> &'static str {
 pub(super) struct Open {
     pub(super) history: History,
     pub(super) term: Term,
-    pub(super) generation: Generation,
+    pub(super) writer: u64,
     pub(super) ring_bytes: RingBytes,
     pub(super) tail: Lsn,
     /// The end of what is committed, as far as it was ever looked at.
     pub(super) end: Lsn,
+    pub(super) restored: Restored,
 }
 
-/// From where on an open log is sent to a partner that reports this.
+/// What a log was opened with: where that ends, and the writer of the header that led to it. It may have been acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Restored {
+    pub(super) writer: u64,
+    pub(super) end: Lsn,
+}
+
+/// From where on an open log is sent to a partner that reports this; none: from its tail, into a copy that is emptied first.
 ///
-/// The copy is gone on with where this very writer wrote it: only then is its valid prefix surely one of this log's.
-pub(super) fn resume(open: &Open, report: &CopyReport) -> Result<Lsn, LogError> {
+/// The copy is gone on with where this very writer wrote it, or the one whose records it was opened with, and no more than those: only then is its
+/// valid prefix surely one of this log's.
+pub(super) fn resume(open: &Open, report: &CopyReport) -> Result<Option<Lsn>, LogError> {
     if report.history == open.history && report.term > open.term {
         return Err(LogError::Superseded { ours: open.term, theirs: report.term });
     }
     let held = matches!(report.state, ReportState::Whole | ReportState::Refilling | ReportState::Outdated);
-    let same = report.history == open.history
-        && report.generation == open.generation
-        && report.ring_bytes == open.ring_bytes.get();
+    let by_us =
+        report.writer == open.writer || (report.writer == open.restored.writer && report.end <= open.restored.end);
+    let same = report.history == open.history && by_us && report.ring_bytes == open.ring_bytes.get();
     let within = report.tail <= open.tail && report.end >= open.tail && report.end <= open.end;
-    Ok(if held && same && within { report.end } else { open.tail })
+    Ok((held && same && within).then_some(report.end))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::header::{HeaderState, LogHeader};
+    use super::super::lsn::Generation;
     use super::super::stop::{StopReason, StoppedAt};
     use super::*;
 
@@ -112,6 +135,10 @@ mod tests {
             applied: Lsn(0),
             sequence: 9,
             ring_bytes: RING,
+            applied_history: 0,
+            writer: 5,
+            lineage: 6,
+            taken: false,
         }
     }
 
@@ -125,6 +152,8 @@ mod tests {
             tail: Lsn(64),
             ring_bytes: RingBytes::new(RING)?,
             acknowledged: Lsn(64),
+            writer: 5,
+            lineage: 6,
         };
         let why = StopReason::NothingThere { found: Lsn(0) };
         Ok(Held { header, end: StoppedAt { lsn: Lsn(end), generation: Generation(generation), why } })
@@ -166,6 +195,16 @@ mod tests {
         let other = CopyReport { ring_bytes: 2 * RING, ..whole };
         assert!(matches!(decide(None, other), Err(LogError::RingSize { .. })));
         assert_eq!(opening(Start::New, None, &other, ring), Ok(Opening::New));
+        let taken = CopyReport { taken: true, ..whole };
+        assert!(matches!(decide(None, taken), Err(LogError::TakenOver { .. })));
+        // A local ring that has lost its end is not gone on with, whatever it claims to be.
+        let mut damaged = held(7, (9, 9, 640))?;
+        damaged.header.acknowledged = Lsn(704);
+        assert_eq!(decide(Some(damaged), whole), Ok(Opening::Partner));
+        let nothing = report(ReportState::Nothing, 0, (0, 0, 64));
+        assert!(matches!(decide(Some(damaged), nothing), Err(LogError::Damaged { .. })));
+        let later = report(ReportState::Refilling, 7, (2, 1, 640));
+        assert!(matches!(decide(Some(held(7, (1, 1, 640))?), later), Err(LogError::NotWorthy { .. })));
         Ok(())
     }
 
@@ -175,16 +214,22 @@ mod tests {
         let open = Open {
             history: History(7),
             term: Term(2),
-            generation: Generation(3),
+            writer: 5,
             ring_bytes,
             tail: Lsn(128),
             end: Lsn(1024),
+            restored: Restored { writer: 4, end: Lsn(512) },
         };
         let whole = |of| report(ReportState::Whole, 7, of);
-        assert_eq!(resume(&open, &whole((2, 3, 640))), Ok(Lsn(640)));
-        assert_eq!(resume(&open, &whole((1, 3, 640))), Ok(Lsn(640)), "an older term, and the same writer");
+        assert_eq!(resume(&open, &whole((2, 3, 640))), Ok(Some(Lsn(640))));
+        assert_eq!(resume(&open, &whole((1, 3, 640))), Ok(Some(Lsn(640))), "an older term, and the same writer");
+        let earlier = |end| CopyReport { writer: 4, ..whole((2, 2, end)) };
+        assert_eq!(resume(&open, &earlier(512)), Ok(Some(Lsn(512))), "what it was opened with");
+        assert_eq!(resume(&open, &earlier(480)), Ok(Some(Lsn(480))), "a part of it");
         for other in [
-            whole((2, 2, 640)),
+            CopyReport { writer: 6, ..whole((2, 3, 640)) },
+            earlier(544),
+            earlier(96),
             whole((2, 3, 96)),
             whole((2, 3, 1088)),
             report(ReportState::Nothing, 7, (2, 3, 640)),
@@ -192,7 +237,7 @@ mod tests {
             report(ReportState::Whole, 8, (9, 3, 640)),
             CopyReport { ring_bytes: 2 * RING, ..whole((2, 3, 640)) },
         ] {
-            assert_eq!(resume(&open, &other), Ok(Lsn(128)), "{other:?}");
+            assert_eq!(resume(&open, &other), Ok(None), "{other:?}");
         }
         assert!(matches!(resume(&open, &whole((3, 3, 640))), Err(LogError::Superseded { .. })));
         Ok(())

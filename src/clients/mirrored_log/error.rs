@@ -5,7 +5,7 @@ use crate::clients::mirrored_log::header::HeaderFault;
 use crate::clients::mirrored_log::{History, Lsn, Term};
 use crate::error::Recovery;
 use crate::fabric::WorkCompletionStatus;
-use crate::memory::Errno;
+use crate::memory::{Backing, Errno};
 
 /// A log could not be made, opened or read. A log that ends early is none of these: see
 /// [`StoppedAt`](crate::clients::mirrored_log::StoppedAt).
@@ -105,7 +105,7 @@ pub enum LogError {
     Closed,
     /// The partner has taken over under a higher term.
     #[error(
-        "the partner holds this log under term {theirs}, and this node writes under {ours}: it was taken over. Start this node anew, to go on with what the partner has"
+        "the partner holds this log under term {theirs}, and this node writes under {ours}: it was taken over, and nothing written here counts from then on"
     )]
     Superseded {
         /// This node's term.
@@ -113,6 +113,35 @@ pub enum LogError {
         /// The partner's.
         theirs: Term,
     },
+    /// The partner has taken this log over.
+    #[error(
+        "the partner has taken this log over, under term {term}: what it wrote since is not here. Take this node's data from there, then start with Start::New"
+    )]
+    TakenOver {
+        /// The term of the takeover.
+        term: Term,
+    },
+    /// Records that were there are gone.
+    #[error(
+        "the log ends at lsn {end} ({why}), and records up to lsn {acknowledged} were there: it is damaged. `handfast log verify` shows where"
+    )]
+    Damaged {
+        /// Where its valid prefix ends.
+        end: Lsn,
+        /// Up to where records were.
+        acknowledged: Lsn,
+        /// What stands at the end.
+        why: String,
+    },
+    /// Another process, or another log of this one, has the ring.
+    #[error("the ring ({backing:?}) is in use by another log: end its process, or give this log a ring of its own")]
+    RingInUse {
+        /// What holds it.
+        backing: Backing,
+    },
+    /// A partner is there.
+    #[error("the log cannot begin alone while a session with the partner stands")]
+    PartnerThere,
     /// The partner's copy and the local ring are of two different logs.
     #[error(
         "the local ring holds log {here} and the partner's copy log {there}: nothing tells which one counts. Start with Start::New, or move the wrong one away"
@@ -194,6 +223,10 @@ impl LogError {
             | LogError::Truncation { .. }
             | LogError::Closed
             | LogError::Alone
+            | LogError::TakenOver { .. }
+            | LogError::Damaged { .. }
+            | LogError::PartnerThere
+            | LogError::RingInUse { .. }
             | LogError::Superseded { .. }
             | LogError::Histories { .. }
             | LogError::RingSize { .. }

@@ -38,6 +38,8 @@ pub enum LogEvent {
     },
     /// The partner's copy is whole, and worthy of a takeover: acknowledgements are those of a mirrored log from here on.
     Mirrored {
+        /// The first record it holds.
+        tail: Lsn,
         /// Bytes that it lacked when the session began.
         refilled: u64,
     },

@@ -33,7 +33,9 @@ struct HeaderBytes {
     tail: U64,
     ring_bytes: U64,
     acknowledged: U64,
-    padding: [u8; 44],
+    writer: U64,
+    lineage: U64,
+    padding: [u8; 28],
     checksum: U32,
 }
 
@@ -94,6 +96,11 @@ pub struct LogHeader {
     pub ring_bytes: RingBytes,
     /// Every record before this was known to be durable when the header was written: a valid prefix that ends earlier is damage.
     pub acknowledged: Lsn,
+    /// A random number that the writer drew when it opened the log: two that reached the same generation by different ways are told apart by it.
+    pub writer: u64,
+    /// A random number drawn whenever a copy is filled from its beginning, and kept while it is gone on with: what was kept of a copy of one lineage
+    /// is a part of every later state of it.
+    pub lineage: u64,
 }
 
 impl LogHeader {
@@ -112,7 +119,9 @@ impl LogHeader {
             tail: self.tail.0.into(),
             ring_bytes: self.ring_bytes.get().into(),
             acknowledged: self.acknowledged.0.into(),
-            padding: [0; 44],
+            writer: self.writer.into(),
+            lineage: self.lineage.into(),
+            padding: [0; 28],
             checksum: 0.into(),
         };
         let mut bytes = zerocopy::transmute!(fields);
@@ -143,6 +152,8 @@ impl LogHeader {
             tail,
             ring_bytes,
             acknowledged: Lsn(fields.acknowledged.get()),
+            writer: fields.writer.get(),
+            lineage: fields.lineage.get(),
         })
     }
 
@@ -275,6 +286,8 @@ mod tests {
             tail: Lsn(96),
             ring_bytes: RingBytes::new(1 << 16)?,
             acknowledged: Lsn(128),
+            writer: 0x100,
+            lineage: 0x200,
         })
     }
 
@@ -285,7 +298,9 @@ mod tests {
         let bytes = header.encode();
         let mut wanted = [0; HEADER_BYTES];
         wanted[..8].copy_from_slice(b"HFASTLOG");
-        for (offset, byte) in [(8, 1), (12, 2), (16, 7), (40, 5), (48, 6), (56, 96), (66, 1), (72, 128)] {
+        for (offset, byte) in
+            [(8, 1), (12, 2), (16, 7), (40, 5), (48, 6), (56, 96), (66, 1), (72, 128), (81, 1), (89, 2)]
+        {
             wanted[offset] = byte;
         }
         for (index, byte) in (1..=16).rev().enumerate() {
@@ -295,7 +310,7 @@ mod tests {
         wanted[124..].copy_from_slice(&checksum.to_le_bytes());
         assert_eq!(bytes, wanted);
         assert_eq!(LogHeader::decode(&bytes), Ok(header));
-        assert_eq!((header.offset(), header.limit()), (128, Lsn(96 + 65536)));
+        assert_eq!((header.offset(), header.limit()), (HEADER_OFFSETS[1], Lsn(96 + 65536)));
         Ok(())
     }
 

@@ -9,9 +9,9 @@ use super::area::{HEADER_OFFSETS, RING_OFFSET};
 use super::copy::{CopyShared, CopySource};
 use super::error::LogError;
 use super::header::{HeaderState, LogHeader};
-use super::lsn::{Generation, Lsn};
+use super::lsn::{Generation, History, Lsn, Term};
 use super::reader::Records;
-use super::term::sync_folder;
+use super::term::{beside, sync_folder};
 use crate::memory::{Errno, Region};
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -42,6 +42,14 @@ struct Told {
     failed: Mutex<Option<LogError>>,
 }
 
+impl Told {
+    #[cold]
+    fn fail(&self, error: LogError) {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        self.has_failed.store(true, Ordering::Release);
+    }
+}
+
 /// The thread that keeps a copy in a file. Dropping it stops the thread.
 #[derive(Debug)]
 pub(super) struct Keeper {
@@ -67,9 +75,8 @@ impl Keeper {
 
     /// Up to where the copy of this epoch is on disk; zero where nothing of it is.
     pub(super) fn persisted(&self, epoch: u64) -> u64 {
-        let to = self.told.to.load(Ordering::Acquire);
-        // Read after: the thread sets `to` to zero, then the epoch, then `to`.
-        if self.told.epoch.load(Ordering::Acquire) == epoch { to } else { 0 }
+        // In this order: the thread sets `to` to zero before it sets the epoch, and only who asks raises that.
+        if self.told.epoch.load(Ordering::Acquire) == epoch { self.told.to.load(Ordering::Acquire) } else { 0 }
     }
 
     /// What went wrong since it was asked last. One load where nothing did.
@@ -92,6 +99,17 @@ impl Drop for Keeper {
             let _ = thread.join();
         }
     }
+}
+
+/// Whether what was kept under the one header is a part of what is there under the other.
+fn is_same(kept: &LogHeader, now: &LogHeader) -> bool {
+    kept.history == now.history && kept.lineage == now.lineage && kept.ring_bytes == now.ring_bytes
+}
+
+/// The log and term of a copy that was on its way to a file when its process ended.
+pub(super) fn on_its_way(path: &Path) -> Option<(History, Term)> {
+    let header = LogHeader::read(&File::open(beside(path)).ok()?).ok()?;
+    Some((header.history, header.term))
 }
 
 /// Loads what a file holds into memory; none where there is no file yet.
@@ -168,8 +186,7 @@ impl Keeping {
                 Ok(false) => std::thread::sleep(SLEEP),
                 Err(error) => {
                     tracing::error!(%error, "the partner's log is not kept any more until the next session");
-                    *self.told.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                    self.told.has_failed.store(true, Ordering::Release);
+                    self.told.fail(error);
                     self.wait_for_another(epoch);
                 }
             }
@@ -190,7 +207,7 @@ impl Keeping {
         // None yet: the partner has not begun.
         let Ok(header) = LogHeader::read(&copy) else { return Ok(false) };
         let mut kept = match self.file.take() {
-            Some(kept) if kept.header.history == header.history => kept,
+            Some(kept) if is_same(&kept.header, &header) => kept,
             _ => self.open(&header)?,
         };
         let moved = self.follow(&mut kept, &copy, header);
@@ -205,7 +222,7 @@ impl Keeping {
         {
             return Ok(kept);
         }
-        let beside = self.path.with_extension("new");
+        let beside = beside(&self.path);
         let wrong = |error: std::io::Error| failed("creating", &beside, &error);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(true).mode(0o600);
@@ -215,8 +232,10 @@ impl Keeping {
             tried: format!("reserving {bytes} bytes for {}, which keeps the partner's log", beside.display()),
             errno,
         })?;
-        // No header: what it holds before it is whole is nothing.
-        let header = LogHeader { sequence: 0, ..*header };
+        // What it holds before it is whole is nothing to go by; but who finds it knows of its term.
+        let header = LogHeader { sequence: 0, state: HeaderState::Refilling, ..*header };
+        let written = file.write_all_at(&header.encode(), HEADER_OFFSETS[0]).and_then(|()| file.sync_data());
+        written.map_err(wrong)?;
         Ok(Kept { file, beside: Some(beside), header, to: header.tail, generation: Generation(0) })
     }
 
@@ -224,9 +243,8 @@ impl Keeping {
     fn open_kept(&self, header: &LogHeader) -> Option<Kept> {
         let file = OpenOptions::new().read(true).write(true).open(&self.path).ok()?;
         let held = super::writer::Held::of(&file)?;
-        let same = held.header.history == header.history
-            && held.header.ring_bytes == header.ring_bytes
-            && held.header.generation <= header.generation
+        let same = is_same(&held.header, header)
+            && held.is_sound()
             && held.header.tail <= header.tail
             && held.end.lsn >= header.tail;
         same.then(|| Kept {

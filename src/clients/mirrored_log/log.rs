@@ -11,12 +11,14 @@ use super::poller::{LogPoller, Parts};
 use super::producer::Producer;
 use super::replica::Replica;
 use super::shared::Shared;
+use super::term;
 use super::wire::{RECEIVES, REQUESTS_MAX};
 use super::writer::{Held, Prepared};
 use crate::error::Error;
 use crate::fabric::{Fabric, PortOptions};
 use crate::manager::{ClientSpec, ClusterManager};
 use crate::memory::{Backing, Region};
+use crate::sys;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -114,7 +116,10 @@ impl MirroredLog {
         let ring_bytes = config.check()?;
         let prepared = prepare(&config, ring_bytes)?;
         let loaded = config.keep.as_deref().map(keeper::load).transpose()?.flatten();
-        let copy = CopyShared::new(loaded);
+        let seen = config.keep.as_deref().and_then(keeper::on_its_way);
+        let taken_file = config.keep.as_deref().map(term::taken_file);
+        let taken = taken_file.as_deref().map(term::load_taken).transpose()?.flatten();
+        let copy = CopyShared::new(loaded, seen, taken, taken_file);
         let keeper = config.keep.clone().map(|path| Keeper::start(path, Arc::clone(&copy))).transpose()?;
         let inbox = Inbox::new();
         let options = PortOptions::new().send_work_requests(REQUESTS_MAX).receive_work_requests(RECEIVES);
@@ -218,7 +223,7 @@ impl MirroredLog {
         }
     }
 
-    /// What the partner's consumer has applied lies before this; none where [`LogConfig::applied_bounds_truncation`] is not set, or no session is there.
+    /// What the partner's consumer has applied, by its last word, lies before this; none where [`LogConfig::applied_bounds_truncation`] is not set.
     pub fn applied(&self) -> Option<Lsn> {
         self.shared.applied()
     }
@@ -235,6 +240,12 @@ fn prepare(config: &LogConfig, ring_bytes: RingBytes) -> Result<Prepared, Error>
         usize::try_from(ring_bytes.area_bytes()).map_err(|_| LogError::RingBytes { bytes: config.ring_bytes })?;
     let builder = Region::builder(bytes).backing(config.backing.clone());
     let region = builder.huge_pages(config.huge_pages).pinned(config.pinned).build()?;
+    if let Some(file) = region.file()
+        && !sys::file::try_lock(file)
+            .map_err(|errno| LogError::File { tried: "locking the log's ring".to_owned(), errno })?
+    {
+        return Err(LogError::RingInUse { backing: config.backing.clone() }.into());
+    }
     let held = match config.backing {
         Backing::Private => None,
         _ => Held::of(&region).filter(|held| held.header.ring_bytes == ring_bytes),

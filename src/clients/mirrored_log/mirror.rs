@@ -13,6 +13,7 @@ use super::header::{HEADER_BYTES, HeaderState, LogHeader};
 use super::lsn::{Lsn, Term};
 use super::report::{CopyReport, REPORT_BYTES};
 use super::restore::Restore;
+use super::scrub::Scrub;
 use super::shared::Shared;
 use super::wire::{Done, Purpose, Wire};
 use super::writer::Writer;
@@ -39,6 +40,7 @@ pub(super) struct Mirror<F: Fabric> {
     ring_bytes: RingBytes,
     source: Option<RingSource>,
     pub(super) restore: Option<Restore>,
+    scrub: Option<Scrub>,
     sending: Sending,
     headers: Headers,
     /// What the partner lacked when this session began is sent once this is.
@@ -70,17 +72,26 @@ struct Headers {
 struct Refill {
     from: Lsn,
     to: Lsn,
-    /// Whether something acknowledged is in it.
-    acknowledged: bool,
+    /// Whether it is to be called whole only once it is filled.
+    lacking: bool,
     told: u64,
+}
+
+/// How a copy is gone on with.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Origin<'a> {
+    /// It holds this log up to here.
+    Resumed(Lsn),
+    /// It is filled from the log's tail, whatever it holds by this report.
+    Anew(&'a CopyReport),
 }
 
 /// What one poll moved.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Moved {
     pub(super) worked: bool,
-    /// The copy became whole.
-    pub(super) whole: Option<u64>,
+    /// The copy became whole: from where on, and how much it lacked.
+    pub(super) whole: Option<(Lsn, u64)>,
     /// Of a refill: bytes done and in all.
     pub(super) refilled: Option<(u64, u64)>,
     /// Ring space became free.
@@ -99,6 +110,7 @@ impl<F: Fabric> Mirror<F> {
             ring_bytes,
             source: None,
             restore: None,
+            scrub: None,
             sending: Sending::default(),
             headers: Headers::default(),
             refill: Refill::default(),
@@ -136,19 +148,35 @@ impl<F: Fabric> Mirror<F> {
         self.source.is_some()
     }
 
-    /// Begins to send, from `from` on.
-    pub(super) fn stream(&mut self, from: Lsn, writer: &Writer, shared: &Shared) -> Result<(), LogError> {
+    /// Begins to send.
+    pub(super) fn stream(&mut self, origin: Origin<'_>, writer: &Writer, shared: &Shared) -> Result<(), LogError> {
         let source = self.session.ring(writer.reader.ring());
         self.source = Some(source.map_err(|error| LogError::Session(error.to_string()))?);
+        let from = match origin {
+            Origin::Resumed(from) => from,
+            Origin::Anew(report) => {
+                if report.end > report.tail {
+                    let ring_bytes = RingBytes::new(report.ring_bytes)?;
+                    self.scrub = Some(Scrub::new(ring_bytes, report.tail, report.end, &self.session)?);
+                }
+                writer.tail()
+            }
+        };
         self.sending = Sending { at: from, batch_end: from, received: from, placed: from };
-        let durable = shared.durable();
-        self.refill = Refill { from, to: durable.max(from), acknowledged: durable > from, told: 0 };
+        // What an earlier writer may have had acknowledged counts as much as what this one had.
+        let to = shared.durable().max(writer.restored().end).max(from);
+        self.refill = Refill { from, to, lacking: matches!(origin, Origin::Anew(_)) || to > from, told: 0 };
         Ok(())
+    }
+
+    /// Whether the partner has everything that it lacked when the session began.
+    pub(super) fn has_caught_up(&self) -> bool {
+        self.headers.placed.is_some() && self.scrub.is_none() && self.sending.received >= self.refill.to
     }
 
     /// Sends nothing more of its own; the partner's log is served on.
     pub(super) fn halt(&mut self) {
-        self.source = None;
+        (self.source, self.scrub) = (None, None);
         self.headers = Headers::default();
     }
 
@@ -162,12 +190,21 @@ impl<F: Fabric> Mirror<F> {
     #[inline]
     pub(super) fn send(&mut self, writer: &mut Writer, config: &LogConfig) -> Result<bool, LogError> {
         let Some(source) = &self.source else { return Ok(false) };
+        if self.headers.placed.is_none() {
+            return Ok(false);
+        }
+        if let Some(scrub) = &mut self.scrub {
+            if !scrub.advance(&mut self.wire)? {
+                return Ok(false);
+            }
+            self.scrub = None;
+        }
         let placed_by_probe = config.acknowledge == Acknowledge::Placed;
         let mut held = false;
         loop {
             if self.sending.at == self.sending.batch_end {
                 let on_their_way = if placed_by_probe { self.wire.probes } else { self.wire.batches };
-                if on_their_way >= config.batches_max || self.wire.room() < ROOM || self.headers.placed.is_none() {
+                if on_their_way >= config.batches_max || self.wire.room() < ROOM {
                     break;
                 }
                 let from = self.sending.at.0;
@@ -206,8 +243,9 @@ impl<F: Fabric> Mirror<F> {
         Ok(held)
     }
 
-    /// Posts the header where what it should say has changed.
-    pub(super) fn send_header(&mut self, writer: &mut Writer, shared: &Shared) -> Result<bool, LogError> {
+    /// Posts the header where what it should say has changed. `open`: records are acknowledged meanwhile that the partner need not have, so that
+    /// its copy must not be called whole.
+    pub(super) fn send_header(&mut self, writer: &mut Writer, shared: &Shared, open: bool) -> Result<bool, LogError> {
         if self.source.is_none()
             || self.headers.posted.is_some()
             || !self.wire.can_write_block()
@@ -215,7 +253,10 @@ impl<F: Fabric> Mirror<F> {
         {
             return Ok(false);
         }
-        let filled = !self.refill.acknowledged || self.sending.received >= self.refill.to;
+        // A copy that is filled anew is called so before the first byte of it lands.
+        let begins = self.headers.placed.is_none() && self.refill.lacking;
+        let has_all = self.scrub.is_none() && self.sending.received >= self.refill.to.max(shared.durable());
+        let filled = !begins && !open && has_all;
         let state = if filled { HeaderState::Whole } else { HeaderState::Refilling };
         let tail = writer.free_up_to(shared, self.bound(shared));
         let same = |placed: &LogHeader| placed.state == state && placed.tail == tail && placed.term == shared.term();
@@ -247,7 +288,7 @@ impl<F: Fabric> Mirror<F> {
         shared: &Shared,
         level: Acknowledge,
     ) -> Result<Moved, LogError> {
-        let Self { wire, sending, headers, restore, .. } = self;
+        let Self { wire, sending, headers, restore, scrub, .. } = self;
         let before = *sending;
         let worked = wire.poll(|done| match done {
             Done::Sent(Purpose::Records(end), _) => sending.received = end,
@@ -267,14 +308,19 @@ impl<F: Fabric> Mirror<F> {
                     restore.arrived(piece);
                 }
             }
+            Done::Sent(Purpose::Scrub, Some(piece)) => {
+                if let Some(scrub) = scrub {
+                    scrub.done(piece);
+                }
+            }
             Done::Sent(..) | Done::Told => {}
         })?;
         let mut moved = Moved { worked, ..Moved::default() };
         if !worked {
             return Ok(moved);
         }
-        self.acknowledge(shared, level);
         if let Some(writer) = writer {
+            self.acknowledge(writer, shared, level);
             self.after(writer, shared, before, &mut moved);
         }
         Ok(moved)
@@ -282,7 +328,7 @@ impl<F: Fabric> Mirror<F> {
 
     /// Acknowledges what the partner has, once its copy is whole.
     #[inline]
-    fn acknowledge(&self, shared: &Shared, level: Acknowledge) {
+    fn acknowledge(&self, writer: &Writer, shared: &Shared, level: Acknowledge) {
         if !self.is_whole() {
             return;
         }
@@ -290,9 +336,13 @@ impl<F: Fabric> Mirror<F> {
             Acknowledge::Received => self.sending.received,
             Acknowledge::Placed => self.sending.placed,
             Acknowledge::Persistent => {
-                // The partner's word: no more than it was sent.
+                // The partner's word: no more than it was sent, and whole records.
                 let persisted = self.exposed.load(PERSISTED_OFFSET as usize, Ordering::Acquire);
-                Lsn(persisted.map(u64::from_le).unwrap_or(0)).min(self.sending.received)
+                let persisted = Lsn(persisted.map(u64::from_le).unwrap_or(0)).min(self.sending.received);
+                if !writer.is_boundary(persisted) {
+                    return;
+                }
+                persisted
             }
         };
         shared.acknowledge(to, true);
@@ -312,7 +362,7 @@ impl<F: Fabric> Mirror<F> {
         let total = self.refill.to.0 - self.refill.from.0;
         if placed.state == HeaderState::Whole {
             self.refill.told = u64::MAX;
-            moved.whole = Some(total);
+            moved.whole = Some((placed.tail, total));
         } else if self.sending.received > before.received {
             let done = self.sending.received.min(self.refill.to).0 - self.refill.from.0;
             if done.saturating_sub(self.refill.told) > total / TELLINGS {

@@ -1,6 +1,10 @@
 //! The mirrored log: a ring of records in pinned memory, and the same ring in the partner's memory.
 //!
-//! What its bytes are: [`area`], [`record`], [`header`], [`report`]. Reading them, here or on the survivor: [`Records`].
+//! [`MirroredLog::open`] sets it up; [`Producer`]s append in place; one [`LogPoller`] sends and acknowledges; [`LogCopy`] is the partner's log as it
+//! is held here. What its bytes are: [`area`], [`record`], [`header`], [`report`]. Reading them, here or on the survivor: [`Records`].
+//!
+//! Positions are bytes of an endless stream ([`Lsn`]); a record is acknowledged once [`MirroredLog::durable`] is greater than its lsn. What that
+//! means is a setting, [`Acknowledge`].
 
 pub mod area;
 mod config;
@@ -9,6 +13,7 @@ mod decide;
 mod error;
 mod event;
 mod events;
+mod follow;
 pub mod header;
 mod inbox;
 mod keeper;
@@ -23,6 +28,7 @@ pub mod record;
 mod replica;
 pub mod report;
 mod restore;
+mod scrub;
 mod shared;
 mod sleepers;
 mod source;
@@ -39,6 +45,7 @@ pub use config::{Acknowledge, LogConfig, OnLoss, Start};
 pub use copy::{CopySource, CopyState, CopyStatus, LogCopy, TakeoverError, TakeoverRefused};
 pub use error::LogError;
 pub use event::LogEvent;
+pub use follow::CopyReader;
 pub use header::LogHeader;
 pub use log::{Acknowledgement, LogStatus, MirroredLog};
 pub use lsn::{Generation, History, Lsn, Term};

@@ -70,9 +70,11 @@ pub struct Entry<'a> {
 ///     tail: Lsn::ZERO,
 ///     ring_bytes: RingBytes::new(64 << 10)?,
 ///     acknowledged: Lsn::ZERO,
+///     writer: 1,
+///     lineage: 1,
 /// };
 /// let mut area = vec![0; header.ring_bytes.area_bytes() as usize];
-/// area[128..256].copy_from_slice(&header.encode());
+/// area[4096..4224].copy_from_slice(&header.encode());
 /// let ring = &mut area[area::RING_OFFSET as usize..];
 /// ring[32..37].copy_from_slice(b"hello");
 /// assert!(record::seal(ring, Lsn::ZERO, header.generation, header.history, 5));

@@ -1,11 +1,11 @@
 //! This node's part in the partner's log: fills the memory of a new session with what is held, reports it, and answers.
 
 use super::area::{HEADER_OFFSETS, PERSISTED_OFFSET, REPORT_OFFSET, RING_OFFSET};
-use super::copy::{CopyShared, CopySource, CopyState, NEEDS_BASE, NO_CONSUMER};
+use super::copy::{Consumer, CopyShared, CopySource, CopyState};
 use super::error::LogError;
 use super::header::{HEADER_BYTES, LogHeader};
 use super::keeper::Keeper;
-use super::lsn::{Generation, History, Lsn};
+use super::lsn::{Generation, History, Lsn, Term};
 use super::reader::Records;
 use super::report::{CopyReport, ReportState};
 use super::wire::{Purpose, Wire};
@@ -22,13 +22,15 @@ pub(super) struct Replica {
     /// As last told in this session.
     told: Option<CopyReport>,
     report: Option<CopyReport>,
+    /// The news that the report has in it.
+    heard: Option<u64>,
     told_persisted: u64,
     replies: u32,
 }
 
 impl Replica {
     pub(super) fn new(shared: Arc<CopyShared>, keeper: Option<Keeper>) -> Self {
-        Self { shared, keeper, told: None, report: None, told_persisted: 0, replies: 0 }
+        Self { shared, keeper, told: None, report: None, heard: None, told_persisted: 0, replies: 0 }
     }
 
     /// A session begins: what is held goes into its memory, at the same places, so that the partner need not send it again.
@@ -38,7 +40,7 @@ impl Replica {
             state: ReportState::Nothing,
             session,
             history: History(0),
-            term: self.shared.taken(),
+            term: Term(0),
             generation: Generation(0),
             persists: self.keeper.is_some(),
             applies: false,
@@ -46,6 +48,10 @@ impl Replica {
             tail: Lsn::ZERO,
             end: Lsn::ZERO,
             applied: Lsn::ZERO,
+            applied_history: 0,
+            writer: 0,
+            lineage: 0,
+            taken: false,
             sequence: 0,
             ring_bytes: 0,
         };
@@ -57,40 +63,38 @@ impl Replica {
                 CopyState::Refilling | CopyState::Nothing => ReportState::Refilling,
             };
             (report.history, report.generation) = (header.history, header.generation);
-            report.term = report.term.max(header.term);
+            (report.term, report.writer, report.lineage) = (header.term, header.writer, header.lineage);
             (report.tail, report.end) = (header.tail, header.tail);
             (report.sequence, report.ring_bytes) = (header.sequence, header.ring_bytes.get());
             match carry(&copy, &header, &current) {
                 Ok(end) => report.end = end,
                 Err(error) => {
-                    tracing::warn!(%error, "the copy of the partner's log could not be carried over to the new session")
+                    tracing::warn!(%error, "the copy of the partner's log could not be carried over to the new session");
                 }
+            }
+            // What ends before its end is no whole log, whatever its header says.
+            if report.end < header.acknowledged && report.state == ReportState::Whole {
+                report.state = ReportState::Refilling;
             }
         }
         self.shared.replace(current);
-        (self.report, self.told, self.told_persisted) = (Some(report), None, 0);
+        self.shared.set_in_session(true);
+        (self.report, self.told, self.heard, self.told_persisted) = (Some(report), None, None, 0);
     }
 
     /// The session is gone.
     pub(super) fn end(&mut self) {
+        self.shared.set_in_session(false);
         (self.report, self.told) = (None, None);
     }
 
     /// Tells the partner what is new: the report, what its consumer has applied, what is on disk.
     pub(super) fn tell<F: Fabric>(&mut self, wire: &mut Wire<F>) -> Result<bool, LogError> {
         let Some(report) = &mut self.report else { return Ok(false) };
-        let consumer = self.shared.consumer();
-        report.applies = consumer != NO_CONSUMER;
-        report.needs_base = consumer == NEEDS_BASE;
-        if consumer < NEEDS_BASE {
-            report.applied = Lsn(consumer);
-        }
-        if self.shared.taken() > report.term {
-            // Taken over in this session: its owner is told which log, and under which term.
-            report.term = self.shared.taken();
-            if let Some((_, header, _)) = self.shared.best() {
-                report.history = header.history;
-            }
+        let news = self.shared.news();
+        if self.heard != Some(news) {
+            self.heard = Some(news);
+            take_in(report, &self.shared);
         }
         let mut told = false;
         if self.told.as_ref() != Some(report) && wire.can_write_block() {
@@ -106,6 +110,23 @@ impl Replica {
             told = true;
         }
         Ok(told)
+    }
+}
+
+/// Puts into the report what was said on this node since.
+#[cold]
+fn take_in(report: &mut CopyReport, shared: &CopyShared) {
+    let consumer = shared.consumer();
+    report.applies = consumer != Consumer::Nobody;
+    report.needs_base = consumer == Consumer::NeedsBase;
+    if let Consumer::Applied { history, lsn } = consumer {
+        (report.applied_history, report.applied) = (history.low(), lsn);
+    }
+    if let Some((history, term)) = shared.taken()
+        && (report.history == history || report.state == ReportState::Nothing)
+    {
+        // Its owner is told which log was taken over, and under which term.
+        (report.taken, report.history, report.term) = (true, history, report.term.max(term));
     }
 }
 

@@ -13,6 +13,7 @@ pub const MAGIC: [u8; 8] = *b"HFCOPYRP";
 const FLAG_PERSISTS: u32 = 1;
 const FLAG_APPLIES: u32 = 2;
 const FLAG_NEEDS_BASE: u32 = 4;
+const FLAG_TAKEN: u32 = 8;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
 #[repr(C)]
@@ -30,7 +31,10 @@ struct ReportBytes {
     applied: U64,
     sequence: U64,
     ring_bytes: U64,
-    padding: [u8; 28],
+    applied_history: U64,
+    writer: U64,
+    lineage: U64,
+    padding: [u8; 4],
     checksum: U32,
 }
 
@@ -96,10 +100,18 @@ pub struct CopyReport {
     pub end: Lsn,
     /// Everything before this is applied.
     pub applied: Lsn,
+    /// Low half of the history of the log of which it is: a consumer may be behind a change of logs.
+    pub applied_history: u64,
     /// The sequence of the header there: the next one written must have a higher one.
     pub sequence: u64,
     /// Bytes of the ring it was copied from; 0 where nothing is held.
     pub ring_bytes: u64,
+    /// Who wrote it: see [`LogHeader::writer`](super::LogHeader::writer).
+    pub writer: u64,
+    /// See [`LogHeader::lineage`](super::LogHeader::lineage).
+    pub lineage: u64,
+    /// The partner has taken the log over, under `term`.
+    pub taken: bool,
 }
 
 impl CopyReport {
@@ -109,7 +121,8 @@ impl CopyReport {
         let flag = |set: bool, bit: u32| if set { bit } else { 0 };
         let flags = flag(self.persists, FLAG_PERSISTS)
             | flag(self.applies, FLAG_APPLIES)
-            | flag(self.needs_base, FLAG_NEEDS_BASE);
+            | flag(self.needs_base, FLAG_NEEDS_BASE)
+            | flag(self.taken, FLAG_TAKEN);
         let fields = ReportBytes {
             magic: MAGIC,
             layout: LAYOUT.into(),
@@ -124,7 +137,10 @@ impl CopyReport {
             applied: self.applied.0.into(),
             sequence: self.sequence.into(),
             ring_bytes: self.ring_bytes.into(),
-            padding: [0; 28],
+            applied_history: self.applied_history.into(),
+            writer: self.writer.into(),
+            lineage: self.lineage.into(),
+            padding: [0; 4],
             checksum: 0.into(),
         };
         let mut bytes = zerocopy::transmute!(fields);
@@ -144,7 +160,9 @@ impl CopyReport {
         if !tail.is_aligned() {
             return Err(field("tail"));
         }
-        if !end.is_aligned() || end < tail {
+        let ring_bytes = fields.ring_bytes.get();
+        let held = end.bytes_since(tail);
+        if !end.is_aligned() || held.is_none_or(|held| held > ring_bytes) {
             return Err(field("end"));
         }
         let flags = fields.flags.get();
@@ -161,7 +179,11 @@ impl CopyReport {
             end,
             applied,
             sequence: fields.sequence.get(),
-            ring_bytes: fields.ring_bytes.get(),
+            ring_bytes,
+            applied_history: fields.applied_history.get(),
+            writer: fields.writer.get(),
+            lineage: fields.lineage.get(),
+            taken: flags & FLAG_TAKEN != 0,
         })
     }
 }
@@ -184,6 +206,10 @@ mod tests {
         applied: Lsn(128),
         sequence: 3,
         ring_bytes: 1 << 16,
+        applied_history: 0xff00,
+        writer: 0x100,
+        lineage: 0x200,
+        taken: false,
     };
 
     /// The bytes are the format: they may never change.
@@ -205,6 +231,9 @@ mod tests {
             (72, 128),
             (80, 3),
             (90, 1),
+            (97, 0xff),
+            (105, 1),
+            (113, 2),
         ];
         for (offset, byte) in set {
             wanted[offset] = byte;

@@ -1,11 +1,11 @@
 //! The term under which a node writes alone, kept in a small file.
 
 use super::error::LogError;
-use super::lsn::Term;
+use super::lsn::{History, Term};
 use crate::memory::Errno;
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 fn failed(what: &str, path: &Path, error: &std::io::Error) -> LogError {
     LogError::File { tried: format!("{what} the term file {}", path.display()), errno: Errno::from(error) }
@@ -26,20 +26,64 @@ pub(super) fn load(path: &Path) -> Result<Term, LogError> {
     }
 }
 
-/// Replaces the term in the file; it is on the disk when this returns. Writes beside it, syncs, renames, syncs the folder (rename(2), fsync(2)).
+/// Replaces the term in the file; it is on the disk when this returns.
 ///
 /// # Errors
 /// [`LogError::File`].
 pub(super) fn store(path: &Path, term: Term) -> Result<(), LogError> {
-    let beside = path.with_extension("new");
-    let write = || -> std::io::Result<()> {
-        let mut file = File::create(&beside)?;
-        writeln!(file, "{}", term.0)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)?;
-        sync_folder(path)
+    replace(path, &format!("{}\n", term.0)).map_err(|error| failed("writing", path, &error))
+}
+
+/// Replaces a small file as a whole: writes beside it, syncs, renames, syncs the folder (rename(2), fsync(2)).
+pub(super) fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+    let beside = beside(path);
+    let mut file = File::create(&beside)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    sync_folder(path)
+}
+
+/// Where it is kept that the log whose copy is in `keep` was taken over.
+pub(super) fn taken_file(keep: &Path) -> PathBuf {
+    let mut name = keep.as_os_str().to_owned();
+    name.push(".taken");
+    PathBuf::from(name)
+}
+
+/// What was taken over, as a small file says; none where there is no such file.
+///
+/// # Errors
+/// [`LogError::File`]: it cannot be read, or holds something else.
+pub(super) fn load_taken(path: &Path) -> Result<Option<(History, Term)>, LogError> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed("reading", path, &error)),
     };
-    write().map_err(|error| failed("writing", path, &error))
+    let parsed = text
+        .trim()
+        .split_once(' ')
+        .and_then(|(history, term)| Some((History(u128::from_str_radix(history, 16).ok()?), Term(term.parse().ok()?))));
+    parsed.map(Some).ok_or_else(|| {
+        let tried = format!("reading {}: it holds no history and term", path.display());
+        LogError::File { tried, errno: Errno::new(libc::EINVAL) }
+    })
+}
+
+/// Keeps what was taken over; it is on the disk when this returns.
+///
+/// # Errors
+/// [`LogError::File`].
+pub(super) fn store_taken(path: &Path, history: History, term: Term) -> Result<(), LogError> {
+    replace(path, &format!("{:032x} {}\n", history.0, term.0)).map_err(|error| failed("writing", path, &error))
+}
+
+/// Where the next state of a file grows: its whole name, and `.new`.
+pub(super) fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    PathBuf::from(name)
 }
 
 /// Syncs the folder a file lies in, so that its name is on the disk as well.
@@ -61,7 +105,11 @@ mod tests {
             store(&path, Term(term))?;
             assert_eq!(load(&path)?, Term(term));
         }
+        assert_eq!(load_taken(&path.with_extension("taken"))?, None);
+        store_taken(&path.with_extension("taken"), History(u128::MAX - 1), Term(9))?;
+        assert_eq!(load_taken(&path.with_extension("taken"))?, Some((History(u128::MAX - 1), Term(9))));
         fs::write(&path, "seven")?;
+        assert!(load_taken(&path).is_err());
         assert!(matches!(load(&path), Err(LogError::File { .. })));
         Ok(())
     }

@@ -89,7 +89,11 @@ fn run<F: Fabric>(mut poller: LogPoller<F>, stop: &AtomicBool, teller: &SyncSend
         if poller.poll() {
             idle = 0;
         } else {
-            std::hint::spin_loop();
+            match pace {
+                Pace::Busy => std::hint::spin_loop(),
+                // Where processors are fewer than threads, whoever was just woken by an acknowledgement may wait for this one.
+                Pace::Relaxed { .. } => std::thread::yield_now(),
+            }
             idle = idle.saturating_add(1);
             if idle == 1 {
                 idle_since = Instant::now();

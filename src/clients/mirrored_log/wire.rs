@@ -36,6 +36,8 @@ pub(super) enum Purpose {
     Probe,
     /// A piece of the partner's copy.
     Piece,
+    /// Zeroes for what the partner's copy held before.
+    Scrub,
     /// A report or reply to the partner about its log.
     Reply,
 }
@@ -47,6 +49,7 @@ impl Purpose {
             Self::Header(_) => "a WRITE of the ring's header into the partner's copy",
             Self::Probe => "the READ that proves records placed",
             Self::Piece => "a READ of the partner's copy",
+            Self::Scrub => "a WRITE that empties the partner's copy",
             Self::Reply => "a WRITE of a reply about the partner's log",
         }
     }
@@ -168,6 +171,19 @@ impl<F: Fabric> Wire<F> {
         Ok(())
     }
 
+    /// WRITEs zeroes.
+    pub(super) fn scrub(&mut self, zeroes: Buffer, offset: u64) -> Result<(), LogError> {
+        let posted = self.port.post_write(WorkRequest::signalled(0), zeroes, &self.grant, offset);
+        posted.map_err(|refused| taken_back(Purpose::Scrub, &refused))?;
+        self.posted.push_back(Purpose::Scrub);
+        Ok(())
+    }
+
+    /// The partner's memory.
+    pub(super) fn grant(&self) -> &F::Remote {
+        &self.grant
+    }
+
     /// Whether a header, report or reply can be posted.
     pub(super) fn can_write_block(&self) -> bool {
         !self.blocks.is_empty() && self.room() > 2
@@ -239,7 +255,7 @@ impl<F: Fabric> Wire<F> {
             // A small buffer goes back to its kind, a loan goes, a piece is the caller's.
             let mut piece = None;
             match (purpose, completion.buffer) {
-                (Purpose::Piece, buffer) => piece = buffer,
+                (Purpose::Piece | Purpose::Scrub, buffer) => piece = buffer,
                 (Purpose::Probe, buffer) => {
                     self.probes -= 1;
                     self.words.extend(buffer);

@@ -1,13 +1,15 @@
 //! The log of this node once it is open: its ring, its header, what is freed.
 
 use super::area::{HEADER_OFFSETS, RING_OFFSET, RingBytes};
+use super::decide::Restored;
 use super::error::LogError;
-use super::header::{HeaderState, LogHeader};
+use super::header::{HEADER_BYTES, HeaderState, LogHeader};
 use super::lsn::{Generation, History, Lsn, Term};
 use super::reader::Records;
 use super::shared::{Opened, Shared};
 use super::stop::StoppedAt;
-use crate::memory::{Region, Ring, RingReader};
+use crate::memory::{Backing, Errno, Region, Ring, RingReader};
+use std::fs::File;
 use std::sync::Arc;
 
 /// The ring's memory before the log is open, and what it held.
@@ -15,6 +17,28 @@ use std::sync::Arc;
 pub(super) struct Prepared {
     pub(super) region: Region,
     pub(super) held: Option<Held>,
+}
+
+impl Prepared {
+    /// What it held is about to be written over: nobody is to find the headers of that with something else behind them.
+    pub(super) fn forget(&mut self) -> Result<(), LogError> {
+        self.held = None;
+        for offset in HEADER_OFFSETS {
+            let written = self.region.write(offset as usize, &[0; HEADER_BYTES]);
+            written.map_err(|error| LogError::Session(error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// What was restored into a file is on disk before a header says so.
+    pub(super) fn settle(&self) -> Result<(), LogError> {
+        let (Backing::File(path), Some(file)) = (self.region.backing(), self.region.file()) else { return Ok(()) };
+        let synced = file.try_clone_to_owned().map(File::from).and_then(|file| file.sync_data());
+        synced.map_err(|error| LogError::File {
+            tried: format!("syncing {}, which holds the log's ring", path.display()),
+            errno: Errno::from(&error),
+        })
+    }
 }
 
 /// What an area holds: its header, and where its valid prefix ends.
@@ -31,6 +55,11 @@ impl Held {
         let end = records.skip_to_end().ok()?;
         Some(Self { header: *records.header(), end })
     }
+
+    /// Whether everything is there that its writer knew to be.
+    pub(super) fn is_sound(&self) -> bool {
+        self.end.lsn >= self.header.acknowledged
+    }
 }
 
 /// The log of this node once it is open.
@@ -46,6 +75,11 @@ pub(super) struct Writer {
     kept_sequence: u64,
     /// As producers and headers know it.
     tail: Lsn,
+    /// Drawn for this writer.
+    id: u64,
+    /// Of the partner's copy.
+    lineage: u64,
+    restored: Restored,
 }
 
 /// How a log is opened.
@@ -55,9 +89,12 @@ pub(super) struct Beginning {
     pub(super) term: Term,
     pub(super) generation: Generation,
     pub(super) sequence: u64,
-    /// What the region holds of it already.
+    /// Drawn for this writer.
+    pub(super) writer: u64,
+    /// What the region holds of it already, and by whose header.
     pub(super) tail: Lsn,
     pub(super) end: Lsn,
+    pub(super) restored_writer: u64,
 }
 
 impl Writer {
@@ -66,9 +103,9 @@ impl Writer {
         region: Region,
         ring_bytes: RingBytes,
         with: Beginning,
+        spans: Vec<(u64, u64)>,
         shared: &Shared,
     ) -> Result<Self, LogError> {
-        let spans = spans(&region, ring_bytes, &with)?;
         let held = (with.tail.0, with.end.0);
         let made = Ring::new(region, RING_OFFSET as usize, ring_bytes.get(), held);
         let (_, reader) = made.map_err(|error| LogError::Session(error.to_string()))?;
@@ -76,8 +113,20 @@ impl Writer {
             reader.note(start, end);
         }
         let Beginning { history, term, generation, sequence, tail, .. } = with;
-        let mut writer = Self { reader, ring_bytes, history, generation, sequence, kept_sequence: sequence, tail };
-        writer.keep_header(HeaderState::Whole, term, tail, tail);
+        let mut writer = Self {
+            reader,
+            ring_bytes,
+            history,
+            generation,
+            sequence,
+            kept_sequence: sequence,
+            tail,
+            id: with.writer,
+            lineage: 0,
+            restored: Restored { writer: with.restored_writer, end: with.end },
+        };
+        // What was restored may have been acknowledged: a valid prefix that ends before its end is damage.
+        writer.keep_header(HeaderState::Whole, term, tail, with.end);
         shared.set_term(term);
         shared.ask_to_truncate(tail);
         // Nothing restored is acknowledged anew before the partner has it.
@@ -90,12 +139,28 @@ impl Writer {
         self.history
     }
 
-    pub(super) fn generation(&self) -> Generation {
-        self.generation
-    }
-
     pub(super) fn tail(&self) -> Lsn {
         self.tail
+    }
+
+    /// Drawn for this writer.
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// What it was opened with.
+    pub(super) fn restored(&self) -> Restored {
+        self.restored
+    }
+
+    /// The partner's copy goes on under this lineage.
+    pub(super) fn set_lineage(&mut self, lineage: u64) {
+        self.lineage = lineage;
+    }
+
+    /// Whether a record begins here, or everything that was ever looked at ends.
+    pub(super) fn is_boundary(&self, lsn: Lsn) -> bool {
+        lsn.0 == self.reader.collected() || self.reader.ring().is_start(lsn.0)
     }
 
     /// The partner has headers up to this sequence: the next one is later.
@@ -119,6 +184,8 @@ impl Writer {
             tail,
             ring_bytes: self.ring_bytes,
             acknowledged,
+            writer: self.id,
+            lineage: self.lineage,
         }
     }
 
@@ -144,13 +211,12 @@ impl Writer {
     /// Up to where the log may be freed now: what its owner asked for, no more than is acknowledged, and sent.
     pub(super) fn free_up_to(&self, shared: &Shared, bound: Lsn) -> Lsn {
         let wanted = shared.truncate_to().min(shared.durable()).min(bound);
-        let starts = wanted.0 == self.reader.collected() || self.reader.ring().is_start(wanted.0);
-        if wanted > self.tail && starts { wanted } else { self.tail }
+        if wanted > self.tail && self.is_boundary(wanted) { wanted } else { self.tail }
     }
 }
 
 /// Where each record of a restored log begins and ends.
-fn spans(region: &Region, ring_bytes: RingBytes, with: &Beginning) -> Result<Vec<(u64, u64)>, LogError> {
+pub(super) fn spans(region: &Region, ring_bytes: RingBytes, with: &Beginning) -> Result<Vec<(u64, u64)>, LogError> {
     let mut spans = Vec::new();
     if with.tail == with.end {
         return Ok(spans);
@@ -164,6 +230,8 @@ fn spans(region: &Region, ring_bytes: RingBytes, with: &Beginning) -> Result<Vec
         tail: with.tail,
         ring_bytes,
         acknowledged: with.tail,
+        writer: with.writer,
+        lineage: 0,
     };
     let mut records = Records::with_header(region, header)?;
     while let Some(entry) = records.next_entry()? {

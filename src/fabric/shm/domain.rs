@@ -139,11 +139,6 @@ fn writes(access: AccessFlags) -> bool {
     access.contains(AccessFlags::REMOTE_WRITE) || access.contains(AccessFlags::REMOTE_ATOMIC)
 }
 
-fn check(option: &'static str, value: u32, min: u64, max: u64) -> Result<(), FabricError> {
-    let value = u64::from(value);
-    if (min..=max).contains(&value) { Ok(()) } else { Err(FabricError::Option { option, value, min, max }) }
-}
-
 impl Domain for ShmDomain {
     type Fabric = Shm;
 
@@ -195,16 +190,15 @@ impl Domain for ShmDomain {
         }
     }
 
-    fn revoke(&self) {
+    /// Never refused: it is done by stores to the domain's own table.
+    fn revoke(&self) -> Result<(), FabricError> {
         self.inner.table.revoke();
+        Ok(())
     }
 
     /// Makes a port: a memory file for its messages, `receive_work_requests_max` times `message_bytes_max` and a bit.
     fn port(&self, options: &PortOptions) -> Result<ShmPendingPort, FabricError> {
-        check("send_work_requests_max", options.send_work_requests_max, 1, 32_768)?;
-        check("receive_work_requests_max", options.receive_work_requests_max, 1, 32_768)?;
-        check("message_bytes_max", options.message_bytes_max, 8, 65_536)?;
-        check("receiver_not_ready_ms_max", options.receiver_not_ready_ms_max, 1, 600_000)?;
+        options.check()?;
         ShmPendingPort::new(self, options)
     }
 }

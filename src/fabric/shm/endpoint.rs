@@ -52,7 +52,7 @@ struct Observed {
 
 impl Drop for Observed {
     fn drop(&mut self) {
-        self.domain.revoke();
+        self.domain.table().revoke();
     }
 }
 
@@ -78,7 +78,7 @@ struct Accepted {
 impl Drop for Accepted {
     fn drop(&mut self) {
         // Keys before memory: what the partner posts from now on is refused.
-        self.domain.revoke();
+        self.domain.table().revoke();
     }
 }
 

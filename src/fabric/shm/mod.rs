@@ -56,8 +56,7 @@ pub use pending::ShmPendingPort;
 pub use port::ShmPort;
 pub use remote::ShmRemote;
 
-use crate::fabric::{Address, DialPurpose, Fabric, FabricError, Link, PageSizes, PortOptions, Timestamp};
-use crate::sys;
+use crate::fabric::{Address, DialPurpose, Fabric, FabricError, Link, PageSizes, PortOptions, Timestamp, system};
 use table::Geometry;
 
 /// Ports of links carry READs and WRITEs only.
@@ -96,12 +95,11 @@ impl Fabric for Shm {
 
     #[inline]
     fn now(&self) -> Timestamp {
-        Timestamp(sys::random::monotonic_ns())
+        system::now()
     }
 
     fn random(&self, bytes: &mut [u8]) -> Result<(), FabricError> {
-        let system = |errno| FabricError::System { tried: "asking for random bytes (getrandom)".to_owned(), errno };
-        sys::random::fill(bytes).map_err(system)
+        system::fill_random(bytes)
     }
 
     fn listen(&self, address: &Address, sizes: PageSizes) -> Result<ShmEndpoint, FabricError> {

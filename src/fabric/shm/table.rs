@@ -13,9 +13,8 @@
 use super::mapping::{Mapping, SharedWord, Span};
 use super::peer::{Denied, Peer, Wanted};
 use super::words::Word;
-use crate::fabric::{AccessFlags, FabricError};
+use crate::fabric::{AccessFlags, FabricError, system};
 use crate::memory::{Backing, MemoryError, Region};
-use crate::sys;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -339,8 +338,7 @@ impl ForeignTable {
 pub(crate) fn random_word() -> Result<u64, FabricError> {
     loop {
         let mut bytes = [0; 8];
-        let system = |errno| FabricError::System { tried: "asking for random bytes (getrandom)".to_owned(), errno };
-        sys::random::fill(&mut bytes).map_err(system)?;
+        system::fill_random(&mut bytes)?;
         let word = u64::from_ne_bytes(bytes);
         if word >> 8 != 0 {
             return Ok(word);

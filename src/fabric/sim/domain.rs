@@ -25,12 +25,6 @@ impl SimDomain {
     pub(super) fn partner(&self) -> &Address {
         &self.partner
     }
-
-    /// Refuses an option outside of its range.
-    fn check(option: &'static str, value: u32, min: u64, max: u64) -> Result<(), FabricError> {
-        let value = u64::from(value);
-        if (min..=max).contains(&value) { Ok(()) } else { Err(FabricError::Option { option, value, min, max }) }
-    }
 }
 
 impl Domain for SimDomain {
@@ -65,15 +59,14 @@ impl Domain for SimDomain {
         Ok(SimRemote::new(*descriptor))
     }
 
-    fn revoke(&self) {
+    /// Never refused.
+    fn revoke(&self) -> Result<(), FabricError> {
         lock(&self.world).revoke_domain(self.id);
+        Ok(())
     }
 
     fn port(&self, options: &PortOptions) -> Result<SimPendingPort, FabricError> {
-        Self::check("send_work_requests_max", options.send_work_requests_max, 1, 32_768)?;
-        Self::check("receive_work_requests_max", options.receive_work_requests_max, 1, 32_768)?;
-        Self::check("message_bytes_max", options.message_bytes_max, 8, 65_536)?;
-        Self::check("receiver_not_ready_ms_max", options.receiver_not_ready_ms_max, 1, 600_000)?;
+        options.check()?;
         let mut world = lock(&self.world);
         world.check_alive(self.node)?;
         let id = world.make_port(self.node, self.id, options, Role::Client);

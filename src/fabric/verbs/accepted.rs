@@ -94,8 +94,7 @@ impl Accepted {
         let pair = self.queue.pair();
         let device = pair.device();
         let access = Access::REMOTE_READ.and(Access::REMOTE_WRITE);
-        let device_reads = self.watch.context().attributes().ok();
-        let most = device_reads.map_or(1, |attributes| attributes.read_atomic_responder_max).min(READS_MAX);
+        let most = self.watch.context().attributes().read_atomic_responder_max.min(READS_MAX);
         let serves = initiator_depth.clamp(1, most.max(1));
         route::initialise(id, pair, access)?;
         // SAFETY:

@@ -84,7 +84,7 @@ impl VerbsPort {
     pub(super) fn idle(&mut self) {
         if self.queue.has_failed() {
             self.mark();
-            if teardown::is_over(&mut self.teardown, &self.sends, &self.receives) {
+            if self.teardown.is_over(&self.sends, &self.receives) {
                 self.give_up();
             }
         } else if self.wait.is_over(&self.sends) {
@@ -126,7 +126,7 @@ impl Drop for VerbsPort {
         self.close();
         self.mark();
         let mut clock = teardown::Clock::default();
-        while !teardown::is_over(&mut clock, &self.sends, &self.receives) {
+        while !clock.is_over(&self.sends, &self.receives) {
             if !self.absorb(POLL) {
                 std::thread::yield_now();
             }

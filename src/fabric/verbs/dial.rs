@@ -147,12 +147,11 @@ impl VerbsDial {
         let protection =
             ProtectionDomain::new(context).map_err(|errno| failed("making a protection domain for a link", errno))?;
         let (queue, completions) = make_queue(&protection, SENDS, RECEIVES, self.options.inline_bytes)?;
-        let attributes = context.attributes().map_err(|errno| failed("asking what the device can do", errno))?;
         let private_data = greeting::request(self.purpose);
         let parameters = ConnectParameters {
             private_data: &private_data,
             responder_resources: 1,
-            initiator_depth: attributes.read_atomic_initiator_max.clamp(1, READS_MAX),
+            initiator_depth: context.attributes().read_atomic_initiator_max.clamp(1, READS_MAX),
             queue_pair: queue.pair().number(),
         };
         route::initialise(id, queue.pair(), Access::NONE)?;

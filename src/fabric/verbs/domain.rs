@@ -2,7 +2,7 @@
 
 use super::Verbs;
 use super::failure::{device_error, registration_error};
-use super::options::{VerbsOptions, in_range};
+use super::options::VerbsOptions;
 use super::pending::VerbsPendingPort;
 use super::queue::SharedQueue;
 use super::registration::{ExposedRegistration, Exposure, LocalRegistration};
@@ -10,6 +10,7 @@ use super::remote::VerbsRemote;
 use super::route::Route;
 use crate::fabric::{AccessFlags, Domain, Exposed, FabricError, PortLimits, PortOptions, RemoteDescriptor};
 use crate::memory::{Backing, Buffer, LocalKey, Region, Ring, RingSource};
+use crate::sys::Errno;
 use crate::sys::verbs::{Access, Capacity, CompletionQueue, MemoryRegion, ProtectionDomain, QueuePair};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -37,7 +38,41 @@ struct Members {
     revoked: bool,
     queues: Vec<Weak<SharedQueue>>,
     exposures: Vec<Weak<Exposure>>,
+    /// What the device did not let go of when it was revoked.
+    stuck_queues: Vec<Arc<SharedQueue>>,
+    stuck_exposures: Vec<Arc<Exposure>>,
 }
+
+impl Members {
+    /// Ends all of them; the first refusal.
+    fn end(&mut self) -> Result<(), Errno> {
+        self.revoked = true;
+        // Queue pairs first: a refusal tells the partner at once, and what is under way ends before its memory's registration does.
+        let queues = end_each(&mut self.queues, &mut self.stuck_queues, SharedQueue::try_end);
+        let exposures = end_each(&mut self.exposures, &mut self.stuck_exposures, Exposure::end);
+        queues.and(exposures)
+    }
+}
+
+/// Ends each member that is still there, and those that did not end before; the first refusal. Who did not end is kept, so that whoever asks
+/// again hears of it again.
+fn end_each<T>(
+    members: &mut Vec<Weak<T>>,
+    stuck: &mut Vec<Arc<T>>,
+    end: impl Fn(&T) -> Result<(), Errno>,
+) -> Result<(), Errno> {
+    let mut outcome = Ok(());
+    stuck.extend(members.drain(..).filter_map(|member| member.upgrade()));
+    stuck.retain(|member| {
+        let ended = end(member);
+        outcome = outcome.and(ended);
+        ended.is_err()
+    });
+    outcome
+}
+
+/// What was tried when the device refuses.
+const REVOKING: &str = "ending the ports and exposed memory of a revoked domain";
 
 /// The number of a new domain.
 pub(super) fn fresh_number() -> u64 {
@@ -165,7 +200,8 @@ impl Domain for VerbsDomain {
         members.exposures.retain(|exposure| exposure.strong_count() != 0);
         members.exposures.push(Arc::downgrade(&exposure));
         if members.revoked {
-            exposure.end();
+            let ended = exposure.end();
+            ended.map_err(|errno| device_error(REVOKING, self.inner.protection.context().name(), errno))?;
         }
         Ok(Exposed::new(region, descriptor, Box::new(ExposedRegistration(exposure))))
     }
@@ -178,13 +214,10 @@ impl Domain for VerbsDomain {
         Ok(VerbsRemote::new(*descriptor))
     }
 
-    fn revoke(&self) {
-        // Held to the end: who revokes at the same time returns when it is done, and not before.
-        let mut members = self.members();
-        members.revoked = true;
-        // Queue pairs first: a refusal tells the partner at once, and what is under way ends before its memory's registration does.
-        members.queues.drain(..).filter_map(|queue| queue.upgrade()).for_each(|queue| queue.end());
-        members.exposures.drain(..).filter_map(|exposure| exposure.upgrade()).for_each(|exposure| exposure.end());
+    fn revoke(&self) -> Result<(), FabricError> {
+        // Locked to the end: who revokes at the same time returns when it is done, and not before.
+        let ended = self.members().end();
+        ended.map_err(|errno| device_error(REVOKING, self.inner.protection.context().name(), errno))
     }
 
     fn port(&self, options: &PortOptions) -> Result<VerbsPendingPort, FabricError> {
@@ -198,11 +231,8 @@ type Queue = (Arc<SharedQueue>, Arc<CompletionQueue>, PortLimits);
 impl VerbsDomain {
     /// A queue pair with its completion queue, of these sizes.
     fn queue(&self, options: &PortOptions) -> Result<Queue, FabricError> {
+        options.check()?;
         let (send, receive) = (options.send_work_requests_max, options.receive_work_requests_max);
-        in_range("send_work_requests_max", u64::from(send), 1, 32_768)?;
-        in_range("receive_work_requests_max", u64::from(receive), 1, 32_768)?;
-        in_range("message_bytes_max", u64::from(options.message_bytes_max), 8, 65_536)?;
-        in_range("receiver_not_ready_ms_max", u64::from(options.receiver_not_ready_ms_max), 1, 600_000)?;
         let inline = self.inner.options.inline_bytes;
         let (queue, completions) = make_queue(&self.inner.protection, send, receive, inline)?;
         let mut limits = PortLimits::new(send, receive, queue.pair().inline_bytes(), options.message_bytes_max);
@@ -234,4 +264,36 @@ pub(super) fn make_queue(
     let tried = || format!("making a queue pair for {send} sends and {receive} receives");
     let pair = pair.map_err(|errno| device_error(&tried(), context.name(), errno))?;
     Ok((Arc::new(SharedQueue::new(pair)), completions))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicBool;
+
+    /// Refuses to end for as long as it is stuck.
+    struct Member(AtomicBool, Errno);
+
+    impl Member {
+        fn end(&self) -> Result<(), Errno> {
+            if self.0.load(Ordering::Relaxed) { Err(self.1) } else { Ok(()) }
+        }
+    }
+
+    #[test]
+    fn who_does_not_end_is_told_each_time_and_keeps_nobody_else() {
+        let member = |stuck, number| Arc::new(Member(AtomicBool::new(stuck), Errno::new(number)));
+        let (first, second, third) = (member(true, libc::EIO), member(false, 0), member(true, libc::EBUSY));
+        let gone = Arc::downgrade(&member(true, libc::EINVAL));
+        let mut members = vec![gone, Arc::downgrade(&first), Arc::downgrade(&second), Arc::downgrade(&third)];
+        let mut stuck = Vec::new();
+        let mut end = || end_each(&mut members, &mut stuck, Member::end);
+        assert_eq!(end(), Err(Errno::new(libc::EIO)), "the first refusal");
+        first.0.store(false, Ordering::Relaxed);
+        assert_eq!(end(), Err(Errno::new(libc::EBUSY)), "what is stuck still is told again");
+        let (ended, waiting) = (Arc::strong_count(&first), Arc::strong_count(&third));
+        assert_eq!((ended, waiting), (1, 2), "only what is stuck is kept");
+        third.0.store(false, Ordering::Relaxed);
+        assert_eq!((end(), end()), (Ok(()), Ok(())));
+    }
 }

@@ -148,12 +148,11 @@ impl VerbsEndpoint {
             return;
         }
         self.observers.retain(|link| link.key() != key);
-        let address = "the dialling side".to_owned();
         for (number, place) in self.slots.iter_mut().enumerate() {
             let Some(link) = place else { continue };
             if link.key() == key && !std::mem::replace(&mut link.told, true) {
                 let Some(slot) = LinkSlot::new(number as u8) else { continue };
-                self.events.push_back(EndpointEvent::Closed(slot, FabricError::LinkLost { address, detail }));
+                self.events.push_back(EndpointEvent::Closed(slot, lost(detail)));
                 return;
             }
         }
@@ -170,8 +169,7 @@ impl VerbsEndpoint {
             let Some(slot) = LinkSlot::new(number as u8) else { continue };
             if !link.told {
                 let detail = format!("our device {device} was removed");
-                let error = FabricError::LinkLost { address: "the dialling side".to_owned(), detail };
-                self.events.push_back(EndpointEvent::Closed(slot, error));
+                self.events.push_back(EndpointEvent::Closed(slot, lost(detail)));
             }
         }
         if let Some(trouble) = self.listener.removed() {
@@ -186,10 +184,14 @@ impl VerbsEndpoint {
             let Some(link) = place.as_mut().filter(|link| !link.told) else { continue };
             let (Some(detail), Some(slot)) = (link.ended(), LinkSlot::new(number as u8)) else { continue };
             link.told = true;
-            let error = FabricError::LinkLost { address: "the dialling side".to_owned(), detail };
-            self.events.push_back(EndpointEvent::Closed(slot, error));
+            self.events.push_back(EndpointEvent::Closed(slot, lost(detail)));
         }
     }
+}
+
+/// What is told of a link or request that ended.
+fn lost(detail: impl Into<String>) -> FabricError {
+    FabricError::LinkLost { address: "the dialling side".to_owned(), detail: detail.into() }
 }
 
 fn refuse(event: CmEvent, why: Refusal) {
@@ -219,15 +221,12 @@ impl Endpoint for VerbsEndpoint {
     fn accept(&mut self, incoming: Incoming, slot: LinkSlot) -> Result<(), FabricError> {
         // A request whose sender gave up meanwhile is known by its event.
         self.take_events();
-        let lost = || FabricError::LinkLost {
-            address: "the dialling side".to_owned(),
-            detail: "it gave up, or was accepted already".to_owned(),
-        };
-        let at = self.waiting.iter().position(|waiting| waiting.number == incoming.0).ok_or_else(lost)?;
+        let gone = || lost("it gave up, or was accepted already");
+        let at = self.waiting.iter().position(|waiting| waiting.number == incoming.0).ok_or_else(gone)?;
         if self.slots.get(slot.number()).is_none_or(Option::is_some) {
             return Err(FabricError::Exhausted { what: "links", max: 1, whole: "slot" });
         }
-        let Some(waiting) = self.waiting.remove(at) else { return Err(lost()) };
+        let Some(waiting) = self.waiting.remove(at) else { return Err(gone()) };
         let mailbox = Arc::new(Region::builder(self.sizes.mailbox).pinned(false).build()?);
         let page = Page {
             status: &self.status,

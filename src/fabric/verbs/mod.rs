@@ -56,8 +56,7 @@ pub use pending::VerbsPendingPort;
 pub use port::VerbsPort;
 pub use remote::VerbsRemote;
 
-use crate::fabric::{Address, DialPurpose, Fabric, FabricError, Link, PageSizes, Timestamp};
-use crate::sys;
+use crate::fabric::{Address, DialPurpose, Fabric, FabricError, Link, PageSizes, Timestamp, system};
 use crate::sys::verbs::EventChannel;
 
 /// RDMA devices as a fabric. Holds nothing but its settings: everything belongs to endpoints, links and domains.
@@ -101,12 +100,11 @@ impl Fabric for Verbs {
 
     #[inline]
     fn now(&self) -> Timestamp {
-        Timestamp(sys::random::monotonic_ns())
+        system::now()
     }
 
     fn random(&self, bytes: &mut [u8]) -> Result<(), FabricError> {
-        let system = |errno| FabricError::System { tried: "asking for random bytes (getrandom)".to_owned(), errno };
-        sys::random::fill(bytes).map_err(system)
+        system::fill_random(bytes)
     }
 
     fn listen(&self, address: &Address, sizes: PageSizes) -> Result<VerbsEndpoint, FabricError> {

@@ -1,6 +1,7 @@
 //! What users may set about the verbs fabric.
 
 use crate::fabric::FabricError;
+use crate::fabric::error::in_range;
 
 /// Settings of the verbs fabric, for all links and ports made by it. The defaults suit a private wire between two machines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,15 +84,10 @@ impl VerbsOptions {
     }
 
     pub(super) fn check(&self) -> Result<(), FabricError> {
-        in_range("ack_timeout_exponent", u64::from(self.ack_timeout_exponent), 1, 31)?;
-        in_range("retry_count", u64::from(self.retry_count), 0, 6)?;
-        in_range("inline_bytes", u64::from(self.inline_bytes), 0, 512)
+        in_range("ack_timeout_exponent", self.ack_timeout_exponent, 1, 31)?;
+        in_range("retry_count", self.retry_count, 0, 6)?;
+        in_range("inline_bytes", self.inline_bytes, 0, 512)
     }
-}
-
-/// Refuses an option outside of its range.
-pub(super) fn in_range(option: &'static str, value: u64, min: u64, max: u64) -> Result<(), FabricError> {
-    if (min..=max).contains(&value) { Ok(()) } else { Err(FabricError::Option { option, value, min, max }) }
 }
 
 #[cfg(test)]

@@ -6,8 +6,7 @@ use super::port::VerbsPort;
 use super::queue::SharedQueue;
 use super::route;
 use crate::fabric::descriptor::PORT_ADDRESS_BYTES;
-use crate::fabric::{FabricError, PendingPort, PortAddress, PortLimits};
-use crate::sys;
+use crate::fabric::{FabricError, PendingPort, PortAddress, PortLimits, system};
 use crate::sys::verbs::{Access, Attributes, CompletionQueue, Path};
 use std::sync::Arc;
 
@@ -80,8 +79,7 @@ impl VerbsPendingPort {
         receiver_not_ready_ms: u32,
     ) -> Result<Self, FabricError> {
         let mut chance = [0; 4];
-        sys::random::fill(&mut chance)
-            .map_err(|errno| FabricError::System { tried: "asking for random bytes (getrandom)".to_owned(), errno })?;
+        system::fill_random(&mut chance)?;
         let route = *domain.route();
         let end = End {
             queue_pair: queue.pair().number(),

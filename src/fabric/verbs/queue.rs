@@ -28,11 +28,20 @@ impl SharedQueue {
     }
 
     /// Ends it: first the other side's rights, which tells it at once by a refusal, then ERR, which flushes what is outstanding. Enters the kernel.
-    pub(super) fn end(&self) {
-        let first = !self.failed.swap(true, Ordering::Relaxed);
+    ///
+    /// # Errors
+    /// The device did not move it to ERR, and may still serve the other side. Ours post to it no more all the same.
+    pub(super) fn try_end(&self) -> Result<(), Errno> {
+        self.failed.store(true, Ordering::Relaxed);
         // Not in RTS any more: nothing to revoke. What ERR says is what counts.
         let _ = self.pair.revoke();
-        let ended = self.pair.fail();
+        self.pair.fail()
+    }
+
+    /// Ends it; the log says where the device refused.
+    pub(super) fn end(&self) {
+        let first = !self.failed.swap(true, Ordering::Relaxed);
+        let ended = self.try_end();
         if let (Err(errno), true) = (ended, first) {
             let (device, queue_pair) = (self.pair.device(), self.pair.number());
             tracing::warn!(device, queue_pair, "a queue pair could not be moved to ERR: {errno}");

@@ -1,6 +1,6 @@
 //! Memory registered with a device for as long as somebody holds it.
 
-use crate::memory::{Region, Registration};
+use crate::memory::{Errno, Region, Registration};
 use crate::sys::verbs::MemoryRegion;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -26,12 +26,13 @@ impl Exposure {
         Arc::new(Self { registered: Mutex::new(registered), region })
     }
 
-    /// Ends the other side's access; where that fails the memory is leaked.
-    pub(super) fn end(&self) {
+    /// Ends the other side's access.
+    ///
+    /// # Errors
+    /// The device holds on to the memory, which is leaked; the log says so.
+    pub(super) fn end(&self) -> Result<(), Errno> {
         let mut registered = self.registered.lock().unwrap_or_else(PoisonError::into_inner);
-        if registered.deregister().is_err() {
-            std::mem::forget(Arc::clone(&self.region));
-        }
+        registered.deregister().inspect_err(|_| std::mem::forget(Arc::clone(&self.region)))
     }
 }
 
@@ -41,8 +42,8 @@ pub(super) struct ExposedRegistration(pub(super) Arc<Exposure>);
 
 impl Registration for ExposedRegistration {
     fn release(&mut self) -> bool {
-        self.0.end();
         // What could not be ended has leaked its own count of the region.
+        let _ = self.0.end();
         true
     }
 }

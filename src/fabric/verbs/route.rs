@@ -105,7 +105,7 @@ impl Route {
     pub(super) fn new(context: &Context, path: Path, chosen: Option<u8>, to: &str) -> Result<Self, FabricError> {
         let device = context.name();
         let failed = |tried: &str, errno| device_error(tried, device, errno);
-        let attributes = context.attributes().map_err(|errno| failed("asking what the device can do", errno))?;
+        let attributes = context.attributes();
         let port = context.port(path.port).map_err(|errno| failed("asking how the port is", errno))?;
         let entry = context
             .gid(path.port, u32::from(path.gid_index))

@@ -13,14 +13,16 @@ pub(super) struct Clock {
     since: Option<u64>,
 }
 
-/// Whether nothing is outstanding any more, or the time is over.
-pub(super) fn is_over(clock: &mut Clock, sends: &Outstanding, receives: &Outstanding) -> bool {
-    if !sends.is_waiting() && !receives.is_waiting() {
-        return true;
+impl Clock {
+    /// Whether nothing is outstanding any more, or the time is over. The first call that finds something starts the clock.
+    pub(super) fn is_over(&mut self, sends: &Outstanding, receives: &Outstanding) -> bool {
+        if !sends.is_waiting() && !receives.is_waiting() {
+            return true;
+        }
+        let now = monotonic_ns();
+        let since = *self.since.get_or_insert(now);
+        u128::from(now.saturating_sub(since)) > DRAIN.as_nanos()
     }
-    let now = monotonic_ns();
-    let since = *clock.since.get_or_insert(now);
-    u128::from(now.saturating_sub(since)) > DRAIN.as_nanos()
 }
 
 #[cfg(test)]
@@ -32,10 +34,10 @@ mod tests {
     fn waits_while_something_is_owed() {
         let (mut sends, receives) = (Outstanding::new(2), Outstanding::new(2));
         let mut clock = Clock::default();
-        assert!(is_over(&mut clock, &sends, &receives));
+        assert!(clock.is_over(&sends, &receives));
         sends.push(1, Operation::Read, 8, None);
-        assert!(!is_over(&mut clock, &sends, &receives));
+        assert!(!clock.is_over(&sends, &receives));
         clock.since = Some(1);
-        assert!(is_over(&mut clock, &sends, &receives), "a clock that started at boot");
+        assert!(clock.is_over(&sends, &receives), "a clock that started at boot");
     }
 }

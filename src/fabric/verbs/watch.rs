@@ -127,7 +127,7 @@ impl Watch {
 
     /// Asks a port that is thought to be down: should its event be missed, it is not down for ever.
     fn ask_again(&self, port: u8) {
-        if self.is_down(port) && down_now(&self.context) & bit(port) == 0 {
+        if self.is_down(port) && !is_down_now(&self.context, port) {
             self.note(AsyncKind::PortUp(port), 0);
         }
     }
@@ -161,10 +161,14 @@ impl Watch {
 
 /// The ports that are down as things stand.
 fn down_now(context: &Context) -> u32 {
+    let ports = 1..=context.attributes().ports;
+    ports.filter(|port| is_down_now(context, *port)).fold(0, |all, port| all | bit(port))
+}
+
+/// Whether this port is down as things stand; not where the device does not say. A system call.
+fn is_down_now(context: &Context, port: u8) -> bool {
     const ACTIVE: u32 = 4;
-    let ports = context.attributes().map_or(0, |attributes| attributes.ports);
-    let is_down = |port: &u8| context.port(*port).is_ok_and(|port| port.state != ACTIVE);
-    (1..=ports).filter(is_down).fold(0, |all, port| all | bit(port))
+    context.port(port).is_ok_and(|port| port.state != ACTIVE)
 }
 
 fn bit(port: u8) -> u32 {

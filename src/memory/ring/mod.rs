@@ -20,7 +20,7 @@ const POSITION_MAX: u64 = 1 << 62;
 
 /// A ring of bytes in pinned memory, behind an area of `base` bytes that is nobody's ring.
 ///
-/// Any number of threads claim stretches of it, write them in place and publish them; one [`RingReader`] takes what is published, in order.
+/// Any number of threads claim stretches of it, write them in place and publish them; one reader takes what is published, in order.
 /// Lock-free; claims, publishing and reading allocate nothing and enter no kernel.
 pub struct Ring {
     region: Region,

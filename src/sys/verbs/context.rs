@@ -12,6 +12,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct Context {
     device: OpenDevice,
+    /// They do not change while it is open: asked once.
+    attributes: DeviceAttributes,
     name: String,
 }
 
@@ -19,9 +21,11 @@ impl Context {
     /// Opens the device of this name.
     ///
     /// # Errors
-    /// ENODEV where there is none, EOPNOTSUPP where libibverbs is missing, and what opening says.
+    /// ENODEV where there is none, EOPNOTSUPP where libibverbs is missing, and what opening and asking for its attributes say.
     pub(crate) fn open(name: &str) -> Result<Arc<Self>, Errno> {
-        Ok(Arc::new(Self { device: open_device(name)?, name: name.to_owned() }))
+        let device = open_device(name)?;
+        let attributes = device.attributes()?;
+        Ok(Arc::new(Self { device, attributes, name: name.to_owned() }))
     }
 
     pub(super) fn raw(&self) -> *mut ibv_context {
@@ -33,12 +37,12 @@ impl Context {
         &self.name
     }
 
-    /// What the device can do.
-    pub(crate) fn attributes(&self) -> Result<DeviceAttributes, Errno> {
-        self.device.attributes()
+    /// What the device can do, as it said when it was opened.
+    pub(crate) fn attributes(&self) -> &DeviceAttributes {
+        &self.attributes
     }
 
-    /// How one of its ports is.
+    /// How one of its ports is. A system call.
     pub(crate) fn port(&self, port: u8) -> Result<PortAttributes, Errno> {
         self.device.port(port)
     }

@@ -27,8 +27,8 @@ pub(crate) struct Capacity {
 pub(crate) struct QueuePair {
     /// Null once destroyed.
     raw: AtomicPtr<ibv_qp>,
-    /// Held while its state is changed or it is destroyed. Posting takes no lock.
-    control: Mutex<()>,
+    /// Held while its state is changed or it is destroyed; whether it was. Posting takes no lock.
+    control: Mutex<bool>,
     /// Where the provider has the extended work-request API.
     extended: Option<NonNull<ibv_qp_ex>>,
     number: u32,
@@ -83,7 +83,7 @@ impl QueuePair {
         let inline_bytes = granted.max_inline_data;
         Ok(Self {
             raw: AtomicPtr::new(raw.as_ptr()),
-            control: Mutex::new(()),
+            control: Mutex::new(false),
             extended,
             number,
             inline_bytes,
@@ -127,9 +127,14 @@ impl QueuePair {
         self.modify(change)
     }
 
-    /// Moves it to ERR: whatever is outstanding is flushed.
+    /// Moves it to ERR: whatever is outstanding is flushed. `Ok` too where it was destroyed.
+    ///
+    /// # Errors
+    /// The device may still work on its requests, and on the other side's.
     pub(crate) fn fail(&self) -> Result<(), Errno> {
-        self.modify(Attributes::to(ibv_qp_state::IBV_QPS_ERR))
+        let moved = self.modify(Attributes::to(ibv_qp_state::IBV_QPS_ERR));
+        let destroyed = || *self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        if moved.is_err() && destroyed() { Ok(()) } else { moved }
     }
 
     /// Destroys it: once this is `Ok`, the device works on none of its requests any more.
@@ -137,7 +142,7 @@ impl QueuePair {
     /// # Errors
     /// The device may still work on them, now and for ever.
     pub(crate) fn destroy(&self) -> Result<(), Errno> {
-        let _control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut destroyed = self.control.lock().unwrap_or_else(PoisonError::into_inner);
         let raw = self.raw.swap(std::ptr::null_mut(), Ordering::Relaxed);
         if raw.is_null() {
             return Ok(());
@@ -146,6 +151,7 @@ impl QueuePair {
         // - live: made by us; the swap lets this happen once, and changes of state take the same lock.
         // - thread: who posts does so by `unsafe` calls that rule out this one.
         let outcome = answered(unsafe { ibv_destroy_qp(raw) });
+        *destroyed = outcome.is_ok();
         if let Err(errno) = outcome {
             let device = self.device();
             tracing::error!(device, queue_pair = self.number, "a queue pair could not be destroyed: {errno}");

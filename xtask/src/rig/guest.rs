@@ -1,7 +1,7 @@
 //! One guest: a QEMU process, its console, and how its script ended.
 
 use super::prepare::Boot;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::Sender;
@@ -33,6 +33,8 @@ pub(super) struct Seat {
     pub(super) script: PathBuf,
     /// None: alone, with a device on a pair of virtual Ethernet ends.
     pub(super) wire: Option<Wire>,
+    /// An image of a disk, which the guest has as /dev/vda.
+    pub(super) disk: Option<PathBuf>,
 }
 
 /// What a guest's console brings.
@@ -55,6 +57,14 @@ impl Drop for Guest {
 }
 
 impl Guest {
+    /// Types a line at its console.
+    pub(super) fn tell(&mut self, line: &str) -> io::Result<()> {
+        match &mut self.0.stdin {
+            Some(console) => console.write_all(format!("{line}\n").as_bytes()).and_then(|()| console.flush()),
+            None => Err(io::Error::other("the guest's console takes no lines")),
+        }
+    }
+
     /// Boots; what its console says arrives under its name and this number.
     pub(super) fn boot(boot: &Boot, seat: &Seat, number: u32, heard: &Sender<(u32, Heard)>) -> io::Result<Self> {
         let mut child = qemu(boot, seat).spawn()?;
@@ -99,10 +109,13 @@ fn qemu(boot: &Boot, seat: &Seat) -> Command {
             command.arg("-device").arg(format!("virtio-net-pci,netdev=wire,mac=52:54:00:00:00:0{last},romfile="));
         }
     }
+    if let Some(disk) = &seat.disk {
+        command.arg("-drive").arg(format!("file={},format=raw,if=virtio,cache=writeback", disk.display()));
+    }
     let script = seat.script.display();
     command.arg("-append");
     command.arg(format!("console=ttyS0 quiet panic=-1 mitigations=off ADDRESS=10.9.0.{last} SCRIPT={script}"));
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 

@@ -1,5 +1,6 @@
 //! The table of jobs, and the programs that they run.
 
+use super::cuts::Cuts;
 use super::run::Guests;
 use crate::features;
 use crate::json::Value;
@@ -27,6 +28,8 @@ enum Work {
     Perf,
     /// Two guests, with the scripts NAME.a and NAME.b; `b` may lose power in the middle.
     Two { power_cut: bool },
+    /// Two guests with a mirrored log. Its owner loses power so many times, or both do.
+    Cuts { both: bool, times: u64, times_long: u64 },
 }
 
 const ALL: &str = "--include-ignored --test-threads=1 --show-output --color=never";
@@ -61,6 +64,20 @@ pub(super) const JOBS: &[Job] = &[
         240,
         false,
         Work::Two { power_cut: true },
+    ),
+    job(
+        "logpower",
+        "the owner of a mirrored log loses power under load; the partner has what was acknowledged (HANDFAST_CUTS=N: so often)",
+        600,
+        false,
+        Work::Cuts { both: false, times: 5, times_long: 50 },
+    ),
+    job(
+        "logboth",
+        "both lose power at once; the partner's disk has what was acknowledged as persistent (HANDFAST_CUTS=N: so often)",
+        600,
+        false,
+        Work::Cuts { both: true, times: 3, times_long: 20 },
     ),
     job("cable", "a link goes down for 5 s in mid-stream", 240, false, Work::Two { power_cut: false }),
     job("unplug", "the device goes under a running session, and comes back", 180, false, Work::Script),
@@ -121,6 +138,13 @@ pub(super) fn build(root: &Path, jobs: &[&Job]) -> io::Result<Option<Built>> {
 /// The latency profiler.
 const PERF: &str = "handfast-perf";
 
+/// How often power is cut.
+fn cuts_asked(times: u64, times_long: u64) -> u64 {
+    let asked = std::env::var("HANDFAST_CUTS").ok().and_then(|text| text.parse().ok());
+    let is_long = std::env::var("HANDFAST_LONG").is_ok_and(|value| value == "1");
+    asked.unwrap_or(if is_long { times_long } else { times })
+}
+
 /// Name and path of the executable in one of cargo's messages. The program and its unit tests have one name; the program's file has it too.
 fn executable(message: &str) -> Option<(String, PathBuf)> {
     let message = Value::parse(message).ok()?;
@@ -161,6 +185,11 @@ impl Job {
                 // Not the console's own: what is printed there are pictures of progress.
                 let lines: String = calls.iter().map(|words| format!("\"$HANDFAST\" {words} 2>&1 | cat\n")).collect();
                 Guests::One(self.wrap(root, self.name, &(program + &lines))?)
+            }
+            Work::Cuts { both, times, times_long } => {
+                let node =
+                    format!("'{}' role --exact --include-ignored --nocapture --test-threads=1\n", path("log_power")?);
+                Guests::Cuts(Cuts::new(root, self.name, node, both, cuts_asked(times, times_long)))
             }
             Work::Two { power_cut } => {
                 let half = |end: &str| {

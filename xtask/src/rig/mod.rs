@@ -1,8 +1,11 @@
 //! `cargo xtask rig`: jobs on real libibverbs and librdmacm, in a virtual machine with a software RDMA device.
 
+mod cuts;
 mod guest;
 mod jobs;
 mod prepare;
+#[path = "../../../tests/log_kill/promises.rs"]
+mod promises;
 mod run;
 
 use crate::counts::Counts;

@@ -19,6 +19,7 @@ const PACKAGES: &[&str] = &[
     "ibverbs-utils",
     "rdmacm-utils",
     "iproute2",
+    "e2fsprogs",
 ];
 
 /// In loading order. rxe asks for crc32_generic by name only when a link is added, and no dependency tells so.
@@ -33,6 +34,8 @@ const MODULES: &[&str] = &[
     "ib_uverbs",
     "rdma_ucm",
     "rdma_rxe",
+    "virtio_blk",
+    "ext4",
 ];
 
 /// Kernel and initial file system.

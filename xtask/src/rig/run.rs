@@ -1,5 +1,6 @@
 //! A job while it runs: one guest or two, their consoles printed, and a power cut where the job wants one.
 
+use super::cuts::Cuts;
 use super::guest::{End, Guest, Heard, Seat, Wire, verdict};
 use super::prepare::Boot;
 use crate::counts::{Counts, Reader};
@@ -23,6 +24,8 @@ pub(super) enum Guests {
         scripts: [PathBuf; 2],
         power_cut: bool,
     },
+    /// Two with a mirrored log, whose power is cut again and again.
+    Cuts(Cuts),
 }
 
 /// A guest, or its earlier self.
@@ -50,6 +53,9 @@ struct Run<'a> {
 
 /// Runs a job; how its guests ended, the worst first, and what their test runners counted.
 pub(super) fn run(boot: &Boot, guests: Guests, limit: Duration) -> io::Result<(End, Counts)> {
+    if let Guests::Cuts(cuts) = guests {
+        return cuts.run(boot);
+    }
     let (told, heard) = mpsc::channel();
     let (seats, power_cut) = seats(guests)?;
     let mut run = Run { boot, places: Vec::new(), told, heard, next: 0, power_cut, progress: 0, met: Vec::new() };
@@ -71,15 +77,22 @@ pub(super) fn run(boot: &Boot, guests: Guests, limit: Duration) -> io::Result<(E
 
 fn seats(guests: Guests) -> io::Result<(Vec<Seat>, bool)> {
     match guests {
-        Guests::One(script) => Ok((vec![Seat { name: 'a', script, wire: None }], false)),
+        Guests::Cuts(_) => Err(io::Error::other("a job of power cuts has a course of its own")),
+        Guests::One(script) => Ok((vec![Seat { name: 'a', script, wire: None, disk: None }], false)),
         Guests::Two { scripts: [a, b], power_cut } => {
-            // Bound at once, so that they differ; free again when QEMU takes them.
-            let sockets = [UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?];
-            let [one, other] = [sockets[0].local_addr()?.port(), sockets[1].local_addr()?.port()];
-            let seat = |name, script, own, other| Seat { name, script, wire: Some(Wire { own, other }) };
-            Ok((vec![seat('a', a, one, other), seat('b', b, other, one)], power_cut))
+            let [one, other] = wires()?;
+            let seat = |name, script, wire| Seat { name, script, wire: Some(wire), disk: None };
+            Ok((vec![seat('a', a, one), seat('b', b, other)], power_cut))
         }
     }
+}
+
+/// The two ends of a wire.
+pub(super) fn wires() -> io::Result<[Wire; 2]> {
+    // Bound at once, so that they differ; free again when QEMU takes them.
+    let sockets = [UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?];
+    let [one, other] = [sockets[0].local_addr()?.port(), sockets[1].local_addr()?.port()];
+    Ok([Wire { own: one, other }, Wire { own: other, other: one }])
 }
 
 impl Run<'_> {

@@ -370,7 +370,7 @@ fn a_revoked_domain_ends_its_ports_and_exposures_and_no_others() -> Outcome {
     let (exposed, remote) = expose(&b, &a, AccessFlags::ALL)?;
     a.port.post_write_inline(WorkRequest::signalled(1), &[1; 8], &remote, 0)?;
     b.port.post_receive(WorkRequest::signalled(2), buffer(&b.domain, &[0; 8])?)?;
-    b.domain.revoke();
+    b.domain.revoke()?;
     let flushed = poll_one(&mut b.port).ok_or("not flushed")?;
     assert_eq!((flushed.id, flushed.status, b.port.state()), (2, Status::Flushed, PortState::Error));
     assert_eq!(status(&pair.sim, &mut a.port)?, Status::RetryExceeded);

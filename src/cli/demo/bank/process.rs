@@ -1,0 +1,91 @@
+//! A worker of the bank as its supervisor sees it: a child process, what it reports, what it is told.
+
+use crate::cli::args::BankRole;
+use crate::cli::demo::bank::protocol::{Order, Report};
+use crate::cli::failure::Failure;
+use handfast::fabric::Address;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+
+/// What both workers are told.
+#[derive(Clone, Copy)]
+pub(crate) struct Setting<'a> {
+    /// Where the primary listens, and the partner.
+    pub(crate) addresses: &'a [Address; 2],
+    pub(crate) folder: &'a Path,
+    pub(crate) seed: u64,
+}
+
+/// A worker process. Dropping it kills it.
+pub(crate) struct Worker {
+    child: Child,
+    orders: Option<ChildStdin>,
+    /// Its end is the end of the process.
+    pub(crate) reports: Receiver<Report>,
+}
+
+impl Worker {
+    pub(crate) fn start(role: BankRole, setting: Setting<'_>) -> Result<Self, Failure> {
+        let [a, b] = setting.addresses.each_ref().map(Address::to_string);
+        let (role, at, partner) = match role {
+            BankRole::Primary => ("primary", a, b),
+            BankRole::Partner => ("partner", b, a),
+        };
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("bank-worker").args(["--role", role, "--at", &at, "--partner", &partner]);
+        command.args(["--seed", &setting.seed.to_string()]).arg("--folder").arg(setting.folder);
+        // Of its own, so that Ctrl-C reaches the supervisor alone, which ends its workers in order.
+        command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| Failure::of("starting a process of the bank", error))?;
+        let orders = child.stdin.take();
+        let (told, reports) = channel();
+        if let Some(output) = child.stdout.take() {
+            std::thread::spawn(move || {
+                let lines = BufReader::new(output).lines().map_while(Result::ok);
+                for report in lines.filter_map(|line| serde_json::from_str(&line).ok()) {
+                    let _ = told.send(report);
+                }
+            });
+        }
+        Ok(Self { child, orders, reports })
+    }
+
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Gives it an order.
+    pub(crate) fn order(&mut self, order: Order) -> Result<(), Failure> {
+        let line = serde_json::to_string(&order)?;
+        let Some(orders) = &mut self.orders else { return Err(Failure::new("the process takes no orders")) };
+        let told = writeln!(orders, "{line}").and_then(|()| orders.flush());
+        told.map_err(|error| Failure::of("ordering a process of the bank", error))
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) -> Result<(), Failure> {
+        self.child.kill().map_err(|error| Failure::of("killing the primary", error))?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Lets it leave in order, and waits for that.
+    pub(crate) fn leave(mut self) -> Result<(), Failure> {
+        self.orders = None;
+        // It ends when it has said everything.
+        while self.reports.recv_timeout(super::PATIENCE).is_ok() {}
+        let status = self.child.wait()?;
+        if status.success() { Ok(()) } else { Err(Failure::new(format!("the partner's process ended with {status}"))) }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,158 @@
+//! The beginning of a session: what the partner holds, what is restored from it, how the log is opened, from where on it is sent.
+
+use super::LogPoller;
+use crate::clients::mirrored_log::config::OnLoss;
+use crate::clients::mirrored_log::decide::{self, Opening};
+use crate::clients::mirrored_log::error::LogError;
+use crate::clients::mirrored_log::event::LogEvent;
+use crate::clients::mirrored_log::lsn::{Generation, History, Lsn, Term};
+use crate::clients::mirrored_log::mirror::Origin;
+use crate::clients::mirrored_log::report::CopyReport;
+use crate::clients::mirrored_log::restore::Restore;
+use crate::clients::mirrored_log::term;
+use crate::clients::mirrored_log::writer::{Beginning, Prepared, Writer, spans};
+use crate::fabric::Fabric;
+
+impl<F: Fabric> LogPoller<F> {
+    /// A session is there: finds out what the partner holds, restores from it, opens the log, begins to send.
+    #[cold]
+    pub(super) fn begin(&mut self) -> Result<bool, LogError> {
+        let Some(mirror) = &mut self.mirror else { return Ok(false) };
+        let mut worked = mirror.complete(None, &self.shared, self.config.acknowledge)?.worked;
+        worked |= self.replica.tell(&mut mirror.wire)?;
+        if let Some(restore) = &mut mirror.restore {
+            let Some(prepared) = &self.prepared else { return Ok(worked) };
+            let complete = restore.advance(&mut mirror.wire, &prepared.region)?;
+            if let Some((done, total)) = restore.progress() {
+                self.events.put(LogEvent::Restoring { done, total });
+            }
+            if !complete {
+                return Ok(worked);
+            }
+            let report = restore.report;
+            mirror.restore = None;
+            self.open(&Opening::Partner, Some(&report))?;
+            self.stream(Some(report.end), &report)?;
+            return Ok(true);
+        }
+        let Some(report) = mirror.report() else { return Ok(worked) };
+        if self.shared.ended.get().is_some() {
+            return Ok(worked);
+        }
+        match self.decide(&report) {
+            Ok(()) => Ok(true),
+            Err(error) if error.recovery() == crate::error::Recovery::Fatal => {
+                self.finish(error);
+                Ok(worked)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn decide(&mut self, report: &CopyReport) -> Result<(), LogError> {
+        if self.writer.is_none() {
+            let local = self.prepared.as_ref().and_then(|prepared| prepared.held);
+            match decide::opening(self.config.start, local.as_ref(), report, self.ring_bytes)? {
+                Opening::Partner => {
+                    let Some(mirror) = &mut self.mirror else { return Ok(()) };
+                    if let Some(prepared) = &mut self.prepared {
+                        prepared.forget()?;
+                    }
+                    mirror.restore = Some(Restore::new(*report, self.ring_bytes, mirror.session())?);
+                    return Ok(());
+                }
+                opening => self.open(&opening, Some(report))?,
+            }
+        }
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        writer.follow(report.sequence);
+        let open = decide::Open {
+            history: writer.history(),
+            term: self.shared.term(),
+            writer: writer.id(),
+            ring_bytes: self.ring_bytes,
+            tail: writer.tail(),
+            end: Lsn(writer.reader.collected()),
+            restored: writer.restored(),
+        };
+        let from = decide::resume(&open, report)?.filter(|from| writer.is_boundary(*from));
+        self.stream(from, report)
+    }
+
+    /// Opens the log; producers append from here on.
+    pub(super) fn open(&mut self, opening: &Opening, report: Option<&CopyReport>) -> Result<(), LogError> {
+        let kept = match &self.config.on_loss {
+            OnLoss::GoOnAlone { term_file } => term::load(term_file)?,
+            OnLoss::Stop => Term(0),
+        };
+        let theirs = report.map_or(Term(0), |report| report.term);
+        let Some(held) = self.prepared.as_ref().map(|prepared| prepared.held) else { return Ok(()) };
+        let sequence = held.map_or(0, |held| held.header.sequence).max(report.map_or(0, |report| report.sequence));
+        let known = kept.max(theirs).max(Term(1));
+        let next = |generation: Generation| generation.next().unwrap_or(generation);
+        let seen = report.map_or(Generation(0), |report| report.generation);
+        let writer = self.random()? as u64;
+        let with = match (opening, held, report) {
+            (Opening::Local, Some(held), _) => Beginning {
+                history: held.header.history,
+                term: held.header.term.max(known),
+                generation: next(held.header.generation.max(held.end.generation).max(seen)),
+                sequence,
+                writer,
+                tail: held.header.tail,
+                end: held.end.lsn,
+                restored_writer: held.header.writer,
+            },
+            (Opening::Partner, _, Some(report)) => Beginning {
+                history: report.history,
+                term: known,
+                generation: next(report.generation),
+                sequence,
+                writer,
+                tail: report.tail,
+                end: report.end,
+                restored_writer: report.writer,
+            },
+            _ => Beginning {
+                history: History(self.random()?),
+                term: known,
+                generation: Generation(1),
+                sequence,
+                writer,
+                tail: Lsn::ZERO,
+                end: Lsn::ZERO,
+                restored_writer: 0,
+            },
+        };
+        let Some(prepared) = &self.prepared else { return Ok(()) };
+        let spans = spans(&prepared.region, self.ring_bytes, &with)?;
+        prepared.settle()?;
+        let Some(Prepared { region, .. }) = self.prepared.take() else { return Ok(()) };
+        self.writer = Some(Writer::open(region, self.ring_bytes, with, spans, &self.shared)?);
+        if self.config.applied_bounds_truncation {
+            // Until a consumer says more nothing is freed, with a partner or without.
+            self.shared.set_applied(Some(with.tail));
+        }
+        let restored = with.end > with.tail;
+        let Beginning { history, generation, tail, end, .. } = with;
+        self.events.put(LogEvent::Opened { history, generation, tail, end, restored });
+        Ok(())
+    }
+
+    fn random(&self) -> Result<u128, LogError> {
+        let mut bytes = [0; 16];
+        self.fabric.random(&mut bytes).map_err(|error| LogError::Session(error.to_string()))?;
+        Ok(u128::from_le_bytes(bytes))
+    }
+
+    /// Begins to send: from `from` on into the copy that is reported, else from the tail into one that is filled anew.
+    fn stream(&mut self, from: Option<Lsn>, report: &CopyReport) -> Result<(), LogError> {
+        let lineage = match from {
+            Some(_) => report.lineage,
+            None => self.random()? as u64,
+        };
+        let (Some(mirror), Some(writer)) = (&mut self.mirror, &mut self.writer) else { return Ok(()) };
+        writer.set_lineage(lineage);
+        mirror.stream(from.map_or(Origin::Anew(report), Origin::Resumed), writer, &self.shared)
+    }
+}

@@ -1,0 +1,99 @@
+//! Sessions that come and go, going on alone, and the end of the log.
+
+use super::{Alone, LogPoller};
+use crate::clients::mirrored_log::config::OnLoss;
+use crate::clients::mirrored_log::error::LogError;
+use crate::clients::mirrored_log::event::LogEvent;
+use crate::clients::mirrored_log::header::HeaderState;
+use crate::clients::mirrored_log::inbox::Delivery;
+use crate::clients::mirrored_log::lsn::Term;
+use crate::clients::mirrored_log::mirror::Mirror;
+use crate::clients::mirrored_log::term;
+use crate::fabric::Fabric;
+use crate::session::Session;
+
+impl<F: Fabric> LogPoller<F> {
+    #[cold]
+    pub(super) fn take(&mut self, delivery: Delivery<F>) {
+        match delivery {
+            Delivery::Ready(session) => self.ready(*session),
+            Delivery::Unavailable(reason) => self.events.put(LogEvent::Unavailable(reason)),
+            Delivery::Lost(reason) => {
+                self.let_go();
+                self.events.put(LogEvent::Lost { reason });
+                self.on_loss();
+            }
+        }
+    }
+
+    fn ready(&mut self, session: Session<F>) {
+        self.let_go();
+        match Mirror::new(session, self.ring_bytes) {
+            Ok(mirror) => {
+                self.replica.begin(mirror.exposed(), mirror.session_number());
+                self.mirror = Some(mirror);
+            }
+            Err(error) => self.events.put(LogEvent::Broken(error)),
+        }
+    }
+
+    /// The session is of no use any more.
+    pub(super) fn let_go(&mut self) {
+        if let Some(mut mirror) = self.mirror.take() {
+            mirror.wire.close();
+            self.replica.end();
+        }
+    }
+
+    #[cold]
+    pub(super) fn broken(&mut self, error: LogError) -> bool {
+        if let Some(mirror) = &self.mirror {
+            // The session is of no use to the log: the next one may be.
+            mirror.session().give_up();
+        }
+        self.let_go();
+        self.events.put(LogEvent::Broken(error));
+        self.on_loss();
+        true
+    }
+
+    pub(super) fn on_loss(&mut self) {
+        if self.writer.is_none() || self.alone == Alone::Yes || matches!(self.config.on_loss, OnLoss::Stop) {
+            return;
+        }
+        if let Err(error) = self.go_on_alone() {
+            self.events.put(LogEvent::Broken(error));
+        }
+    }
+
+    /// Takes the next term and acknowledges alone from here on.
+    pub(super) fn go_on_alone(&mut self) -> Result<(), LogError> {
+        let OnLoss::GoOnAlone { term_file } = &self.config.on_loss else {
+            return Err(LogError::Alone);
+        };
+        if self.shared.ended.get().is_some() {
+            return Ok(());
+        }
+        let partner = self.mirror.as_ref().map_or(Term(0), Mirror::partner_term);
+        let term = Term(self.shared.term().max(partner).0.saturating_add(1));
+        term::store(term_file, term)?;
+        self.shared.set_term(term);
+        if let Some(writer) = &mut self.writer {
+            let (tail, durable) = (writer.tail(), self.shared.durable());
+            writer.keep_header(HeaderState::Whole, term, tail, durable);
+        }
+        self.alone = Alone::Yes;
+        self.events.put(LogEvent::Alone { term });
+        Ok(())
+    }
+
+    /// It cannot go on.
+    pub(super) fn finish(&mut self, error: LogError) {
+        self.events.put(LogEvent::Ended(error.clone()));
+        self.alone = Alone::No;
+        if let Some(mirror) = &mut self.mirror {
+            mirror.halt();
+        }
+        self.shared.end(error);
+    }
+}

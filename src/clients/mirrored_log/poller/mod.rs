@@ -1,0 +1,296 @@
+//! The one thread's part: takes what is committed, sends it, acknowledges it; and serves the partner's log.
+
+mod beginning;
+mod ends;
+
+use super::area::RingBytes;
+use super::config::LogConfig;
+use super::decide::Opening;
+use super::error::LogError;
+use super::event::LogEvent;
+use super::events::Events;
+use super::inbox::Inbox;
+use super::lsn::Lsn;
+use super::mirror::Mirror;
+use super::own::OwnSource;
+use super::reader::Records;
+use super::replica::Replica;
+use super::shared::Shared;
+use super::stall::Stall;
+use super::writer::{Prepared, Writer};
+use crate::fabric::Fabric;
+use std::sync::Arc;
+
+/// Between two looks at what need not be looked at each time.
+const HOUSEKEEPING: u32 = 32;
+
+/// Records looked at in one poll while alone.
+const RECORDS_MAX: usize = 8192;
+
+/// Called with the watermark when it has risen, and whether the partner has everything before it.
+pub type OnDurable = Box<dyn FnMut(Lsn, bool) + Send>;
+
+/// Sends the log of this node, and serves the partner's. Belongs to one thread, which polls it.
+///
+/// [`LogPoller::poll`] neither blocks nor, while records flow, allocates, locks or enters the kernel (what a device's driver does at a doorbell
+/// is its own). What happens at the beginning and end of a session does all of these.
+pub struct LogPoller<F: Fabric> {
+    config: LogConfig,
+    ring_bytes: RingBytes,
+    fabric: F,
+    shared: Arc<Shared>,
+    inbox: Arc<Inbox<F>>,
+    prepared: Option<Prepared>,
+    writer: Option<Writer>,
+    mirror: Option<Mirror<F>>,
+    replica: Replica,
+    events: Events,
+    on_durable: Option<OnDurable>,
+    stall: Stall,
+    alone: Alone,
+    /// Durable and tail when sleepers were woken last.
+    woken_at: (Lsn, Lsn, bool),
+    told: Lsn,
+    idle: u32,
+}
+
+/// Whether the log goes on without a partner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Alone {
+    No,
+    /// What is committed is acknowledged at once.
+    Yes,
+    /// The partner's copy has caught up and may be called whole any moment: nothing is acknowledged but by the partner. Lost now, it takes another
+    /// term to go on alone, since that copy may have been called whole under this one.
+    Joining,
+}
+
+/// What a poller is made of.
+pub(super) struct Parts<F: Fabric> {
+    pub(super) config: LogConfig,
+    pub(super) ring_bytes: RingBytes,
+    pub(super) fabric: F,
+    pub(super) shared: Arc<Shared>,
+    pub(super) inbox: Arc<Inbox<F>>,
+    pub(super) prepared: Prepared,
+    pub(super) replica: Replica,
+}
+
+impl<F: Fabric> LogPoller<F> {
+    pub(super) fn new(parts: Parts<F>) -> Self {
+        let Parts { config, ring_bytes, fabric, shared, inbox, prepared, replica } = parts;
+        let stall = Stall::new(config.stalled_after);
+        Self {
+            config,
+            ring_bytes,
+            fabric,
+            shared,
+            inbox,
+            prepared: Some(prepared),
+            writer: None,
+            mirror: None,
+            replica,
+            events: Events::default(),
+            on_durable: None,
+            stall,
+            alone: Alone::No,
+            woken_at: (Lsn::ZERO, Lsn::ZERO, false),
+            told: Lsn::ZERO,
+            idle: 0,
+        }
+    }
+
+    /// Does everything that is due; whether there was anything. Never blocks.
+    #[inline]
+    pub fn poll(&mut self) -> bool {
+        if let Some(delivery) = self.inbox.take() {
+            self.take(delivery);
+        }
+        let mut worked = match self.advance() {
+            Ok(worked) => worked,
+            Err(error) => self.broken(error),
+        };
+        self.idle = self.idle.wrapping_add(1);
+        if self.idle.is_multiple_of(HOUSEKEEPING) {
+            worked |= self.keep_house();
+        }
+        self.tell();
+        worked
+    }
+
+    /// The next thing that happened.
+    pub fn next_event(&mut self) -> Option<LogEvent> {
+        self.events.next()
+    }
+
+    /// Calls `each` from [`LogPoller::poll`] whenever the watermark has risen: every record whose lsn is below it is acknowledged; true where the
+    /// partner has it, false where this node is alone. Return soon.
+    pub fn on_durable(&mut self, each: OnDurable) {
+        self.on_durable = Some(each);
+    }
+
+    /// Reads this node's own log from its tail to the end of what was sent or restored: what an engine replays when it starts. None before
+    /// the log is open.
+    ///
+    /// # Errors
+    /// Those of [`Records::open`].
+    pub fn records(&self) -> Result<Option<Records<OwnSource<'_>>>, LogError> {
+        self.writer.as_ref().map(|writer| Records::open(OwnSource::new(&writer.reader))).transpose()
+    }
+
+    /// Opens the log without a partner and goes on alone, under a higher term, which is persisted first: with the local ring where it has a
+    /// log, else with a new one. For a node that starts alone, and is known to be the one that may. Blocks for the disk.
+    ///
+    /// # Errors
+    /// [`LogError::File`]: the term cannot be persisted. [`LogError::Alone`]: the log is not set up with [`OnLoss::GoOnAlone`](super::OnLoss::GoOnAlone).
+    /// [`LogError::PartnerThere`]: a session stands.
+    pub fn begin_alone(&mut self) -> Result<(), LogError> {
+        if self.mirror.is_some() {
+            return Err(LogError::PartnerThere);
+        }
+        if self.alone != Alone::No {
+            return Ok(());
+        }
+        if self.writer.is_none() {
+            let local = self.prepared.as_ref().and_then(|prepared| prepared.held).is_some();
+            let opening = if local { Opening::Local } else { Opening::New };
+            self.open(&opening, None)?;
+        }
+        self.go_on_alone()
+    }
+
+    /// Whether the log goes on without a partner.
+    pub fn is_alone(&self) -> bool {
+        self.alone != Alone::No
+    }
+
+    #[inline]
+    fn advance(&mut self) -> Result<bool, LogError> {
+        let level = self.config.acknowledge;
+        let Some(mirror) = &mut self.mirror else { return Ok(self.advance_alone()) };
+        if !mirror.is_streaming() {
+            let began = self.begin()?;
+            return Ok(self.advance_alone() || began);
+        }
+        let Some(writer) = &mut self.writer else { return Ok(false) };
+        let mut worked = mirror.send(writer, &self.config)?;
+        if !mirror.wire.is_idle() || self.idle.is_multiple_of(HOUSEKEEPING) {
+            let moved = mirror.complete(Some(writer), &self.shared, level)?;
+            worked |= moved.worked;
+            if let Some((done, total)) = moved.refilled {
+                self.events.put(LogEvent::Refilling { done, total });
+            }
+            if let Some((tail, refilled)) = moved.whole {
+                self.alone = Alone::No;
+                self.events.put(LogEvent::Mirrored { tail, refilled });
+            }
+        }
+        if self.alone == Alone::Yes {
+            if mirror.has_caught_up() {
+                self.alone = Alone::Joining;
+            }
+            worked |= self.advance_alone();
+        }
+        Ok(worked)
+    }
+
+    /// Without a partner: everything that is committed is acknowledged at once, where the log goes on alone.
+    fn advance_alone(&mut self) -> bool {
+        if self.alone != Alone::Yes {
+            return false;
+        }
+        let Some(writer) = &mut self.writer else { return false };
+        let durable = self.shared.durable();
+        let end = Lsn(writer.reader.collect(durable.0, RECORDS_MAX, u64::MAX));
+        self.shared.acknowledge(end, false);
+        end > durable
+    }
+
+    /// What need not be looked at each time.
+    #[cold]
+    fn keep_house(&mut self) -> bool {
+        let mut worked = false;
+        if let Some(failure) = self.replica.keeper.as_ref().and_then(super::keeper::Keeper::take_failure) {
+            self.events.put(LogEvent::KeepFailed(failure));
+        }
+        if let Some(header) = self.replica.shared.settle() {
+            self.events.put(LogEvent::CopyWhole { history: header.history, tail: header.tail });
+        }
+        match self.keep_session() {
+            Ok(moved) => worked |= moved,
+            Err(error) => worked |= self.broken(error),
+        }
+        if let Some(writer) = &mut self.writer {
+            if self.mirror.is_none() {
+                let durable = self.shared.durable();
+                let bound = if self.alone == Alone::Yes { durable } else { self.shared.applied().unwrap_or(durable) };
+                let tail = writer.free_up_to(&self.shared, bound);
+                writer.free(tail, self.shared.term(), self.shared.durable());
+            }
+            if let Some((number, lsn, age)) = self.stall.look(&writer.reader) {
+                let producer = self.shared.producer(number);
+                self.events.put(LogEvent::Stalled { producer, lsn, age });
+            }
+        }
+        worked
+    }
+
+    fn keep_session(&mut self) -> Result<bool, LogError> {
+        let Some(mirror) = &mut self.mirror else { return Ok(false) };
+        let mut worked = self.replica.tell(&mut mirror.wire)?;
+        let Some(writer) = &mut self.writer else { return Ok(worked) };
+        if !mirror.is_streaming() {
+            return Ok(worked);
+        }
+        if let Some(report) = mirror.report() {
+            let says = report.applies && !report.needs_base && report.applied_history == writer.history().low();
+            if self.config.applied_bounds_truncation && says {
+                self.shared.set_applied(Some(report.applied));
+            }
+            self.shared.set_needs_base(report.needs_base);
+            let (ours, theirs) = (self.shared.term(), report.term);
+            if report.history == writer.history() && theirs > ours {
+                self.finish(LogError::Superseded { ours, theirs });
+                return Ok(true);
+            }
+        }
+        worked |= mirror.send_header(writer, &self.shared, self.alone == Alone::Yes)?;
+        Ok(worked)
+    }
+
+    /// Whoever waits for what has moved hears of it.
+    #[inline]
+    fn tell(&mut self) {
+        let durable = self.shared.durable();
+        if durable > self.told {
+            self.told = durable;
+            if let Some(each) = &mut self.on_durable {
+                each(durable, self.shared.mirrored() >= durable);
+            }
+        }
+        if self.shared.sleepers.any() {
+            let tail = self.writer.as_ref().map_or(Lsn::ZERO, Writer::tail);
+            let now = (durable, tail, self.writer.is_some());
+            if now != self.woken_at {
+                self.woken_at = now;
+                self.shared.sleepers.wake();
+            }
+        }
+    }
+}
+
+impl<F: Fabric> Drop for LogPoller<F> {
+    fn drop(&mut self) {
+        if let Some(mirror) = &mut self.mirror {
+            mirror.wire.close();
+        }
+        self.shared.end(LogError::Closed);
+    }
+}
+
+impl<F: Fabric> std::fmt::Debug for LogPoller<F> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (name, durable) = (self.shared.name, self.shared.durable());
+        formatter.debug_struct("LogPoller").field("name", &name).field("durable", &durable).finish_non_exhaustive()
+    }
+}

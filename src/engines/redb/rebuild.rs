@@ -1,0 +1,120 @@
+//! From a partner's image and its copy of the log, a database file that opens.
+
+use crate::clients::mirrored_log::{Lsn, Records, Source, StoppedAt};
+use crate::engines::redb::follower::{FollowError, Follower, FollowerOptions};
+use crate::engines::redb::image::{Claim, ImageError, Images, failed};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// Where and from what a database file was built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RebuildReport {
+    /// The image it is built from, and what that held before.
+    pub image: Claim,
+    /// Operations of the log that were applied on top.
+    pub operations: u64,
+    /// Everything before this is in the file.
+    pub reached: Lsn,
+    /// Where the log's valid prefix ends, and why; none where no log was given.
+    pub stopped: Option<StoppedAt>,
+    /// The file's length, bytes.
+    pub length: u64,
+}
+
+/// No database file could be built.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RebuildError {
+    /// There is no image to build from, or none is whole.
+    #[error("{} holds no whole image: the partner never sent its file to the end", folder.display())]
+    NoImage {
+        /// The folder of images.
+        folder: PathBuf,
+    },
+    /// The log does not go on from the image: it is another log, begins too late, or was written anew from an earlier place on.
+    #[error(
+        "the log does not go on from the image, which holds everything before lsn {} of the log {}: build from the image alone, if that is what is wanted",
+        image.applied,
+        image.history
+    )]
+    NotItsLog {
+        /// What the image holds.
+        image: Claim,
+    },
+    /// Images or log could not be read, or the file not be written.
+    #[error(transparent)]
+    Follow(#[from] FollowError),
+}
+
+impl From<ImageError> for RebuildError {
+    fn from(error: ImageError) -> Self {
+        Self::Follow(error.into())
+    }
+}
+
+/// Builds a database file at `target`, in place of what may be there, from the images in `folder` and, on top of that, the valid prefix of `log`. The images
+/// stay as they are, and no follower may be at work on them. The file is on the disk when this returns.
+///
+/// It holds everything that the primary had acknowledged as mirrored, if `log` is the newest copy. What the engine was in the middle of is in there as
+/// it would be after a crash: `redb` repairs that when it opens the file.
+///
+/// # Errors
+/// [`RebuildError`]. Nothing is at `target` then but what was there before.
+pub fn rebuild<S: Source>(
+    folder: impl AsRef<Path>,
+    log: Option<&mut Records<S>>,
+    target: impl AsRef<Path>,
+) -> Result<RebuildReport, RebuildError> {
+    let (folder, target) = (folder.as_ref(), target.as_ref());
+    let mut name = target.as_os_str().to_owned();
+    name.push(".rebuild");
+    let work = PathBuf::from(name);
+    if work.exists() {
+        std::fs::remove_dir_all(&work).map_err(failed("removing", &work))?;
+    }
+    let built = copy(folder, &work).map_err(RebuildError::from).and_then(|()| build(folder, &work, log, target));
+    let removed = std::fs::remove_dir_all(&work).map_err(failed("removing", &work));
+    let report = built?;
+    removed?;
+    Ok(report)
+}
+
+/// Copies side file and images.
+fn copy(folder: &Path, work: &Path) -> Result<(), ImageError> {
+    let (source, claims) = Images::open(folder, false)?;
+    let (there, _) = Images::open(work, false)?;
+    for claim in [claims.whole, claims.incoming].iter().flatten() {
+        let path = source.path(claim);
+        std::fs::copy(&path, there.path(claim)).map_err(failed("copying", &path))?;
+    }
+    there.claim(&claims)
+}
+
+fn build<S: Source>(
+    folder: &Path,
+    work: &Path,
+    log: Option<&mut Records<S>>,
+    target: &Path,
+) -> Result<RebuildReport, RebuildError> {
+    let none = || RebuildError::NoImage { folder: folder.to_owned() };
+    let mut follower = Follower::open(work, FollowerOptions::new())?;
+    let before = follower.incoming().or(follower.whole().map(|(_, claim)| claim));
+    let (mut operations, mut stopped) = (0, None);
+    if let Some(records) = log {
+        let followed = follower.follow(records, u64::MAX)?;
+        (operations, stopped) = (followed.operations, followed.stopped);
+        follower.log_is_whole();
+        if let (true, Some(image)) = (follower.needs_image(), before) {
+            return Err(RebuildError::NotItsLog { image });
+        }
+    }
+    let (path, claim) = follower.whole().ok_or_else(none)?;
+    let image = before.unwrap_or(claim);
+    let file = File::open(&path).map_err(failed("opening", &path))?;
+    file.sync_all().map_err(failed("syncing", &path))?;
+    let length = file.metadata().map_err(failed("asking for the length of", &path))?.len();
+    std::fs::rename(&path, target).map_err(failed("renaming", &path))?;
+    let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(parent).and_then(|parent| parent.sync_all()).map_err(failed("syncing", parent))?;
+    Ok(RebuildReport { image, operations, reached: claim.applied, stopped, length })
+}
