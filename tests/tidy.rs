@@ -5,6 +5,8 @@
 
 #[path = "tidy/layers.rs"]
 mod layers;
+#[path = "tidy/locks.rs"]
+mod locks;
 #[path = "tidy/shape.rs"]
 mod shape;
 #[path = "tidy/source.rs"]
@@ -67,6 +69,14 @@ fn unsafe_code_is_confined_and_explained() {
     let seen: usize = SOURCES.iter().map(|source| unsafety::uses(source).len()).sum();
     assert!(seen > 30, "only {seen} uses of unsafe seen: the rule has gone blind");
     insist(SOURCES.iter().flat_map(unsafety::breaches).collect());
+}
+
+#[test]
+fn records_of_the_log_meet_no_lock() {
+    let is_there = |path: &&str| SOURCES.iter().any(|source| source.path == **path);
+    let gone: Vec<_> = locks::WAY.iter().chain(&locks::BESIDE).filter(|path| !is_there(path)).collect();
+    assert!(gone.is_empty(), "moved: {gone:?}");
+    insist(SOURCES.iter().flat_map(locks::breaches).collect());
 }
 
 #[test]

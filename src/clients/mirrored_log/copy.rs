@@ -153,13 +153,13 @@ struct Copies {
 #[derive(Debug)]
 pub(super) struct CopyShared {
     copies: Mutex<Copies>,
-    /// Whether the current copy is still to be looked at: asked without the lock.
+    /// Whether there is an earlier copy: looked at without the lock.
     unsettled: AtomicBool,
     /// Raised with each change of the current copy.
     epoch: AtomicU64,
+    /// Raised with each change of what follows: looked at without the locks.
+    news: AtomicU64,
     consumer: Mutex<Consumer>,
-    /// Raised with each word of a consumer or takeover: asked without the locks.
-    words: AtomicU64,
     /// A log that was taken over, and under which term; and where that is kept.
     taken: Mutex<Option<(History, Term)>>,
     taken_file: Option<PathBuf>,
@@ -193,8 +193,8 @@ impl CopyShared {
             unsettled: AtomicBool::new(before.is_some()),
             copies: Mutex::new(Copies { current: None, before }),
             epoch: AtomicU64::new(0),
+            news: AtomicU64::new(0),
             consumer: Mutex::default(),
-            words: AtomicU64::new(1),
             taken: Mutex::new(taken),
             taken_file,
             seen: Mutex::new(seen),
@@ -202,11 +202,13 @@ impl CopyShared {
         })
     }
 
+    #[cold]
     fn copies(&self) -> MutexGuard<'_, Copies> {
         self.copies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes the term of a header of the present session's.
+    #[cold]
     fn note(&self, header: &LogHeader) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *seen {
@@ -216,6 +218,7 @@ impl CopyShared {
     }
 
     /// Whether a later term of this log is known of.
+    #[cold]
     fn is_outdated(&self, header: &LogHeader) -> bool {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.is_some_and(|(history, term)| history == header.history && term > header.term)
@@ -247,9 +250,9 @@ impl CopyShared {
     pub(super) fn replace(&self, current: CopySource) {
         let best = self.best().map(|(copy, ..)| copy);
         let mut copies = self.copies();
+        self.unsettled.store(best.is_some(), Ordering::Release);
         copies.before = best;
         copies.current = Some(current);
-        self.unsettled.store(true, Ordering::Release);
         self.epoch.fetch_add(1, Ordering::Release);
     }
 
@@ -267,8 +270,10 @@ impl CopyShared {
         if header.state != HeaderState::Whole || self.is_outdated(&header) {
             return None;
         }
+        copies.before.as_ref()?;
+        copies.before = None;
         self.unsettled.store(false, Ordering::Release);
-        copies.before.take().map(|_| header)
+        Some(header)
     }
 
     /// The current copy, and how often it has changed.
@@ -281,34 +286,38 @@ impl CopyShared {
         self.epoch.load(Ordering::Acquire)
     }
 
+    /// A number that is another one after [`CopyShared::consumer`] or [`CopyShared::taken`] has changed. One load.
+    #[inline]
+    pub(super) fn news(&self) -> u64 {
+        self.news.load(Ordering::Acquire)
+    }
+
+    #[cold]
     pub(super) fn consumer(&self) -> Consumer {
         *self.consumer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    #[cold]
     pub(super) fn set_consumer(&self, consumer: Consumer) {
         *self.consumer.lock().unwrap_or_else(PoisonError::into_inner) = consumer;
-        self.words.fetch_add(1, Ordering::Release);
+        self.news.fetch_add(1, Ordering::Release);
     }
 
     /// The log that was taken over, and the term of that.
+    #[cold]
     pub(super) fn taken(&self) -> Option<(History, Term)> {
         *self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes a takeover, on disk first where there is a file for it.
+    #[cold]
     fn take(&self, history: History, term: Term) -> Result<(), LogError> {
         if let Some(path) = &self.taken_file {
             term::store_taken(path, history, term)?;
         }
         *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = Some((history, term));
-        self.words.fetch_add(1, Ordering::Release);
+        self.news.fetch_add(1, Ordering::Release);
         Ok(())
-    }
-
-    /// How often a consumer has spoken, or the log was taken over.
-    #[inline]
-    pub(super) fn words(&self) -> u64 {
-        self.words.load(Ordering::Acquire)
     }
 
     pub(super) fn set_in_session(&self, stands: bool) {

@@ -25,6 +25,7 @@ impl<F: Fabric> Inbox<F> {
         Arc::new(Self { some: AtomicBool::new(false), waiting: Mutex::new(VecDeque::new()) })
     }
 
+    #[cold]
     fn put(&self, delivery: Delivery<F>) {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back(delivery);
         self.some.store(true, Ordering::Release);

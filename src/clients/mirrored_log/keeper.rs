@@ -42,6 +42,14 @@ struct Told {
     failed: Mutex<Option<LogError>>,
 }
 
+impl Told {
+    #[cold]
+    fn fail(&self, error: LogError) {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        self.has_failed.store(true, Ordering::Release);
+    }
+}
+
 /// The thread that keeps a copy in a file. Dropping it stops the thread.
 #[derive(Debug)]
 pub(super) struct Keeper {
@@ -178,8 +186,7 @@ impl Keeping {
                 Ok(false) => std::thread::sleep(SLEEP),
                 Err(error) => {
                     tracing::error!(%error, "the partner's log is not kept any more until the next session");
-                    *self.told.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                    self.told.has_failed.store(true, Ordering::Release);
+                    self.told.fail(error);
                     self.wait_for_another(epoch);
                 }
             }

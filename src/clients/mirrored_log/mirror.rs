@@ -45,6 +45,8 @@ pub(super) struct Mirror<F: Fabric> {
     headers: Headers,
     /// What the partner lacked when this session began is sent once this is.
     refill: Refill,
+    /// News of that, until it is taken.
+    pub(super) to_tell: Option<Told>,
 }
 
 /// Records on their way.
@@ -86,16 +88,13 @@ pub(super) enum Origin<'a> {
     Anew(&'a CopyReport),
 }
 
-/// What one poll moved.
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Moved {
-    pub(super) worked: bool,
+/// What is to be told of a refill.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Told {
     /// The copy became whole: from where on, and how much it lacked.
-    pub(super) whole: Option<(Lsn, u64)>,
-    /// Of a refill: bytes done and in all.
-    pub(super) refilled: Option<(u64, u64)>,
-    /// Ring space became free.
-    pub(super) freed: bool,
+    Whole(Lsn, u64),
+    /// Bytes done and in all.
+    Refilled(u64, u64),
 }
 
 impl<F: Fabric> Mirror<F> {
@@ -114,6 +113,7 @@ impl<F: Fabric> Mirror<F> {
             sending: Sending::default(),
             headers: Headers::default(),
             refill: Refill::default(),
+            to_tell: None,
         })
     }
 
@@ -185,7 +185,7 @@ impl<F: Fabric> Mirror<F> {
     /// Whether the partner's copy is known to be whole.
     #[inline]
     pub(super) fn is_whole(&self) -> bool {
-        self.headers.placed.is_some_and(|header| header.state == HeaderState::Whole)
+        self.headers.placed.as_ref().is_some_and(|header| header.state == HeaderState::Whole)
     }
 
     /// Posts what is due: the header where it has changed, and what is committed.
@@ -289,15 +289,16 @@ impl<F: Fabric> Mirror<F> {
         writer: Option<&mut Writer>,
         shared: &Shared,
         level: Acknowledge,
-    ) -> Result<Moved, LogError> {
+    ) -> Result<bool, LogError> {
         let Self { wire, sending, headers, restore, scrub, .. } = self;
         let before = *sending;
         let worked = wire.poll(|done| match done {
             Done::Sent(Purpose::Records(end), _) => sending.received = end,
             Done::Sent(Purpose::Probe, _) => {
                 sending.placed = sending.received;
-                if let Some((header, true)) = headers.posted {
-                    (headers.posted, headers.placed) = (None, Some(header));
+                if let Some((header, true)) = &headers.posted {
+                    headers.placed = Some(*header);
+                    headers.posted = None;
                 }
             }
             Done::Sent(Purpose::Header(_), _) => {
@@ -317,15 +318,11 @@ impl<F: Fabric> Mirror<F> {
             }
             Done::Sent(..) | Done::Told => {}
         })?;
-        let mut moved = Moved { worked, ..Moved::default() };
-        if !worked {
-            return Ok(moved);
-        }
-        if let Some(writer) = writer {
+        if worked && let Some(writer) = writer {
             self.acknowledge(writer, shared, level);
-            self.after(writer, shared, before, &mut moved);
+            self.after(writer, shared, before);
         }
-        Ok(moved)
+        Ok(worked)
     }
 
     /// Acknowledges what the partner has, once its copy is whole.
@@ -352,24 +349,28 @@ impl<F: Fabric> Mirror<F> {
 
     /// What else follows from completions: room is free, a refill is further, the copy is whole.
     #[inline]
-    fn after(&mut self, writer: &mut Writer, shared: &Shared, before: Sending, moved: &mut Moved) {
-        let Some(placed) = self.headers.placed else { return };
+    fn after(&mut self, writer: &mut Writer, shared: &Shared, before: Sending) {
+        let Some(placed) = &self.headers.placed else { return };
         if placed.tail > writer.tail() {
             writer.free(placed.tail, placed.term, shared.durable());
-            moved.freed = true;
         }
-        if self.refill.told == u64::MAX {
-            return;
+        if self.refill.told != u64::MAX {
+            self.refilled(before);
         }
+    }
+
+    #[cold]
+    fn refilled(&mut self, before: Sending) {
+        let Some(placed) = &self.headers.placed else { return };
         let total = self.refill.to.0 - self.refill.from.0;
         if placed.state == HeaderState::Whole {
             self.refill.told = u64::MAX;
-            moved.whole = Some((placed.tail, total));
+            self.to_tell = Some(Told::Whole(placed.tail, total));
         } else if self.sending.received > before.received {
             let done = self.sending.received.min(self.refill.to).0 - self.refill.from.0;
             if done.saturating_sub(self.refill.told) > total / TELLINGS {
                 self.refill.told = done;
-                moved.refilled = Some((done, total));
+                self.to_tell = Some(Told::Refilled(done, total));
             }
         }
     }

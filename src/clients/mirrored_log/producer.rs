@@ -4,7 +4,7 @@ use super::error::LogError;
 use super::lsn::Lsn;
 use super::record::{self, RECORD_HEADER_BYTES};
 use super::shared::{Opened, Shared};
-use crate::memory::{RingFull, Span};
+use crate::memory::Span;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Instant;
@@ -53,20 +53,40 @@ impl Producer {
     /// [`ReserveError`].
     #[inline]
     pub fn reserve(&self, bytes: usize) -> Result<Reservation<'_>, ReserveError> {
-        let Some(opened) = self.shared.opened.get() else { return Err(self.not_open()) };
-        if self.shared.ended.get().is_some() {
-            return Err(self.not_open());
+        match self.claim(bytes) {
+            Some(Claimed { span, opened, length }) => Ok(Reservation { span: Some(span), opened, length }),
+            None => Err(self.refused(bytes)),
         }
-        let length = match u32::try_from(bytes) {
-            Ok(length) if bytes <= record_bytes_max(opened) => length,
-            _ => return Err(ReserveError::TooLong { bytes, max: record_bytes_max(opened) }),
-        };
-        let claimed = opened.ring.claim(record::size_of_record(length), self.number);
-        let (gap, span) = claimed.map_err(|RingFull| ReserveError::Full)?;
+    }
+
+    /// Claims a record's space, if a record can be had. Small, so that it stays in registers: an error that is carried along does not.
+    #[inline]
+    fn claim(&self, bytes: usize) -> Option<Claimed<'_>> {
+        let opened = self.shared.opened.get()?;
+        let length = u32::try_from(bytes).ok().filter(|_| bytes <= record_bytes_max(opened))?;
+        if self.shared.ended.get().is_some() {
+            return None;
+        }
+        let (gap, span) = opened.ring.claim(record::size_of_record(length), self.number).ok()?;
         if let Some(gap) = gap {
             pad(gap, opened);
         }
-        Ok(Reservation { span: Some(span), opened, length })
+        Some(Claimed { span, opened, length })
+    }
+
+    /// Why none could be had.
+    #[cold]
+    fn refused(&self, bytes: usize) -> ReserveError {
+        if let Some(why) = self.shared.ended.get() {
+            return ReserveError::Ended(why.clone());
+        }
+        match self.shared.opened.get() {
+            None => ReserveError::NotOpen,
+            Some(opened) if bytes > record_bytes_max(opened) => {
+                ReserveError::TooLong { bytes, max: record_bytes_max(opened) }
+            }
+            Some(_) => ReserveError::Full,
+        }
     }
 
     /// Reserves a record of `bytes` bytes, and waits for room and for the log to open until `deadline`. Spins, then sleeps.
@@ -91,15 +111,40 @@ impl Producer {
     /// [`ReserveError`].
     #[inline]
     pub fn append(&self, bytes: &[u8]) -> Result<Lsn, ReserveError> {
-        let mut reservation = self.reserve(bytes.len())?;
-        reservation.copy_from_slice(bytes);
-        Ok(reservation.commit())
+        let Some(mut claimed) = self.claim(bytes.len()) else { return Err(self.refused(bytes.len())) };
+        claimed.payload().copy_from_slice(bytes);
+        Ok(claimed.seal())
+    }
+}
+
+/// A record's space, and what its header needs.
+struct Claimed<'a> {
+    span: Span<'a>,
+    opened: &'a Opened,
+    length: u32,
+}
+
+impl Claimed<'_> {
+    #[inline]
+    fn payload(&mut self) -> &mut [u8] {
+        payload_mut(&mut self.span, self.length)
     }
 
-    #[cold]
-    fn not_open(&self) -> ReserveError {
-        self.shared.ended.get().map_or(ReserveError::NotOpen, |why| ReserveError::Ended(why.clone()))
+    /// Seals the record and publishes it. Where it begins.
+    #[inline]
+    fn seal(mut self) -> Lsn {
+        let (lsn, opened) = (Lsn(self.span.start()), self.opened);
+        let sealed = record::seal(self.span.bytes_mut(), lsn, opened.generation, opened.history, self.length);
+        debug_assert!(sealed, "a span holds what was reserved");
+        self.span.publish();
+        lsn
     }
+}
+
+/// The payload in a record's space.
+#[inline]
+fn payload_mut<'a>(span: &'a mut Span<'_>, length: u32) -> &'a mut [u8] {
+    span.bytes_mut().get_mut(RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + length as usize).unwrap_or_default()
 }
 
 /// The longest record.
@@ -141,14 +186,10 @@ impl Reservation<'_> {
     /// the bytes, for the checksum.
     #[inline]
     pub fn commit(mut self) -> Lsn {
-        let lsn = self.lsn();
-        if let Some(mut span) = self.span.take() {
-            let (opened, length) = (self.opened, self.length);
-            let sealed = record::seal(span.bytes_mut(), lsn, opened.generation, opened.history, length);
-            debug_assert!(sealed, "a span holds what was reserved");
-            span.publish();
+        match self.span.take() {
+            Some(span) => Claimed { span, opened: self.opened, length: self.length }.seal(),
+            None => self.lsn(),
         }
-        lsn
     }
 
     /// Gives it up: readers skip the hole.
@@ -179,7 +220,6 @@ impl Deref for Reservation<'_> {
 impl DerefMut for Reservation<'_> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        let bytes = self.span.as_mut().map(Span::bytes_mut).unwrap_or_default();
-        bytes.get_mut(RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + self.length as usize).unwrap_or_default()
+        self.span.as_mut().map(|span| payload_mut(span, self.length)).unwrap_or_default()
     }
 }

@@ -150,20 +150,16 @@ fn stamp(
     length: u32,
 ) -> bool {
     let Some(covered) = covered else { return false };
-    let Some((place, _)) = covered.split_first_chunk_mut::<RECORD_HEADER_BYTES>() else { return false };
-    let mut fields = RecordBytes {
-        checksum: 0.into(),
-        length: length.into(),
-        lsn: lsn.0.into(),
-        generation: generation.0.into(),
-        kind: kind.number().into(),
-        history: history.low().into(),
+    let Some((place, payload)) = covered.split_first_chunk_mut::<RECORD_HEADER_BYTES>() else { return false };
+    // In words, and into the ring once, with everything in it: what reads a word again at once, as the checksum does and the copy to the partner, then
+    // finds it in a single store that is on its way. A load of several such stores waits until all of them, and all before them, are through.
+    let words = |checksum: u32| -> [u8; RECORD_HEADER_BYTES] {
+        let first = u64::from(checksum) | u64::from(length) << 32;
+        let third = u64::from(generation.0) | u64::from(kind.number()) << 32;
+        zerocopy::transmute!([first, lsn.0, third, history.low()].map(u64::to_le))
     };
-    *place = zerocopy::transmute!(fields);
-    fields.checksum = checksum(covered).into();
-    if let Some(place) = covered.first_chunk_mut::<CHECKSUM_BYTES>() {
-        *place = zerocopy::transmute!(fields.checksum);
-    }
+    let checksum = crc32c::crc32c_append(checksum(&words(0)), payload);
+    *place = words(checksum);
     true
 }
 

@@ -21,16 +21,16 @@ pub(super) struct Replica {
     pub(super) keeper: Option<Keeper>,
     /// As last told in this session.
     told: Option<CopyReport>,
-    /// Of the words that are in it; zero: it was not told yet.
-    told_words: u64,
     report: Option<CopyReport>,
+    /// The news that the report has in it.
+    heard: Option<u64>,
     told_persisted: u64,
     replies: u32,
 }
 
 impl Replica {
     pub(super) fn new(shared: Arc<CopyShared>, keeper: Option<Keeper>) -> Self {
-        Self { shared, keeper, told: None, told_words: 0, report: None, told_persisted: 0, replies: 0 }
+        Self { shared, keeper, told: None, report: None, heard: None, told_persisted: 0, replies: 0 }
     }
 
     /// A session begins: what is held goes into its memory, at the same places, so that the partner need not send it again.
@@ -79,7 +79,7 @@ impl Replica {
         }
         self.shared.replace(current);
         self.shared.set_in_session(true);
-        (self.report, self.told, self.told_words, self.told_persisted) = (Some(report), None, 0, 0);
+        (self.report, self.told, self.heard, self.told_persisted) = (Some(report), None, None, 0);
     }
 
     /// The session is gone.
@@ -90,14 +90,17 @@ impl Replica {
 
     /// Tells the partner what is new: the report, what its consumer has applied, what is on disk.
     pub(super) fn tell<F: Fabric>(&mut self, wire: &mut Wire<F>) -> Result<bool, LogError> {
-        if self.report.is_none() {
-            return Ok(false);
+        let Some(report) = &mut self.report else { return Ok(false) };
+        let news = self.shared.news();
+        if self.heard != Some(news) {
+            self.heard = Some(news);
+            take_in(report, &self.shared);
         }
-        let words = self.shared.words();
         let mut told = false;
-        if words != self.told_words && wire.can_write_block() {
-            told = self.tell_report(wire)?;
-            self.told_words = words;
+        if self.told.as_ref() != Some(report) && wire.can_write_block() {
+            wire.write_block(&report.encode(), REPORT_OFFSET, None, Purpose::Reply)?;
+            self.told = Some(*report);
+            told = true;
         }
         let persisted = self.keeper.as_ref().map_or(0, |keeper| keeper.persisted(self.shared.epoch()));
         if persisted > self.told_persisted && wire.can_write_block() {
@@ -108,29 +111,22 @@ impl Replica {
         }
         Ok(told)
     }
+}
 
-    /// Takes in what consumers and takeovers have said; tells the report where it is another than before.
-    #[cold]
-    fn tell_report<F: Fabric>(&mut self, wire: &mut Wire<F>) -> Result<bool, LogError> {
-        let Some(report) = &mut self.report else { return Ok(false) };
-        let consumer = self.shared.consumer();
-        report.applies = consumer != Consumer::Nobody;
-        report.needs_base = consumer == Consumer::NeedsBase;
-        if let Consumer::Applied { history, lsn } = consumer {
-            (report.applied_history, report.applied) = (history.low(), lsn);
-        }
-        if let Some((history, term)) = self.shared.taken()
-            && (report.history == history || report.state == ReportState::Nothing)
-        {
-            // Its owner is told which log was taken over, and under which term.
-            (report.taken, report.history, report.term) = (true, history, report.term.max(term));
-        }
-        if self.told.as_ref() == Some(report) {
-            return Ok(false);
-        }
-        wire.write_block(&report.encode(), REPORT_OFFSET, None, Purpose::Reply)?;
-        self.told = Some(*report);
-        Ok(true)
+/// Puts into the report what was said on this node since.
+#[cold]
+fn take_in(report: &mut CopyReport, shared: &CopyShared) {
+    let consumer = shared.consumer();
+    report.applies = consumer != Consumer::Nobody;
+    report.needs_base = consumer == Consumer::NeedsBase;
+    if let Consumer::Applied { history, lsn } = consumer {
+        (report.applied_history, report.applied) = (history.low(), lsn);
+    }
+    if let Some((history, term)) = shared.taken()
+        && (report.history == history || report.state == ReportState::Nothing)
+    {
+        // Its owner is told which log was taken over, and under which term.
+        (report.taken, report.history, report.term) = (true, history, report.term.max(term));
     }
 }
 

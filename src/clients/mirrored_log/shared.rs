@@ -127,6 +127,7 @@ impl Shared {
     }
 
     /// A number for a producer of this name.
+    #[cold]
     pub(super) fn add_producer(&self, name: &str) -> u32 {
         let mut producers = self.producers.lock().unwrap_or_else(PoisonError::into_inner);
         let known = producers.iter().position(|known| known == name);
@@ -138,6 +139,7 @@ impl Shared {
     }
 
     /// The name of a producer.
+    #[cold]
     pub(super) fn producer(&self, number: u32) -> String {
         let producers = self.producers.lock().unwrap_or_else(PoisonError::into_inner);
         producers.get(number as usize).cloned().unwrap_or_default()

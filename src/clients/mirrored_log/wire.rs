@@ -235,13 +235,14 @@ impl<F: Fabric> Wire<F> {
             };
         }
         for completion in self.completions.iter_mut().take(count) {
-            let completion = std::mem::take(completion);
+            // In place: moving it would read as a whole what the port has just written in parts.
             let (status, good) = (completion.status, completion.is_success());
+            let buffer = completion.buffer.take();
             if matches!(completion.operation, Operation::Receive | Operation::ReceiveWithImmediate) {
                 if !good {
                     return Err(LogError::Request { what: "a receive of the log's port", status });
                 }
-                if let Some(buffer) = completion.buffer {
+                if let Some(buffer) = buffer {
                     let posted = self.port.post_receive(WorkRequest::signalled(0), buffer);
                     posted.map_err(|refused| broken("offering a receive", refused.reason))?;
                 }
@@ -254,18 +255,20 @@ impl<F: Fabric> Wire<F> {
             }
             // A small buffer goes back to its kind, a loan goes, a piece is the caller's.
             let mut piece = None;
-            match (purpose, completion.buffer) {
-                (Purpose::Piece | Purpose::Scrub, buffer) => piece = buffer,
-                (Purpose::Probe, buffer) => {
+            match purpose {
+                Purpose::Piece | Purpose::Scrub => piece = buffer,
+                Purpose::Probe => {
                     self.probes -= 1;
                     self.words.extend(buffer);
                 }
-                (Purpose::Header(_) | Purpose::Reply, Some(mut buffer)) => {
-                    buffer.restore();
-                    self.blocks.push(buffer);
+                Purpose::Header(_) | Purpose::Reply => {
+                    if let Some(mut buffer) = buffer {
+                        buffer.restore();
+                        self.blocks.push(buffer);
+                    }
                 }
-                (Purpose::Records(_), _) => self.batches = self.batches.saturating_sub(1),
-                _ => {}
+                Purpose::Records(_) => self.batches = self.batches.saturating_sub(1),
+                Purpose::Part => {}
             }
             each(Done::Sent(purpose, piece));
         }

@@ -18,7 +18,7 @@ impl<F: Fabric> LogPoller<F> {
     #[cold]
     pub(super) fn begin(&mut self) -> Result<bool, LogError> {
         let Some(mirror) = &mut self.mirror else { return Ok(false) };
-        let mut worked = mirror.complete(None, &self.shared, self.config.acknowledge)?.worked;
+        let mut worked = mirror.complete(None, &self.shared, self.config.acknowledge)?;
         worked |= self.replica.tell(&mut mirror.wire)?;
         if let Some(restore) = &mut mirror.restore {
             let Some(prepared) = &self.prepared else { return Ok(worked) };

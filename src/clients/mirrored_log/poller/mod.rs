@@ -11,7 +11,7 @@ use super::event::LogEvent;
 use super::events::Events;
 use super::inbox::Inbox;
 use super::lsn::Lsn;
-use super::mirror::Mirror;
+use super::mirror::{Mirror, Told};
 use super::own::OwnSource;
 use super::reader::Records;
 use super::replica::Replica;
@@ -175,14 +175,14 @@ impl<F: Fabric> LogPoller<F> {
         let Some(writer) = &mut self.writer else { return Ok(false) };
         let mut worked = mirror.send(writer, &self.config)?;
         if !mirror.wire.is_idle() || self.idle.is_multiple_of(HOUSEKEEPING) {
-            let moved = mirror.complete(Some(writer), &self.shared, level)?;
-            worked |= moved.worked;
-            if let Some((done, total)) = moved.refilled {
-                self.events.put(LogEvent::Refilling { done, total });
-            }
-            if let Some((tail, refilled)) = moved.whole {
-                self.alone = Alone::No;
-                self.events.put(LogEvent::Mirrored { tail, refilled });
+            worked |= mirror.complete(Some(writer), &self.shared, level)?;
+            match mirror.to_tell.take() {
+                None => {}
+                Some(Told::Refilled(done, total)) => self.events.put(LogEvent::Refilling { done, total }),
+                Some(Told::Whole(tail, refilled)) => {
+                    self.alone = Alone::No;
+                    self.events.put(LogEvent::Mirrored { tail, refilled });
+                }
             }
         }
         if self.alone == Alone::Yes {
