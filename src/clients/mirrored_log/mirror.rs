@@ -15,7 +15,7 @@ use super::report::{CopyReport, REPORT_BYTES};
 use super::restore::Restore;
 use super::scrub::Scrub;
 use super::shared::Shared;
-use super::wire::{Done, Purpose, Wire};
+use super::wire::{Purpose, Wire};
 use super::writer::Writer;
 use crate::fabric::{Exposed, Fabric};
 use crate::memory::RingSource;
@@ -290,31 +290,31 @@ impl<F: Fabric> Mirror<F> {
     ) -> Result<bool, LogError> {
         let Self { wire, sending, headers, restore, scrub, .. } = self;
         let before = *sending;
-        let worked = wire.poll(|done| match done {
-            Done::Sent(Purpose::Records(end), _) => sending.received = end,
-            Done::Sent(Purpose::Probe, _) => {
+        let worked = wire.poll(|purpose, buffer| match purpose {
+            Purpose::Records(end) => sending.received = end,
+            Purpose::Probe => {
                 sending.placed = sending.received;
                 if let Some((header, true)) = &headers.posted {
                     headers.placed = Some(*header);
                     headers.posted = None;
                 }
             }
-            Done::Sent(Purpose::Header(_), _) => {
+            Purpose::Header(_) => {
                 if let Some((_, arrived)) = &mut headers.posted {
                     *arrived = true;
                 }
             }
-            Done::Sent(Purpose::Piece, Some(piece)) => {
-                if let Some(restore) = restore {
+            Purpose::Piece => {
+                if let (Some(restore), Some(piece)) = (&mut *restore, buffer.take()) {
                     restore.arrived(piece);
                 }
             }
-            Done::Sent(Purpose::Scrub, Some(piece)) => {
-                if let Some(scrub) = scrub {
+            Purpose::Scrub => {
+                if let (Some(scrub), Some(piece)) = (&mut *scrub, buffer.take()) {
                     scrub.done(piece);
                 }
             }
-            Done::Sent(..) | Done::Told => {}
+            Purpose::Part | Purpose::Reply => {}
         })?;
         if worked && let Some(writer) = writer {
             self.acknowledge(writer, shared, level);

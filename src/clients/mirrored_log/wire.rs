@@ -55,15 +55,6 @@ impl Purpose {
     }
 }
 
-/// What came back.
-#[derive(Debug)]
-pub(super) enum Done {
-    /// A request of this log succeeded; a piece comes with its buffer.
-    Sent(Purpose, Option<Buffer>),
-    /// The partner said that there is something to look at.
-    Told,
-}
-
 /// A port with its grant and its small buffers.
 pub(super) struct Wire<F: Fabric> {
     port: F::Port,
@@ -224,9 +215,9 @@ impl<F: Fabric> Wire<F> {
         self.port.ring().map_err(|reason| broken("ringing the doorbell", reason))
     }
 
-    /// Takes in what is done. Whether there was anything.
+    /// Takes in what is done: each request of this log that succeeded, with its buffer where that is the caller's to take. Whether there was anything.
     #[inline]
-    pub(super) fn poll(&mut self, mut each: impl FnMut(Done)) -> Result<bool, LogError> {
+    pub(super) fn poll(&mut self, mut each: impl FnMut(Purpose, &mut Option<Buffer>)) -> Result<bool, LogError> {
         let count = self.port.poll(&mut self.completions);
         if count == 0 {
             return match self.port.state() {
@@ -235,42 +226,38 @@ impl<F: Fabric> Wire<F> {
             };
         }
         for completion in self.completions.iter_mut().take(count) {
-            // In place: moving it would read as a whole what the port has just written in parts.
+            // All in place: moving it would read as a whole what the port has just written in parts.
             let (status, good) = (completion.status, completion.is_success());
-            let buffer = completion.buffer.take();
+            let buffer = &mut completion.buffer;
             if matches!(completion.operation, Operation::Receive | Operation::ReceiveWithImmediate) {
                 if !good {
                     return Err(LogError::Request { what: "a receive of the log's port", status });
                 }
-                if let Some(buffer) = buffer {
+                // The partner says that there is something to look at: whoever polls looks anyway.
+                if let Some(buffer) = buffer.take() {
                     let posted = self.port.post_receive(WorkRequest::signalled(0), buffer);
                     posted.map_err(|refused| broken("offering a receive", refused.reason))?;
                 }
-                each(Done::Told);
                 continue;
             }
             let Some(purpose) = self.posted.pop_front() else { continue };
             if !good {
                 return Err(LogError::Request { what: purpose.describe(), status });
             }
-            // A small buffer goes back to its kind, a loan goes, a piece is the caller's.
-            let mut piece = None;
-            match purpose {
-                Purpose::Piece | Purpose::Scrub => piece = buffer,
-                Purpose::Probe => {
+            each(purpose, buffer);
+            // A small buffer goes back to its kind, a loan goes.
+            match (purpose, buffer.take()) {
+                (Purpose::Probe, Some(word)) => {
                     self.probes -= 1;
-                    self.words.extend(buffer);
+                    self.words.push(word);
                 }
-                Purpose::Header(_) | Purpose::Reply => {
-                    if let Some(mut buffer) = buffer {
-                        buffer.restore();
-                        self.blocks.push(buffer);
-                    }
+                (Purpose::Header(_) | Purpose::Reply, Some(mut block)) => {
+                    block.restore();
+                    self.blocks.push(block);
                 }
-                Purpose::Records(_) => self.batches = self.batches.saturating_sub(1),
-                Purpose::Part => {}
+                (Purpose::Records(_), _) => self.batches = self.batches.saturating_sub(1),
+                _ => {}
             }
-            each(Done::Sent(purpose, piece));
         }
         Ok(true)
     }
