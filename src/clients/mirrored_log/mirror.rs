@@ -219,6 +219,19 @@ impl<F: Fabric> Mirror<F> {
                 held = true;
             }
             let Sending { at, batch_end, .. } = self.sending;
+            if batch_end.0 - at.0 <= self.wire.inline_bytes_max()
+                && let Some(bytes) = writer.reader.bytes(at.0, batch_end.0)
+            {
+                let offset = RING_OFFSET + self.ring_bytes.offset_of(at);
+                self.wire.write_inline(bytes, offset, !placed_by_probe, Purpose::Records(batch_end))?;
+                if placed_by_probe {
+                    self.wire.probe(offset + bytes.len() as u64)?;
+                } else {
+                    self.wire.batches += 1;
+                }
+                self.sending.at = batch_end;
+                continue;
+            }
             let longest = Lsn(at.0.saturating_add(self.wire.transfer_bytes_max()));
             let Some(loan) = writer.reader.lend(source, at.0, batch_end.min(longest).0) else { break };
             let (offset, next) = (RING_OFFSET + self.ring_bytes.offset_of(at), Lsn(at.0 + loan.len() as u64));

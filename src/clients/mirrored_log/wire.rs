@@ -64,6 +64,7 @@ pub(super) struct Wire<F: Fabric> {
     words: Vec<Buffer>,
     completions: [Completion; POLLED_MAX],
     transfer_bytes_max: u64,
+    inline_bytes_max: u64,
     /// Probes on their way.
     pub(super) probes: u32,
     /// Batches of records on their way, where nothing proves them placed.
@@ -84,6 +85,7 @@ impl<F: Fabric> Wire<F> {
         let (words, rest) = rest.split_at(WORDS * WORD_BYTES);
         let (replies, _) = rest.split_at(REPLIES * WORD_BYTES);
         let transfer_bytes_max = u64::from(port.limits().transfer_bytes_max) / 64 * 64;
+        let inline_bytes_max = u64::from(port.limits().inline_bytes_max);
         let mut wire = Self {
             port,
             grant,
@@ -92,6 +94,7 @@ impl<F: Fabric> Wire<F> {
             words: words.split_into(WORD_BYTES),
             completions: std::array::from_fn(|_| Completion::default()),
             transfer_bytes_max,
+            inline_bytes_max,
             probes: 0,
             batches: 0,
         };
@@ -131,6 +134,28 @@ impl<F: Fabric> Wire<F> {
     ) -> Result<(), LogError> {
         let request = WorkRequest { id: 0, signalled };
         self.port.post_write(request, from, &self.grant, offset).map_err(|refused| taken_back(purpose, &refused))?;
+        self.posted.push_back(purpose);
+        Ok(())
+    }
+
+    /// The longest WRITE whose bytes are copied when it is posted.
+    #[inline]
+    pub(super) fn inline_bytes_max(&self) -> u64 {
+        self.inline_bytes_max
+    }
+
+    /// WRITEs a short stretch of the ring: no handle goes to the port and comes back.
+    #[inline]
+    pub(super) fn write_inline(
+        &mut self,
+        bytes: &[u8],
+        offset: u64,
+        signalled: bool,
+        purpose: Purpose,
+    ) -> Result<(), LogError> {
+        let request = WorkRequest { id: 0, signalled };
+        let posted = self.port.post_write_inline(request, bytes, &self.grant, offset);
+        posted.map_err(|reason| broken(purpose.describe(), reason))?;
         self.posted.push_back(purpose);
         Ok(())
     }
