@@ -18,4 +18,4 @@ pub(crate) use copy::{copy_from_shared, copy_to_shared};
 pub use error::MemoryError;
 pub use region::{Backing, HugePages, Region, RegionBuilder};
 pub use ring::{Ring, RingSource};
-pub(crate) use ring::{RingFull, RingReader, Span};
+pub(crate) use ring::{RingReader, Span};

@@ -112,3 +112,26 @@ fn a_partner_that_was_restored_from_stays_worthy_in_the_next_session() {
         pair.until_lost(1);
     }
 }
+
+#[test]
+fn a_new_log_whose_owner_ends_at_its_very_beginning_opens_again() {
+    let mut pair = Pair::new("log-worthy");
+    pair.start_both([plain(), plain()]);
+    pair.until("a first header", |pair| {
+        for _ in 0..200 {
+            pair.side(1).poller.poll();
+            pair.side(0).poller.poll();
+            if pair.side(1).copy.status().state != CopyState::Nothing {
+                return true;
+            }
+        }
+        false
+    });
+    pair.end(0);
+    pair.until_lost(1);
+    pair.start(0, plain());
+    pair.until_mirrored(0);
+    let bytes = payload(1);
+    pair.append(0, &bytes);
+    pair.expect_copy(1, &[bytes]);
+}

@@ -64,7 +64,7 @@ impl Board for FileBoard {
 pub(crate) struct ConsoleBoard(Mutex<[Option<Instant>; PRODUCERS_MAX + 1]>);
 
 /// A producer's acknowledgements are told so often.
-const TOLD_EVERY: Duration = Duration::from_millis(50);
+const TOLD_EVERY: Duration = Duration::from_millis(5);
 
 impl ConsoleBoard {
     pub(crate) fn new() -> Self {

@@ -20,8 +20,8 @@ fn told(board: &FileBoard, (life, producer): Who) -> Told {
 }
 
 impl Ledger {
-    pub(crate) fn new(recipe: Recipe, producers: u8, board: FileBoard, restored_stays: bool) -> Self {
-        Self { recipe, producers, board, promises: Promises::new(producers, restored_stays) }
+    pub(crate) fn new(recipe: Recipe, producers: u8, board: FileBoard) -> Self {
+        Self { recipe, producers, board, promises: Promises::new(producers) }
     }
 
     /// Records acknowledged in all lives so far.
@@ -37,12 +37,13 @@ impl Ledger {
         }
     }
 
-    /// A dump must hold everything acknowledged and not truncated, each record once, right, and in order.
-    pub(crate) fn check(&mut self, dump: &Dump) -> Result<Checked, String> {
+    /// A dump must hold everything acknowledged and not truncated, each record once, right, and in order; `restored`: and what was
+    /// restored at the last start.
+    pub(crate) fn check(&mut self, dump: &Dump, restored: bool) -> Result<Checked, String> {
         self.settle();
         let seen = seen(self.recipe, dump)?;
         let Self { board, promises, .. } = self;
-        let checked = promises.check(&seen, |who| told(board, who));
+        let checked = promises.check(&seen, |who| told(board, who), restored);
         checked.map_err(|why| format!("{why}; read from {} to {}: {}", dump.tail, dump.end, dump.stopped))
     }
 

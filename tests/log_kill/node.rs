@@ -345,7 +345,10 @@ pub(crate) fn run(config: NodeConfig, board: Arc<dyn Board>) {
             Ok(command) if command == "halt" => say(&node.halt()),
             Ok(command) => match command.split_once(' ') {
                 Some(("dump", path)) => say(&node.dump(path)),
-                Some(("die", words)) => node.settings.die = Some(death(words)),
+                Some(("die", words)) => {
+                    node.settings.die = Some(death(words));
+                    say("= armed");
+                }
                 _ => say(&format!("= failed: `{command}` is no command")),
             },
             Err(TryRecvError::Empty) => {}

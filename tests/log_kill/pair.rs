@@ -117,7 +117,7 @@ impl Pair {
         let ledger = |index: usize| {
             let board = FileBoard::open(&folder.path().join(format!("board-{index}")));
             let Settings { recipe, producers, .. } = settings[index];
-            Ledger::new(recipe, producers, board, kind != Kind::Kept)
+            Ledger::new(recipe, producers, board)
         };
         let ledgers = [ledger(0), ledger(1)];
         let (nodes, lives, opened, last) = ([None, None], [0; 2], [false; 2], [None, None]);
@@ -164,14 +164,20 @@ impl Pair {
         self.last[1 - index] = None;
     }
 
-    pub(crate) fn tell(&mut self, index: usize, line: &str) {
-        self.node(index).tell(line);
+    /// Has a node die so many microseconds after it has said such a line, or after so many acknowledgements.
+    pub(crate) fn arm(&mut self, index: usize, line: &str, number: u64) -> Result<(), String> {
+        self.node(index).ask(&format!("die {line} {number}"), PATIENCE).map(drop)
+    }
+
+    /// Has both append.
+    pub(crate) fn go(&mut self) {
+        self.node(0).tell("go");
+        self.node(1).tell("go");
     }
 
     /// Has both append for so long, and goes on.
     pub(crate) fn load(&mut self, us: u64) {
-        self.tell(0, "go");
-        self.tell(1, "go");
+        self.go();
         std::thread::sleep(Duration::from_micros(us));
     }
 
@@ -204,7 +210,7 @@ impl Pair {
         if (restored.tail.0, restored.end.0) != (tail, end) {
             return Err(told(format!("`{line}`, and {} to {} was read", restored.tail, restored.end)));
         }
-        self.figures.read(self.ledgers[index].check(&restored).map_err(told)?);
+        self.figures.read(self.ledgers[index].check(&restored, self.kind != Kind::Kept).map_err(told)?);
         if let Some(copy) = self.last[index].take() {
             match self.kind {
                 Kind::Shared => agree(&copy, &restored),
@@ -314,7 +320,8 @@ impl Pair {
         if self.kind == Kind::Private && !worthy {
             return Err(told(self.stories("not worthy of a takeover")));
         }
-        let checked = self.ledgers[index].check(&copy);
+        // A ring that outlives its process may hold more than was ever sent.
+        let checked = self.ledgers[index].check(&copy, self.kind == Kind::Private);
         let checked = checked.map_err(|why| told(self.stories(&why)))?;
         self.figures.read(checked);
         self.last[index] = (worthy && self.is_loaded(index)).then_some(copy);

@@ -28,7 +28,7 @@ pub(crate) struct Told {
     pub(crate) dropped: u64,
 }
 
-/// What an earlier life left, as read at the start of a later one: records up to `most`; those up to `least` may not be lost.
+/// What an earlier life left, as read at the start of a later one: records up to `most`, of which those up to `least` were acknowledged.
 #[derive(Debug, Clone, Copy)]
 struct Left {
     least: u64,
@@ -46,16 +46,14 @@ pub(crate) struct Checked {
 
 pub(crate) struct Promises {
     producers: u8,
-    /// Whether what was restored stays from then on, or only once it is acknowledged anew.
-    restored_stays: bool,
     left: BTreeMap<Who, Left>,
     generations: BTreeMap<u32, u32>,
     life: u32,
 }
 
 impl Promises {
-    pub(crate) fn new(producers: u8, restored_stays: bool) -> Self {
-        Self { producers, restored_stays, left: BTreeMap::new(), generations: BTreeMap::new(), life: 0 }
+    pub(crate) fn new(producers: u8) -> Self {
+        Self { producers, left: BTreeMap::new(), generations: BTreeMap::new(), life: 0 }
     }
 
     pub(crate) fn life(&self) -> u32 {
@@ -68,21 +66,23 @@ impl Promises {
     }
 
     /// What must be there of a producer, what may be, and what may be gone.
-    fn bounds(&self, who: Who, told: Told) -> (u64, u64, u64) {
+    fn bounds(&self, who: Who, told: Told, restored: bool) -> (u64, u64, u64) {
         match self.left.get(&who) {
+            Some(left) if restored => (left.most, left.most, told.dropped),
             Some(left) => (left.least, left.most, told.dropped),
             None => (told.acknowledged, told.begun, told.dropped),
         }
     }
 
-    /// A reading must hold everything that is acknowledged and not truncated.
-    pub(crate) fn check(&mut self, seen: &Seen, told: impl Fn(Who) -> Told) -> Result<Checked, String> {
+    /// A reading must hold everything that is acknowledged and not truncated; `restored`: what was restored at the last start as well, whether
+    /// it was acknowledged or not.
+    pub(crate) fn check(&mut self, seen: &Seen, told: impl Fn(Who) -> Told, restored: bool) -> Result<Checked, String> {
         self.check_generations(seen)?;
         let mut checked = Checked::default();
         let mut wanted: Vec<Who> = self.left.keys().copied().collect();
         wanted.extend((0..self.producers).map(|producer| (self.life, producer)));
         for who in wanted {
-            let (least, most, dropped) = self.bounds(who, told(who));
+            let (least, most, dropped) = self.bounds(who, told(who), restored);
             let says =
                 format!("life {}, producer {}: acknowledged {least}, begun {most}, truncated {dropped}", who.0, who.1);
             let Some(Stretch { first, last, .. }) = seen.get(&who).copied() else {
@@ -133,9 +133,17 @@ impl Promises {
     ) -> Result<(), String> {
         let mut left = BTreeMap::new();
         for (who, Stretch { last, .. }) in seen {
-            let (least, _, _) = self.bounds(*who, told(*who));
-            let least = if self.restored_stays { *last } else { least };
+            let (least, _, _) = self.bounds(*who, told(*who), false);
             left.insert(*who, Left { least, most: *last });
+        }
+        // A truncation need not last: where the copy goes back to its file, what was freed since may be there again.
+        let earlier = self.left.keys().copied().chain((0..self.producers).map(|producer| (self.life, producer)));
+        for who in earlier.collect::<Vec<_>>() {
+            let (least, most, dropped) = self.bounds(who, told(who), false);
+            let freed = dropped.min(most);
+            if freed != 0 {
+                left.entry(who).or_insert(Left { least: least.min(freed), most: freed });
+            }
         }
         // A life that left nothing may have had the generation of a later one.
         self.generations.retain(|life, _| left.keys().any(|(left, _)| left == life));

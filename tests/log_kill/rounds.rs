@@ -71,18 +71,17 @@ fn ready(pair: &mut Pair) -> Result<(), String> {
 }
 
 /// Has both append. Who is to kill the victim: now, or the victim itself the moment that something is acknowledged.
-fn go(pair: &mut Pair, random: &mut Random, victim: usize) -> Hand {
+fn go(pair: &mut Pair, random: &mut Random, victim: usize) -> Result<Hand, String> {
     let by_itself = pair.settings[victim].producers != 0 && random.chance(2);
     if by_itself {
-        pair.tell(victim, &format!("die acknowledged {}", random.spread(1, 3000)));
+        pair.arm(victim, "acknowledged", random.spread(1, 3000))?;
     }
-    pair.tell(0, "go");
-    pair.tell(1, "go");
+    pair.go();
     if by_itself {
-        return Hand::OwnSoon;
+        return Ok(Hand::OwnSoon);
     }
     std::thread::sleep(Duration::from_micros(random.spread(300, 120_000)));
-    Hand::Ours
+    Ok(Hand::Ours)
 }
 
 /// One killed, and started again.
@@ -90,7 +89,7 @@ fn one(pair: &mut Pair, random: &mut Random, victim: usize, load: bool) -> Resul
     if pair.kind == Kind::Private || random.chance(2) {
         ready(pair)?;
     }
-    let hand = if load { go(pair, random, victim) } else { Hand::Ours };
+    let hand = if load { go(pair, random, victim)? } else { Hand::Ours };
     pair.fell(&[victim], hand)?;
     if random.chance(2) {
         rest(random);
@@ -107,7 +106,7 @@ fn in_turn(pair: &mut Pair, random: &mut Random) -> Result<(), String> {
     pair.figures.in_turn += 2;
     pair.fell(&[1], Hand::Ours)?;
     let us = if random.chance(2) { 0 } else { random.spread(1, 20_000) };
-    pair.tell(0, &format!("die mirrored {us}"));
+    pair.arm(0, "mirrored", us)?;
     pair.start(1, None);
     pair.fell(&[0], Hand::Own)?;
     restart(pair, random, 0)
@@ -120,7 +119,7 @@ fn both(pair: &mut Pair, random: &mut Random) -> Result<(), String> {
         Hand::Ours
     } else {
         ready(pair)?;
-        go(pair, random, first)
+        go(pair, random, first)?
     };
     pair.figures.of_both += 2;
     pair.fell(&[first, 1 - first], hand)?;

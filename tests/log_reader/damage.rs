@@ -182,7 +182,7 @@ fn a_source_that_shrinks_while_it_is_read_is_an_error_after_the_records_before()
     let mut numbers = Seeded(3);
     for _ in 0..500 {
         let shared =
-            Shared { bytes: 256 + numbers.below(image.area.len() as u64 - 256) as usize, ..Shared::of(&image) };
+            Shared { bytes: 4224 + numbers.below(image.area.len() as u64 - 4224) as usize, ..Shared::of(&image) };
         let mut records = Records::open(&shared).expect("its length was right when it was asked");
         let (mut read, mut end) = (0, Ok(()));
         while end.is_ok() {

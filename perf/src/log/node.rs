@@ -171,6 +171,6 @@ impl Plain {
     #[inline(always)]
     fn complete(&mut self) -> Result<Buffer, Box<dyn Error>> {
         let mut completions: [Completion; 2] = Default::default();
-        crate::nodes::held(crate::nodes::complete(&mut self.port, &mut completions)?)
+        crate::completions::held(crate::completions::complete(&mut self.port, &mut completions)?)
     }
 }

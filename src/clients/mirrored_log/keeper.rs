@@ -153,8 +153,9 @@ struct Kept {
     file: File,
     /// Its name while the copy is not whole, and where it goes then.
     beside: Option<PathBuf>,
-    /// As it is on disk.
+    /// As it is on disk, and in which of its two places.
     header: LogHeader,
+    place: usize,
     /// Everything before this is on disk.
     to: Lsn,
     generation: Generation,
@@ -236,7 +237,7 @@ impl Keeping {
         let header = LogHeader { sequence: 0, state: HeaderState::Refilling, ..*header };
         let written = file.write_all_at(&header.encode(), HEADER_OFFSETS[0]).and_then(|()| file.sync_data());
         written.map_err(wrong)?;
-        Ok(Kept { file, beside: Some(beside), header, to: header.tail, generation: Generation(0) })
+        Ok(Kept { file, beside: Some(beside), header, place: 0, to: header.tail, generation: Generation(0) })
     }
 
     /// The file as it is, if it is of this log, and a prefix of the copy.
@@ -247,10 +248,13 @@ impl Keeping {
             && held.is_sound()
             && held.header.tail <= header.tail
             && held.end.lsn >= header.tail;
+        let copies = LogHeader::copies(&file).ok()?;
+        let place = copies.iter().position(|copy| copy.as_ref() == Ok(&held.header))?;
         same.then(|| Kept {
             file,
             beside: None,
             header: held.header,
+            place,
             to: held.end.lsn,
             generation: held.end.generation,
         })
@@ -288,11 +292,13 @@ impl Keeping {
     }
 
     fn write_header(&self, kept: &mut Kept, header: LogHeader) -> Result<(), LogError> {
-        let offset = HEADER_OFFSETS[(header.sequence % 2) as usize];
+        // Where the last one does not lie, whichever were passed over in between: while this is written that must be good.
+        let place = 1 - kept.place;
+        let offset = HEADER_OFFSETS[place];
         let wrong = |error: std::io::Error| failed("writing the header of", &self.path, &error);
         kept.file.write_all_at(&header.encode(), offset).map_err(wrong)?;
         kept.file.sync_data().map_err(|error| failed("syncing", &self.path, &error))?;
-        kept.header = header;
+        (kept.header, kept.place) = (header, place);
         Ok(())
     }
 

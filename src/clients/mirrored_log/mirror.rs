@@ -11,7 +11,7 @@ use super::config::{Acknowledge, LogConfig};
 use super::error::LogError;
 use super::header::{HEADER_BYTES, HeaderState, LogHeader};
 use super::lsn::{Lsn, Term};
-use super::report::{CopyReport, REPORT_BYTES};
+use super::report::{CopyReport, REPORT_BYTES, ReportState};
 use super::restore::Restore;
 use super::scrub::Scrub;
 use super::shared::Shared;
@@ -165,7 +165,9 @@ impl<F: Fabric> Mirror<F> {
         self.sending = Sending { at: from, batch_end: from, received: from, placed: from };
         // What an earlier writer may have had acknowledged counts as much as what this one had.
         let to = shared.durable().max(writer.restored().end).max(from);
-        self.refill = Refill { from, to, lacking: matches!(origin, Origin::Anew(_)) || to > from, told: 0 };
+        // A new log lacks nothing at a partner that has nothing: were it called half filled first, and its owner to end, it could not begin again.
+        let replaces = matches!(origin, Origin::Anew(report) if report.state != ReportState::Nothing);
+        self.refill = Refill { from, to, lacking: replaces || to > from, told: 0 };
         Ok(())
     }
 

@@ -89,6 +89,8 @@ pub(super) struct Beginning {
     pub(super) term: Term,
     pub(super) generation: Generation,
     pub(super) sequence: u64,
+    /// Of the newest header in the local area.
+    pub(super) kept_sequence: u64,
     /// Drawn for this writer.
     pub(super) writer: u64,
     /// What the region holds of it already, and by whose header.
@@ -119,7 +121,7 @@ impl Writer {
             history,
             generation,
             sequence,
-            kept_sequence: sequence,
+            kept_sequence: behind(sequence, with.kept_sequence),
             tail,
             id: with.writer,
             lineage: 0,
@@ -163,9 +165,9 @@ impl Writer {
         lsn.0 == self.reader.collected() || self.reader.ring().is_start(lsn.0)
     }
 
-    /// The partner has headers up to this sequence: the next one is later.
+    /// The partner has headers up to this sequence: the next one is later, and in the other place.
     pub(super) fn follow(&mut self, sequence: u64) {
-        self.sequence = self.sequence.max(sequence);
+        self.sequence = behind(self.sequence, sequence);
     }
 
     /// The next header for the partner.
@@ -215,6 +217,12 @@ impl Writer {
     }
 }
 
+/// The sequence from which the next header is later than `newest`, and does not go where that lies: while it is being written the other must be good.
+fn behind(sequence: u64, newest: u64) -> u64 {
+    let sequence = sequence.max(newest);
+    if (sequence + 1) % 2 == newest % 2 { sequence + 1 } else { sequence }
+}
+
 /// Where each record of a restored log begins and ends.
 pub(super) fn spans(region: &Region, ring_bytes: RingBytes, with: &Beginning) -> Result<Vec<(u64, u64)>, LogError> {
     let mut spans = Vec::new();
@@ -246,6 +254,21 @@ pub(super) fn spans(region: &Region, ring_bytes: RingBytes, with: &Beginning) ->
             let why = records.stopped().map(|stopped| stopped.to_string()).unwrap_or_default();
             let found = Lsn(spans.last().map_or(with.tail.0, |(_, end)| *end));
             Err(LogError::Restored { wanted: with.end, found, why })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::behind;
+
+    #[test]
+    fn the_next_header_never_goes_where_the_newest_one_lies() {
+        for newest in 0..6_u64 {
+            for sequence in 0..6 {
+                let next = behind(sequence, newest) + 1;
+                assert!(next > newest && next > sequence && next % 2 != newest % 2, "{sequence} {newest}");
+            }
         }
     }
 }

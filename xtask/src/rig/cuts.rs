@@ -46,6 +46,8 @@ struct Place {
     lines: VecDeque<String>,
     /// What its node said, and nobody has waited for yet.
     said: VecDeque<String>,
+    /// Its node has left: its machine may end.
+    left: bool,
 }
 
 struct Course<'a> {
@@ -61,7 +63,10 @@ struct Course<'a> {
     promises: Promises,
     board: BTreeMap<Who, Told>,
     settled: bool,
+    /// What the copy spans by its holder's word since the last cut.
+    copied: String,
     figures: Figures,
+    began: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -94,10 +99,12 @@ impl Cuts {
             next: 0,
             seed,
             places: Default::default(),
-            promises: Promises::new(PRODUCERS, !self.both),
+            promises: Promises::new(PRODUCERS),
             board: BTreeMap::new(),
             settled: false,
+            copied: String::new(),
             figures: Figures::default(),
+            began: Instant::now(),
         };
         let outcome = course.run(self.times);
         let acknowledged: u64 = course.board.values().map(|told| told.acknowledged).sum();
@@ -150,7 +157,7 @@ impl Course<'_> {
             self.until(1, |line| line.starts_with("mirrored"))?;
             self.tell(1, "go")?;
             self.until(1, |line| line.starts_with("board") && line.contains("acknowledged"))?;
-            let pause = Duration::from_millis(50 + self.chance(2000));
+            let pause = Duration::from_millis(20 + self.chance(1000));
             self.listen(pause)?;
             self.cut()?;
         }
@@ -180,7 +187,7 @@ impl Course<'_> {
     /// Cuts the power, boots again, and has the copy looked at before its owner goes on.
     fn cut(&mut self) -> Result<(), String> {
         self.figures.cuts += 1;
-        println!("-- power cut {}", self.figures.cuts);
+        println!("-- power cut {} at {:.1} s", self.figures.cuts, self.began.elapsed().as_secs_f64());
         let victims: &[usize] = if self.job.both { &[0, 1] } else { &[1] };
         let numbers: Vec<u32> = victims.iter().map(|index| self.places[*index].number).collect();
         for index in victims {
@@ -201,8 +208,7 @@ impl Course<'_> {
         if self.job.both {
             self.until(0, |line| line == "booted")?;
         }
-        let span = self.check_copy()?;
-        self.places[0].span = span;
+        self.copied = self.check_copy()?;
         Ok(())
     }
 
@@ -226,7 +232,7 @@ impl Course<'_> {
             self.promises.settled();
         }
         let board = &self.board;
-        let checked = self.promises.check(seen, |who| told(board, who))?;
+        let checked = self.promises.check(seen, |who| told(board, who), !self.job.both)?;
         self.figures.readings += 1;
         self.figures.acknowledged += checked.acknowledged;
         self.figures.more += checked.more;
@@ -239,7 +245,7 @@ impl Course<'_> {
         let generation = line.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or(0);
         let seen = std::mem::take(&mut self.places[1].seen);
         self.check(&seen).map_err(|why| format!("what was restored: {why}"))?;
-        let (copy, restored) = (std::mem::take(&mut self.places[0].span), self.places[1].span.clone());
+        let (copy, restored) = (std::mem::take(&mut self.copied), self.places[1].span.clone());
         if !copy.is_empty() && copy != restored {
             return Err(format!("the copy was `{copy}`, and `{restored}` was restored"));
         }
@@ -302,15 +308,17 @@ impl Course<'_> {
         let place = &mut self.places[index];
         let line = match heard {
             Heard::Line(line) => line,
-            Heard::Closed(_) if place.guest.is_none() => return Ok(()),
+            Heard::Closed(_) if place.guest.is_none() || place.left => return Ok(()),
             Heard::Closed(said) => return Err(format!("{} ended: {said}", NAMES[index])),
         };
         if place.lines.len() >= TAIL_LINES {
             place.lines.pop_front();
         }
         place.lines.push_back(line.clone());
-        if let Some(End::Kernel(line)) = verdict(&line) {
-            return Err(line);
+        match verdict(&line) {
+            Some(End::Kernel(line)) => return Err(line),
+            Some(End::Status(status)) if status != 0 => return Err(format!("{}: status {status}", NAMES[index])),
+            _ => {}
         }
         let Some((_, said)) = line.split_once(MARK) else { return Ok(()) };
         let words: Vec<&str> = said.split(' ').collect();
@@ -321,8 +329,9 @@ impl Course<'_> {
                 let stretch = Stretch { first: number(4), last: number(5), generation: number(6) as u32 };
                 place.seen.insert((number(2) as u32, number(3) as u8), stretch);
             }
+            Some("left") => place.left = true,
             Some("span") => place.span = words[1..].join(" "),
-            Some("board") => {
+            Some("board") if index == 1 => {
                 let told = self.board.entry((number(1) as u32, number(2) as u8)).or_default();
                 match words.get(3).copied() {
                     Some("acknowledged") => told.acknowledged = number(4).max(told.acknowledged),

@@ -87,7 +87,8 @@ impl<F: Fabric> LogPoller<F> {
         };
         let theirs = report.map_or(Term(0), |report| report.term);
         let Some(held) = self.prepared.as_ref().map(|prepared| prepared.held) else { return Ok(()) };
-        let sequence = held.map_or(0, |held| held.header.sequence).max(report.map_or(0, |report| report.sequence));
+        let sequence = report.map_or(0, |report| report.sequence);
+        let kept_sequence = held.map_or(0, |held| held.header.sequence);
         let known = kept.max(theirs).max(Term(1));
         let next = |generation: Generation| generation.next().unwrap_or(generation);
         let seen = report.map_or(Generation(0), |report| report.generation);
@@ -98,6 +99,7 @@ impl<F: Fabric> LogPoller<F> {
                 term: held.header.term.max(known),
                 generation: next(held.header.generation.max(held.end.generation).max(seen)),
                 sequence,
+                kept_sequence,
                 writer,
                 tail: held.header.tail,
                 end: held.end.lsn,
@@ -108,6 +110,7 @@ impl<F: Fabric> LogPoller<F> {
                 term: known,
                 generation: next(report.generation),
                 sequence,
+                kept_sequence,
                 writer,
                 tail: report.tail,
                 end: report.end,
@@ -118,6 +121,7 @@ impl<F: Fabric> LogPoller<F> {
                 term: known,
                 generation: Generation(1),
                 sequence,
+                kept_sequence,
                 writer,
                 tail: Lsn::ZERO,
                 end: Lsn::ZERO,
