@@ -15,7 +15,7 @@ use super::report::{CopyReport, REPORT_BYTES, ReportState};
 use super::restore::Restore;
 use super::scrub::Scrub;
 use super::shared::Shared;
-use super::wire::{Done, Purpose, Wire};
+use super::wire::{Purpose, Wire};
 use super::writer::Writer;
 use crate::fabric::{Exposed, Fabric};
 use crate::memory::RingSource;
@@ -221,6 +221,19 @@ impl<F: Fabric> Mirror<F> {
                 held = true;
             }
             let Sending { at, batch_end, .. } = self.sending;
+            if batch_end.0 - at.0 <= self.wire.inline_bytes_max()
+                && let Some(bytes) = writer.reader.bytes(at.0, batch_end.0)
+            {
+                let offset = RING_OFFSET + self.ring_bytes.offset_of(at);
+                self.wire.write_inline(bytes, offset, !placed_by_probe, Purpose::Records(batch_end))?;
+                if placed_by_probe {
+                    self.wire.probe(offset + bytes.len() as u64)?;
+                } else {
+                    self.wire.batches += 1;
+                }
+                self.sending.at = batch_end;
+                continue;
+            }
             let longest = Lsn(at.0.saturating_add(self.wire.transfer_bytes_max()));
             let Some(loan) = writer.reader.lend(source, at.0, batch_end.min(longest).0) else { break };
             let (offset, next) = (RING_OFFSET + self.ring_bytes.offset_of(at), Lsn(at.0 + loan.len() as u64));
@@ -292,31 +305,31 @@ impl<F: Fabric> Mirror<F> {
     ) -> Result<bool, LogError> {
         let Self { wire, sending, headers, restore, scrub, .. } = self;
         let before = *sending;
-        let worked = wire.poll(|done| match done {
-            Done::Sent(Purpose::Records(end), _) => sending.received = end,
-            Done::Sent(Purpose::Probe, _) => {
+        let worked = wire.poll(|purpose, buffer| match purpose {
+            Purpose::Records(end) => sending.received = end,
+            Purpose::Probe => {
                 sending.placed = sending.received;
                 if let Some((header, true)) = &headers.posted {
                     headers.placed = Some(*header);
                     headers.posted = None;
                 }
             }
-            Done::Sent(Purpose::Header(_), _) => {
+            Purpose::Header(_) => {
                 if let Some((_, arrived)) = &mut headers.posted {
                     *arrived = true;
                 }
             }
-            Done::Sent(Purpose::Piece, Some(piece)) => {
-                if let Some(restore) = restore {
+            Purpose::Piece => {
+                if let (Some(restore), Some(piece)) = (&mut *restore, buffer.take()) {
                     restore.arrived(piece);
                 }
             }
-            Done::Sent(Purpose::Scrub, Some(piece)) => {
-                if let Some(scrub) = scrub {
+            Purpose::Scrub => {
+                if let (Some(scrub), Some(piece)) = (&mut *scrub, buffer.take()) {
                     scrub.done(piece);
                 }
             }
-            Done::Sent(..) | Done::Told => {}
+            Purpose::Part | Purpose::Reply => {}
         })?;
         if worked && let Some(writer) = writer {
             self.acknowledge(writer, shared, level);

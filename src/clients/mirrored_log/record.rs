@@ -150,16 +150,16 @@ fn stamp(
     length: u32,
 ) -> bool {
     let Some(covered) = covered else { return false };
-    let Some((place, payload)) = covered.split_first_chunk_mut::<RECORD_HEADER_BYTES>() else { return false };
-    // In words, and into the ring once, with everything in it: what reads a word again at once, as the checksum does and the copy to the partner, then
-    // finds it in a single store that is on its way. A load of several such stores waits until all of them, and all before them, are through.
-    let words = |checksum: u32| -> [u8; RECORD_HEADER_BYTES] {
-        let first = u64::from(checksum) | u64::from(length) << 32;
-        let third = u64::from(generation.0) | u64::from(kind.number()) << 32;
-        zerocopy::transmute!([first, lsn.0, third, history.low()].map(u64::to_le))
-    };
-    let checksum = crc32c::crc32c_append(checksum(&words(0)), payload);
-    *place = words(checksum);
+    let Some((place, _)) = covered.split_first_chunk_mut::<RECORD_HEADER_BYTES>() else { return false };
+    // In whole words: what reads one again at once, as the checksum does and the copy to the partner, then finds it in a single store that is on its
+    // way. A load of several such stores waits until all of them, and all before them, are through.
+    let first = |checksum: u32| (u64::from(checksum) | u64::from(length) << 32).to_le_bytes();
+    let third = u64::from(generation.0) | u64::from(kind.number()) << 32;
+    *place = zerocopy::transmute!([first(0), lsn.0.to_le_bytes(), third.to_le_bytes(), history.low().to_le_bytes()]);
+    let checksum = checksum(covered);
+    if let Some(place) = covered.first_chunk_mut() {
+        *place = first(checksum);
+    }
     true
 }
 

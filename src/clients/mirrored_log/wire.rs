@@ -55,15 +55,6 @@ impl Purpose {
     }
 }
 
-/// What came back.
-#[derive(Debug)]
-pub(super) enum Done {
-    /// A request of this log succeeded; a piece comes with its buffer.
-    Sent(Purpose, Option<Buffer>),
-    /// The partner said that there is something to look at.
-    Told,
-}
-
 /// A port with its grant and its small buffers.
 pub(super) struct Wire<F: Fabric> {
     port: F::Port,
@@ -73,6 +64,7 @@ pub(super) struct Wire<F: Fabric> {
     words: Vec<Buffer>,
     completions: [Completion; POLLED_MAX],
     transfer_bytes_max: u64,
+    inline_bytes_max: u64,
     /// Probes on their way.
     pub(super) probes: u32,
     /// Batches of records on their way, where nothing proves them placed.
@@ -93,6 +85,7 @@ impl<F: Fabric> Wire<F> {
         let (words, rest) = rest.split_at(WORDS * WORD_BYTES);
         let (replies, _) = rest.split_at(REPLIES * WORD_BYTES);
         let transfer_bytes_max = u64::from(port.limits().transfer_bytes_max) / 64 * 64;
+        let inline_bytes_max = u64::from(port.limits().inline_bytes_max);
         let mut wire = Self {
             port,
             grant,
@@ -101,6 +94,7 @@ impl<F: Fabric> Wire<F> {
             words: words.split_into(WORD_BYTES),
             completions: std::array::from_fn(|_| Completion::default()),
             transfer_bytes_max,
+            inline_bytes_max,
             probes: 0,
             batches: 0,
         };
@@ -140,6 +134,28 @@ impl<F: Fabric> Wire<F> {
     ) -> Result<(), LogError> {
         let request = WorkRequest { id: 0, signalled };
         self.port.post_write(request, from, &self.grant, offset).map_err(|refused| taken_back(purpose, &refused))?;
+        self.posted.push_back(purpose);
+        Ok(())
+    }
+
+    /// The longest WRITE whose bytes are copied when it is posted.
+    #[inline]
+    pub(super) fn inline_bytes_max(&self) -> u64 {
+        self.inline_bytes_max
+    }
+
+    /// WRITEs a short stretch of the ring: no handle goes to the port and comes back.
+    #[inline]
+    pub(super) fn write_inline(
+        &mut self,
+        bytes: &[u8],
+        offset: u64,
+        signalled: bool,
+        purpose: Purpose,
+    ) -> Result<(), LogError> {
+        let request = WorkRequest { id: 0, signalled };
+        let posted = self.port.post_write_inline(request, bytes, &self.grant, offset);
+        posted.map_err(|reason| broken(purpose.describe(), reason))?;
         self.posted.push_back(purpose);
         Ok(())
     }
@@ -224,9 +240,9 @@ impl<F: Fabric> Wire<F> {
         self.port.ring().map_err(|reason| broken("ringing the doorbell", reason))
     }
 
-    /// Takes in what is done. Whether there was anything.
+    /// Takes in what is done: each request of this log that succeeded, with its buffer where that is the caller's to take. Whether there was anything.
     #[inline]
-    pub(super) fn poll(&mut self, mut each: impl FnMut(Done)) -> Result<bool, LogError> {
+    pub(super) fn poll(&mut self, mut each: impl FnMut(Purpose, &mut Option<Buffer>)) -> Result<bool, LogError> {
         let count = self.port.poll(&mut self.completions);
         if count == 0 {
             return match self.port.state() {
@@ -235,42 +251,38 @@ impl<F: Fabric> Wire<F> {
             };
         }
         for completion in self.completions.iter_mut().take(count) {
-            // In place: moving it would read as a whole what the port has just written in parts.
+            // All in place: moving it would read as a whole what the port has just written in parts.
             let (status, good) = (completion.status, completion.is_success());
-            let buffer = completion.buffer.take();
+            let buffer = &mut completion.buffer;
             if matches!(completion.operation, Operation::Receive | Operation::ReceiveWithImmediate) {
                 if !good {
                     return Err(LogError::Request { what: "a receive of the log's port", status });
                 }
-                if let Some(buffer) = buffer {
+                // The partner says that there is something to look at: whoever polls looks anyway.
+                if let Some(buffer) = buffer.take() {
                     let posted = self.port.post_receive(WorkRequest::signalled(0), buffer);
                     posted.map_err(|refused| broken("offering a receive", refused.reason))?;
                 }
-                each(Done::Told);
                 continue;
             }
             let Some(purpose) = self.posted.pop_front() else { continue };
             if !good {
                 return Err(LogError::Request { what: purpose.describe(), status });
             }
-            // A small buffer goes back to its kind, a loan goes, a piece is the caller's.
-            let mut piece = None;
-            match purpose {
-                Purpose::Piece | Purpose::Scrub => piece = buffer,
-                Purpose::Probe => {
+            each(purpose, buffer);
+            // A small buffer goes back to its kind, a loan goes.
+            match (purpose, buffer.take()) {
+                (Purpose::Probe, Some(word)) => {
                     self.probes -= 1;
-                    self.words.extend(buffer);
+                    self.words.push(word);
                 }
-                Purpose::Header(_) | Purpose::Reply => {
-                    if let Some(mut buffer) = buffer {
-                        buffer.restore();
-                        self.blocks.push(buffer);
-                    }
+                (Purpose::Header(_) | Purpose::Reply, Some(mut block)) => {
+                    block.restore();
+                    self.blocks.push(block);
                 }
-                Purpose::Records(_) => self.batches = self.batches.saturating_sub(1),
-                Purpose::Part => {}
+                (Purpose::Records(_), _) => self.batches = self.batches.saturating_sub(1),
+                _ => {}
             }
-            each(Done::Sent(purpose, piece));
         }
         Ok(true)
     }

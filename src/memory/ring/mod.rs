@@ -255,6 +255,20 @@ impl RingReader {
         Some(source.whole.part(self.ring.offset(start), (end - start) as usize))
     }
 
+    /// The bytes of `start..end`, where all of it is collected, kept and in one piece: for ports that copy what they are given at once.
+    #[inline]
+    pub(crate) fn bytes(&self, start: u64, end: u64) -> Option<&[u8]> {
+        let lap = self.ring.bytes() - (start & (self.ring.bytes() - 1));
+        let fits = start >= self.ring.tail() && end <= self.collected && end.checked_sub(start)? <= lap;
+        let pointer = self.ring.region.as_ptr().wrapping_add(self.ring.offset(start));
+        // SAFETY:
+        // - live: the ring keeps its region, and `self` the ring.
+        // - bounds: `start` lies in the ring, `end` at most a lap's rest behind it.
+        // - alias: what is published is written by nobody until it is freed, and only this reader frees, which is borrowed.
+        // - device: ports read what they were lent, and write none of it.
+        fits.then(|| unsafe { std::slice::from_raw_parts(pointer, (end - start) as usize) })
+    }
+
     /// Copies out of the area before the ring, and of the ring what is kept and collected; elsewhere there are zeroes. False where the place
     /// lies outside of both.
     pub(crate) fn copy_out(&self, place: usize, into: &mut [u8]) -> bool {
