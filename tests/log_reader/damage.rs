@@ -4,7 +4,8 @@
 //! sample that is read from the start shows as much.
 
 use crate::image::{Image, Seeded, Written, read_all, thousand};
-use handfast::clients::mirrored_log::area::RING_OFFSET;
+use handfast::clients::mirrored_log::area::{HEADER_OFFSETS, RING_OFFSET};
+use handfast::clients::mirrored_log::header::HEADER_BYTES;
 use handfast::clients::mirrored_log::{
     Generation, LogError, LogHeader, Records, Source, StopReason, StoppedAt, valid_end,
 };
@@ -108,19 +109,25 @@ fn no_corruption_before_the_ring_yields_a_wrong_record() {
     let image = thousand();
     let older = LogHeader { sequence: image.header.sequence - 1, ..image.header };
     let mut area = image.area.clone();
-    for place in 0..256 {
-        for flip in 1..=255 {
-            area[place] ^= flip;
-            // One copy of the header is good, whichever is hit.
-            let records = Records::open(&area).expect("the other copy is good");
-            assert_eq!(*records.header(), if (0..128).contains(&place) { older } else { image.header });
-            area[place] ^= flip;
+    let newest = image.header.offset() as usize;
+    for copy in HEADER_OFFSETS.map(|offset| offset as usize) {
+        for place in copy..copy + HEADER_BYTES {
+            for flip in 1..=255 {
+                area[place] ^= flip;
+                // One copy of the header is good, whichever is hit.
+                let records = Records::open(&area).expect("the other copy is good");
+                assert_eq!(*records.header(), if copy == newest { older } else { image.header });
+                area[place] ^= flip;
+            }
         }
     }
-    // What the partner writes there is none of the log.
-    area[256..RING_OFFSET as usize].fill(0xa5);
+    // What lies elsewhere, as what the partner reports does, is none of the log.
+    let headers = HEADER_OFFSETS.map(|offset| offset as usize..offset as usize + HEADER_BYTES);
+    for place in (0..RING_OFFSET as usize).filter(|place| !headers.iter().any(|header| header.contains(place))) {
+        area[place] = 0xa5;
+    }
     assert!(read_all(&area).is_ok_and(|(read, _)| read == image.written));
-    area[..256].fill(0);
+    area[..RING_OFFSET as usize].fill(0);
     assert!(matches!(Records::open(&area), Err(LogError::Headers { .. })));
 }
 

@@ -1,6 +1,7 @@
 //! Reading while somebody writes: the source is never the same twice, and what comes out is right all the same.
 
 use crate::image::{Image, Seeded, payload_at, thousand, write_round};
+use handfast::clients::mirrored_log::area::RING_OFFSET;
 use handfast::clients::mirrored_log::{
     Generation, History, LogError, LogHeader, Lsn, Records, Source, StopReason, StoppedAt,
 };
@@ -29,7 +30,7 @@ impl Source for Flickering {
         let mut numbers = self.numbers.borrow_mut();
         let mut place = numbers.below(2 * self.one_in);
         // The header stays: it is read anew until it is good.
-        while offset >= 256 && place < into.len() as u64 {
+        while offset >= RING_OFFSET && place < into.len() as u64 {
             into[place as usize] ^= 1 + numbers.below(255) as u8;
             place += 1 + numbers.below(2 * self.one_in);
         }

@@ -2,9 +2,10 @@
 
 use crate::image::{Image, Written, thousand, write_round};
 use crate::run::{program, unique};
-use handfast::clients::mirrored_log::header::HeaderState;
+use handfast::clients::mirrored_log::area::{HEADER_OFFSETS, PERSISTED_OFFSET, REPORT_OFFSET};
+use handfast::clients::mirrored_log::header::{HEADER_BYTES, HeaderState};
 use handfast::clients::mirrored_log::record::Kind;
-use handfast::clients::mirrored_log::report::{CopyReport, ReportState};
+use handfast::clients::mirrored_log::report::{CopyReport, REPORT_BYTES, ReportState};
 use handfast::clients::mirrored_log::{Lsn, Term};
 use handfast::memory::{Backing, Region};
 use serde_json::Value;
@@ -189,10 +190,11 @@ fn a_part_of_it_is_dumped_on_request() {
 fn what_is_no_log_is_told_with_its_remedy() {
     let image = small();
     let mut lost = image.area.clone();
-    lost[..256].fill(0xff);
     let mut torn = image.area.clone();
-    torn[60] ^= 1;
-    torn[128 + 8] = 9;
+    for (copy, offset) in HEADER_OFFSETS.map(|offset| offset as usize).into_iter().enumerate() {
+        lost[offset..offset + HEADER_BYTES].fill(0xff);
+        torn[offset + [60, 8][copy]] = 9;
+    }
     let (lost, torn, cut, empty) =
         (file(&lost), file(&torn), file(&image.area[..image.place(image.written[2].lsn)]), file(&[]));
     let folder = lost.path.parent().expect("a folder").to_owned();
@@ -251,8 +253,9 @@ fn a_copy_that_is_refilled_and_a_partner_that_reports_are_shown() {
         lineage: 1,
         taken: false,
     };
-    image.area[256..384].copy_from_slice(&report.encode());
-    image.area[512..520].copy_from_slice(&65344u64.to_le_bytes());
+    let (reported, persisted) = (REPORT_OFFSET as usize, PERSISTED_OFFSET as usize);
+    image.area[reported..reported + REPORT_BYTES].copy_from_slice(&report.encode());
+    image.area[persisted..persisted + 8].copy_from_slice(&65344u64.to_le_bytes());
     let file = file(&image.area);
     let (status, text, _) = texts(&log("verify", &file.path, &[]));
     assert!(status == Some(0) && text.contains("refilling") && text.contains("not to be taken over"), "{text}");
