@@ -1,6 +1,7 @@
 //! What is timed of the log and of bare operations: all on the measuring process, one record at a time or as many as go.
 
 use crate::control::{Stalled, spin};
+use crate::log::bare::Ring;
 use crate::log::node::{Log, Plain, RECORD_BYTES_MAX, RING_BYTES};
 use crate::machine::{pin, ticks, ticks_ordered};
 use handfast::clients::mirrored_log::{LogPoller, Lsn, MirroredLog, Producer, ReserveError};
@@ -258,4 +259,33 @@ pub(crate) fn copies(bytes: usize, turns: u64) -> u64 {
         black_box(&there[range]);
     }
     ticks().wrapping_sub(from)
+}
+
+/// Appends through a bare ring, by one producer or two. Ticks, and how many by both.
+pub(crate) fn bare_stream(turns: u64, second: Option<usize>) -> Result<(u64, u64), Box<dyn Error>> {
+    let (ring, go, stop, done) =
+        (Ring::new(RING_BYTES), AtomicBool::new(false), AtomicBool::new(false), AtomicBool::new(false));
+    let Some(processor) = second else {
+        let from = ticks();
+        ring.pump(turns, &stop, || true);
+        return Ok((ticks().wrapping_sub(from), turns));
+    };
+    let (theirs, took) = std::thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            let pinned = pin(processor);
+            go.store(true, Ordering::Release);
+            let made = ring.push(&stop);
+            done.store(true, Ordering::Release);
+            pinned.map(|()| made)
+        });
+        let took = spin_for(&go).map(|()| {
+            let from = ticks();
+            ring.pump(turns, &stop, || done.load(Ordering::Acquire));
+            ticks().wrapping_sub(from)
+        });
+        stop.store(true, Ordering::Release);
+        (other.join(), took)
+    });
+    let theirs = theirs.map_err(|_| "the second producer panicked")??;
+    Ok((plainly(took)?, turns + theirs))
 }

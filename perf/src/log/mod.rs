@@ -1,8 +1,10 @@
 //! `handfast-perf log`: the mirrored log, beside bare operations and what people do today, in the same rounds.
 
 mod append;
+mod bare;
 mod node;
 mod peer;
+mod picture;
 mod report;
 mod rows;
 mod today;
@@ -38,7 +40,7 @@ usage: handfast-perf log [--quick] [--json] [--rows PREFIX,..] [--rounds N] [--f
   --rows LIST    only rows whose names begin so: write, read, received, placed, tcp, fdatasync, stream, ..
   --rounds N     rounds, 5 to 1000 (default 7)
   --file DIR     where the file is made that is synced (default: the current folder)
-  --report DIR   write log.txt, log.json and one .hgrm file per row into DIR
+  --report DIR   write log.txt, log.json, log.svg and one .hgrm file per row into DIR
 
 Needs two processors of its own: one for this process, one for its partner and for the second producer.
 ";
@@ -259,6 +261,7 @@ impl<'a> Bench<'a> {
                 return rate(append::stream(log, STREAM_BYTES, turns, second)?);
             }
             Row::Copies => return rate((append::copies(STREAM_BYTES, turns), turns)),
+            Row::Bare(two) => return rate(append::bare_stream(turns, second(two))?),
         };
         let tenths: Vec<u64> = ticks.iter().map(|ticks| scale.tenths_ordered(*ticks, 1)).collect();
         Ok((Quantiles::of_round(&tenths, if turns > 1000 { 16 } else { 1 })?, tenths))

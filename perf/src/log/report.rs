@@ -1,6 +1,7 @@
 //! The log's table, its JSON and its histograms.
 
 use crate::about::About;
+use crate::log::picture;
 use crate::log::rows::{Row, Taken, verdict, write_and_read};
 use crate::samples::Quantiles;
 use serde_json::{Value, json};
@@ -26,6 +27,7 @@ pub(crate) fn give(
     std::fs::create_dir_all(folder)?;
     std::fs::write(folder.join("log.txt"), text)?;
     std::fs::write(folder.join("log.json"), json + "\n")?;
+    picture::draw(all, &folder.join("log.svg"))?;
     for taken in all.iter().filter(|taken| !taken.row.is_rate()) {
         std::fs::write(folder.join(format!("{}.hgrm", taken.row.name())), taken.all.hgrm()?)?;
     }

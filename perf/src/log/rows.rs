@@ -29,6 +29,8 @@ pub(crate) enum Row {
     Stream(Level, bool),
     /// The two copies that each record of the streams takes.
     Copies,
+    /// The same through a bare ring, and whether there are two producers.
+    Bare(bool),
 }
 
 /// Sizes of records, bytes.
@@ -46,7 +48,7 @@ pub(crate) fn rows() -> Vec<Row> {
         }
         rows.extend([Row::Tcp(bytes), Row::File(bytes)]);
     }
-    rows.push(Row::Copies);
+    rows.extend([Row::Copies, Row::Bare(false), Row::Bare(true)]);
     for level in [Level::Received, Level::Placed] {
         rows.extend([false, true].map(|second| Row::Stream(level, second)));
     }
@@ -74,12 +76,13 @@ impl Row {
             Self::Tcp(bytes) => format!("tcp-{bytes}"),
             Self::Stream(level, second) => format!("stream-{}-{}", level.name(), producers(second)),
             Self::Copies => "stream-memcpy".to_owned(),
+            Self::Bare(second) => format!("stream-bare-{}", producers(second)),
         }
     }
 
     /// Whether its figure is millions a second, and not nanoseconds.
     pub(crate) fn is_rate(self) -> bool {
-        matches!(self, Self::Stream(..) | Self::Copies)
+        matches!(self, Self::Stream(..) | Self::Copies | Self::Bare(_))
     }
 
     /// How many in one round, by each producer.
@@ -89,7 +92,7 @@ impl Row {
             Self::Write(65536) | Self::Read(65536) | Self::Append(_, 65536, _) | Self::Tcp(65536) => (2_000, 400),
             Self::Tcp(_) => (5_000, 1_000),
             Self::Write(_) | Self::Read(_) | Self::Append(..) => (20_000, 4_000),
-            Self::Stream(..) | Self::Copies => (2_000_000, 400_000),
+            Self::Stream(..) | Self::Copies | Self::Bare(_) => (2_000_000, 400_000),
         };
         if quick { short } else { full }
     }
