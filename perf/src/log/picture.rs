@@ -6,6 +6,9 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use std::error::Error;
 use std::path::Path;
 
+/// The lowest time drawn, ns.
+const FLOOR: f64 = 20.0;
+
 /// One line of the picture.
 struct Series {
     name: &'static str,
@@ -14,7 +17,7 @@ struct Series {
     points: Vec<(f64, f64)>,
 }
 
-/// The lines, as far as their rows were measured, the slowest first.
+/// The lines, as far as their rows were measured, the one that ends highest first.
 fn series(all: &[Taken]) -> Vec<Series> {
     let of = |row: Row| all.iter().find(|taken| taken.row == row).map(|taken| taken.quoted().p50);
     let line = |name, colour, at: &dyn Fn(usize) -> Option<f64>| {
@@ -30,7 +33,10 @@ fn series(all: &[Taken]) -> Vec<Series> {
         line("received", RGBColor(40, 140, 70), &append(Level::Received, false)),
         line("WRITE and READ alone", BLACK, &|bytes| write_and_read(all, bytes)),
     ];
-    lines.into_iter().filter(|series| series.points.len() > 1).collect()
+    let mut lines: Vec<_> = lines.into_iter().filter(|series| series.points.len() > 1).collect();
+    let end = |series: &Series| series.points.last().map_or(0.0, |(_, ns)| *ns);
+    lines.sort_by(|one, other| end(other).total_cmp(&end(one)));
+    lines
 }
 
 /// Nanoseconds for people.
@@ -55,17 +61,15 @@ pub(crate) fn draw(all: &[Taken], path: &Path) -> Result<(), Box<dyn Error>> {
         .margin(12)
         .x_label_area_size(36)
         .y_label_area_size(58)
-        .right_y_label_area_size(150)
-        .build_cartesian_2d((64f64..65536f64).log_scale(), (20f64..1e6).log_scale())?;
-    let ticks = |bytes: &f64| SIZES.iter().find(|size| **size as f64 == *bytes).map_or(String::new(), size);
-    chart
-        .configure_mesh()
-        .x_desc("record")
-        .x_labels(24)
-        .x_label_formatter(&ticks)
-        .y_label_formatter(&|ns| time(*ns))
-        .light_line_style(WHITE)
-        .draw()?;
+        .margin_right(150)
+        .build_cartesian_2d((64f64..65536f64).log_scale(), (FLOOR..1e6).log_scale())?;
+    chart.configure_mesh().x_labels(0).y_label_formatter(&|ns| time(*ns)).light_line_style(WHITE).draw()?;
+    for bytes in SIZES {
+        let text = ("sans-serif", 12).into_font().color(&BLACK).pos(Pos::new(HPos::Center, VPos::Top));
+        chart
+            .plotting_area()
+            .draw(&(EmptyElement::at((bytes as f64, FLOOR)) + Text::new(size(bytes), (0, 8), text)))?;
+    }
     let mut last_label = f64::MAX;
     for Series { name, colour, points } in &lines {
         let style = colour.stroke_width(2);
@@ -86,6 +90,6 @@ pub(crate) fn draw(all: &[Taken], path: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn size(bytes: &usize) -> String {
-    if *bytes < 1024 { format!("{bytes} B") } else { format!("{} KiB", bytes / 1024) }
+fn size(bytes: usize) -> String {
+    if bytes < 1024 { format!("{bytes} B") } else { format!("{} KiB", bytes / 1024) }
 }
