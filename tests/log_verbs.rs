@@ -8,6 +8,8 @@ mod suite;
 
 #[path = "log/cases.rs"]
 mod cases;
+#[path = "log/kept.rs"]
+mod kept;
 #[path = "log/pair.rs"]
 mod pair;
 #[path = "process/mod.rs"]

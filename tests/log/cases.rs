@@ -8,7 +8,7 @@ use handfast::clients::mirrored_log::{
 use handfast::memory::Backing;
 use std::time::{Duration, Instant};
 
-fn both(title: &str) -> Pair {
+pub(crate) fn both(title: &str) -> Pair {
     let mut pair = Pair::new(title);
     pair.start_both([plain(), plain()]);
     pair.until_mirrored(0);
@@ -232,34 +232,6 @@ pub(crate) fn a_log_that_was_taken_over_is_told_so_and_ends() {
     assert!(matches!(side.producer.append(b"late"), Err(ReserveError::Ended(LogError::Superseded { .. }))));
     assert_eq!(side.log.wait(lsn), Ok(Acknowledgement::Placed), "what was acknowledged stays so");
     assert!(matches!(side.log.wait(side.log.durable()), Err(LogError::Superseded { .. })));
-}
-
-pub(crate) fn persistent_records_outlive_both_processes() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let kept = folder.path().join("copy");
-    let mut pair = Pair::new("log-persistent");
-    let primary = || plain().acknowledge(Acknowledge::Persistent);
-    let partner = || plain().keep(&kept);
-    let mut payloads = Vec::new();
-    for round in 0..4 {
-        pair.start_both([primary(), partner()]);
-        pair.until_mirrored(0);
-        // What was freed last may be there still: the file follows the memory.
-        let restored: Vec<Vec<u8>> = pair.own(0).into_iter().map(|record| record.payload).collect();
-        assert!(restored.ends_with(&payloads), "round {round}: {} of {}", restored.len(), payloads.len());
-        payloads = restored;
-        for number in 0..40 {
-            let bytes = payload(round * 100 + number);
-            assert_eq!(pair.append(0, &bytes).1, Acknowledgement::Persistent);
-            payloads.push(bytes);
-        }
-        let keep_from = pair.own(0)[payloads.len() - 50.min(payloads.len())].lsn;
-        pair.side(0).log.truncate(keep_from).expect("a record's lsn");
-        pair.until("freed", |pair| pair.side(0).log.status().tail == keep_from);
-        payloads.drain(..payloads.len().saturating_sub(50));
-        pair.end(0);
-        pair.end(1);
-    }
 }
 
 pub(crate) fn a_new_log_replaces_the_old_one_and_never_mixes_with_it() {

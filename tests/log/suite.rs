@@ -13,7 +13,6 @@ macro_rules! logs {
             a_restarted_node_goes_on_with_what_the_partner_has,
             going_alone_is_said_and_makes_older_copies_unworthy,
             a_log_that_was_taken_over_is_told_so_and_ends,
-            persistent_records_outlive_both_processes,
             a_new_log_replaces_the_old_one_and_never_mixes_with_it,
             a_ring_of_another_size_is_refused_by_name,
             a_ring_in_a_file_outlives_its_process,
@@ -23,13 +22,21 @@ macro_rules! logs {
             nothing_is_acknowledged_alone_beside_a_whole_copy,
             a_copy_of_another_writer_is_emptied_before_it_is_filled,
         );
+        logs!($attribute in kept:
+            a_partner_that_keeps_no_file_is_told_of,
+            a_copys_header_knows_what_was_acknowledged,
+            persistent_records_outlive_both_processes,
+        );
     };
     ($attribute:tt: $($name:ident),* $(,)?) => {
+        logs!($attribute in cases: $($name),*);
+    };
+    ($attribute:tt in $module:ident: $($name:ident),* $(,)?) => {
         $(
             #[test]
             #$attribute
             fn $name() {
-                crate::cases::$name();
+                crate::$module::$name();
             }
         )*
     };

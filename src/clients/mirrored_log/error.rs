@@ -87,7 +87,9 @@ pub enum LogError {
         durable: Lsn,
     },
     /// A record was not acknowledged in time.
-    #[error("the record at lsn {lsn} was not acknowledged within {waited_ms} ms: is the partner there?")]
+    #[error(
+        "the record at lsn {lsn} was not acknowledged within {waited_ms} ms: the events of the log's poller say whether the partner is there, and keeps a file where one is asked for"
+    )]
     Late {
         /// The record.
         lsn: Lsn,

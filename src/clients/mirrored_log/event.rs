@@ -43,6 +43,9 @@ pub enum LogEvent {
         /// Bytes that it lacked when the session began.
         refilled: u64,
     },
+    /// Records are to be [`Acknowledge::Persistent`](super::Acknowledge::Persistent), and the partner keeps no file, or cannot write it any more: none is acknowledged
+    /// until it does. Its own log's events say why.
+    NotKept,
     /// The session is gone; the log stops, or goes on alone.
     Lost {
         /// Why.

@@ -11,7 +11,7 @@ use super::error::LogError;
 use super::header::{HeaderState, LogHeader};
 use super::lsn::{Generation, History, Lsn, Term};
 use super::reader::Records;
-use super::term::{beside, sync_folder};
+use super::term::{beside, folder_of, sync_folder};
 use crate::memory::{Errno, Region};
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -31,20 +31,34 @@ const SPIN: Duration = Duration::from_micros(500);
 const SLEEP: Duration = Duration::from_micros(100);
 
 /// What the thread and its owner have in common.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Told {
     /// Of which copy, by the epoch, everything before `to` is on disk.
     epoch: AtomicU64,
     to: AtomicU64,
     stop: AtomicBool,
+    /// The copy, by the epoch, that could not be kept.
+    failed_epoch: AtomicU64,
     /// Whether there is a failure to take: looked at without the lock.
     has_failed: AtomicBool,
     failed: Mutex<Option<LogError>>,
 }
 
 impl Told {
+    fn new() -> Self {
+        Self {
+            epoch: AtomicU64::new(0),
+            to: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+            failed_epoch: AtomicU64::new(u64::MAX),
+            has_failed: AtomicBool::new(false),
+            failed: Mutex::default(),
+        }
+    }
+
     #[cold]
-    fn fail(&self, error: LogError) {
+    fn fail(&self, epoch: u64, error: LogError) {
+        self.failed_epoch.store(epoch, Ordering::Release);
         *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         self.has_failed.store(true, Ordering::Release);
     }
@@ -63,7 +77,7 @@ impl Keeper {
     /// # Errors
     /// [`LogError::File`]: no thread is to be had.
     pub(super) fn start(path: PathBuf, copy: Arc<CopyShared>) -> Result<Self, LogError> {
-        let told = Arc::new(Told::default());
+        let told = Arc::new(Told::new());
         let here = Arc::clone(&told);
         let run = move || Keeping { path, copy, told: here, file: None, buffer: vec![0; PIECE_BYTES] }.run();
         let thread = std::thread::Builder::new().name("handfast-keeper".to_owned()).spawn(run).map_err(|error| {
@@ -77,6 +91,12 @@ impl Keeper {
     pub(super) fn persisted(&self, epoch: u64) -> u64 {
         // In this order: the thread sets `to` to zero before it sets the epoch, and only who asks raises that.
         if self.told.epoch.load(Ordering::Acquire) == epoch { self.told.to.load(Ordering::Acquire) } else { 0 }
+    }
+
+    /// Whether the copy of this epoch is kept, as far as is known. One load.
+    #[inline]
+    pub(super) fn keeps(&self, epoch: u64) -> bool {
+        self.told.failed_epoch.load(Ordering::Acquire) != epoch
     }
 
     /// What went wrong since it was asked last. One load where nothing did.
@@ -119,7 +139,8 @@ pub(super) fn on_its_way(path: &Path) -> Option<(History, Term)> {
 pub(super) fn load(path: &Path) -> Result<Option<CopySource>, LogError> {
     let file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        // Where there is no folder there never will be a file.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && folder_of(path).is_dir() => return Ok(None),
         Err(error) => return Err(failed("opening", path, &error)),
     };
     let header = LogHeader::read(&file)?;
@@ -187,7 +208,7 @@ impl Keeping {
                 Ok(false) => std::thread::sleep(SLEEP),
                 Err(error) => {
                     tracing::error!(%error, "the partner's log is not kept any more until the next session");
-                    self.told.fail(error);
+                    self.told.fail(epoch, error);
                     self.wait_for_another(epoch);
                 }
             }

@@ -17,17 +17,21 @@ use super::scrub::Scrub;
 use super::shared::Shared;
 use super::wire::{Purpose, Wire};
 use super::writer::Writer;
-use crate::fabric::{Exposed, Fabric};
+use crate::fabric::{Exposed, Fabric, Timestamp};
 use crate::memory::RingSource;
 use crate::session::Session;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// Records looked at for one batch.
 const RECORDS_MAX: usize = 8192;
 
 /// Requests kept free for headers, reports and probes.
 const ROOM: usize = 8;
+
+/// The partner's header lags behind what is acknowledged by so much at most.
+const HEADER_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Progress is told so many times in one refill.
 const TELLINGS: u64 = 64;
@@ -67,6 +71,8 @@ struct Headers {
     posted: Option<(LogHeader, bool)>,
     /// In the partner's memory.
     placed: Option<LogHeader>,
+    /// When it is due again though nothing but the watermark has moved.
+    next: Timestamp,
 }
 
 /// What the partner lacks.
@@ -258,9 +264,16 @@ impl<F: Fabric> Mirror<F> {
         Ok(held)
     }
 
-    /// Posts the header where what it should say has changed. `open`: records are acknowledged meanwhile that the partner need not have, so that
+    /// Posts the header where what it should say has changed, and now and then while records are acknowledged, so that damage behind what it names is
+    /// found. `open`: records are acknowledged meanwhile that the partner need not have, so that
     /// its copy must not be called whole.
-    pub(super) fn send_header(&mut self, writer: &mut Writer, shared: &Shared, open: bool) -> Result<bool, LogError> {
+    pub(super) fn send_header(
+        &mut self,
+        writer: &mut Writer,
+        shared: &Shared,
+        open: bool,
+        now: Timestamp,
+    ) -> Result<bool, LogError> {
         if self.source.is_none()
             || self.headers.posted.is_some()
             || !self.wire.can_write_block()
@@ -275,10 +288,12 @@ impl<F: Fabric> Mirror<F> {
         let state = if filled { HeaderState::Whole } else { HeaderState::Refilling };
         let tail = writer.free_up_to(shared, self.bound(shared));
         let same = |placed: &LogHeader| placed.state == state && placed.tail == tail && placed.term == shared.term();
-        if self.headers.placed.as_ref().is_some_and(same) {
+        let acknowledged = if filled { shared.durable().min(self.sending.received).max(tail) } else { tail };
+        let is_due = |placed: &LogHeader| acknowledged > placed.acknowledged && now >= self.headers.next;
+        if self.headers.placed.as_ref().is_some_and(|placed| same(placed) && !is_due(placed)) {
             return Ok(false);
         }
-        let acknowledged = if filled { shared.durable().min(self.sending.received).max(tail) } else { tail };
+        self.headers.next = now.after(HEADER_INTERVAL);
         let header = writer.header(state, shared.term(), tail, acknowledged);
         let offset = super::area::HEADER_OFFSETS[(header.sequence % 2) as usize];
         self.wire.write_block(&header.encode(), offset, None, Purpose::Header(header.sequence))?;

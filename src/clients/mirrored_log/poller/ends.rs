@@ -32,6 +32,7 @@ impl<F: Fabric> LogPoller<F> {
             Ok(mirror) => {
                 self.replica.begin(mirror.exposed(), mirror.session_number());
                 self.mirror = Some(mirror);
+                self.told_not_kept = false;
             }
             Err(error) => self.events.put(LogEvent::Broken(error)),
         }

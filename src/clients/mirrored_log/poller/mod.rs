@@ -4,7 +4,7 @@ mod beginning;
 mod ends;
 
 use super::area::RingBytes;
-use super::config::LogConfig;
+use super::config::{Acknowledge, LogConfig};
 use super::decide::Opening;
 use super::error::LogError;
 use super::event::LogEvent;
@@ -51,6 +51,8 @@ pub struct LogPoller<F: Fabric> {
     /// Durable and tail when sleepers were woken last.
     woken_at: (Lsn, Lsn, bool),
     told: Lsn,
+    /// In this session.
+    told_not_kept: bool,
     idle: u32,
 }
 
@@ -96,6 +98,7 @@ impl<F: Fabric> LogPoller<F> {
             alone: Alone::No,
             woken_at: (Lsn::ZERO, Lsn::ZERO, false),
             told: Lsn::ZERO,
+            told_not_kept: false,
             idle: 0,
         }
     }
@@ -248,13 +251,17 @@ impl<F: Fabric> LogPoller<F> {
                 self.shared.set_applied(Some(report.applied));
             }
             self.shared.set_needs_base(report.needs_base);
+            let is_asked = self.config.acknowledge == Acknowledge::Persistent;
+            if is_asked && !report.persists && mirror.is_whole() && !std::mem::replace(&mut self.told_not_kept, true) {
+                self.events.put(LogEvent::NotKept);
+            }
             let (ours, theirs) = (self.shared.term(), report.term);
             if report.history == writer.history() && theirs > ours {
                 self.finish(LogError::Superseded { ours, theirs });
                 return Ok(true);
             }
         }
-        worked |= mirror.send_header(writer, &self.shared, self.alone == Alone::Yes)?;
+        worked |= mirror.send_header(writer, &self.shared, self.alone == Alone::Yes, self.fabric.now())?;
         Ok(worked)
     }
 
