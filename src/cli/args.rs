@@ -89,14 +89,14 @@ pub(crate) struct DemoArguments {
     /// Where the other partner listens
     #[arg(long, value_name = "ADDRESS", requires = "side")]
     pub(crate) partner: Option<Address>,
-    /// How often the sender streams the file: 1 to 100; the receiver goes by the sender
+    /// With --side: how often the sender streams the file, 1 to 100; the receiver goes by the sender
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100), requires = "side")]
     pub(crate) passes: u32,
     /// Instead: run a small bank on this storage engine over the mirrored log, kill its primary, and open the partner's copy
     #[arg(long, value_enum, conflicts_with_all = ["file", "order", "side"])]
     pub(crate) engine: Option<EngineName>,
-    /// How many of the bank's transactions are acknowledged before the kill
-    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000), requires = "engine")]
+    /// With --engine: how many of the bank's transactions are acknowledged before the kill
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000), requires = "engine", conflicts_with = "file")]
     pub(crate) transactions: u64,
     /// Print one JSON object instead of text; with --side, one a line for each event
     #[arg(long)]
@@ -130,7 +130,7 @@ pub(crate) struct NodeArguments {
     /// A client: NAME:PORTS:BYTES, bytes with an optional KiB, MiB or GiB; repeatable [default: log:1:1MiB]
     #[arg(long = "client", value_name = "NAME:PORTS:BYTES")]
     pub(crate) clients: Vec<String>,
-    /// What the partner's clients may ask of this node's memory in all, bytes as above [default: 1GiB]
+    /// What the partner's clients may ask of this node's memory in all: bytes, with an optional KiB, MiB or GiB [default: 1GiB]
     #[arg(long, value_name = "BYTES")]
     pub(crate) memory_max: Option<String>,
     /// A boot stage to publish
@@ -154,7 +154,7 @@ pub(crate) struct NodeArguments {
 pub(crate) struct StatusArguments {
     /// Where the node listens: shm://NAME:PORT or rdma://ADDRESS:PORT
     pub(crate) address: String,
-    /// Read it again every so many seconds, until interrupted
+    /// Read it again every so many seconds (0.1, say), until interrupted
     #[arg(long, value_name = "SECONDS")]
     pub(crate) watch: Option<f64>,
     /// Print one JSON object instead of text; with --watch, one a line for each reading

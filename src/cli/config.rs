@@ -61,7 +61,8 @@ pub(crate) fn setup(arguments: &NodeArguments) -> Result<Setup, Failure> {
         node = node.key(key(&path)?);
     }
     if let Some(text) = arguments.memory_max.clone().or(file.memory_max) {
-        let wrong = || Failure::usage(format!("--memory-max `{text}`: write bytes, for example 4GiB"));
+        let wrong =
+            || Failure::usage(format!("--memory-max `{text}`: write bytes, with KiB, MiB or GiB where you like: 4GiB"));
         node = node.memory_bytes_max(bytes_of(&text).ok_or_else(wrong)?);
     }
     let clients = match (arguments.clients.is_empty(), file.client) {
@@ -140,6 +141,7 @@ fn stage(name: Option<String>, progress: Option<&str>) -> Result<Option<(String,
         progress.split_once('/').and_then(|(done, total)| Some((done.parse().ok()?, total.parse().ok()?)));
     match numbers {
         Some((done, total)) if done <= total => Ok(Some((name, done, total))),
+        Some(_) => Err(Failure::usage(format!("--progress `{progress}`: more is done than there is to do"))),
         _ => Err(Failure::usage(format!("--progress `{progress}`: write DONE/TOTAL, for example 40/100"))),
     }
 }

@@ -1,4 +1,4 @@
-//! `handfast log verify`: whether all that was acknowledged is there.
+//! `handfast log verify`: whether all is there that was known to be acknowledged when the header was written.
 
 use crate::cli::args::LogArguments;
 use crate::cli::failure::Failure;
@@ -21,13 +21,13 @@ pub(crate) fn run(arguments: &LogArguments) -> Result<(), Failure> {
 
 fn text(arguments: &LogArguments, walked: &Walked, missing: bool) -> String {
     let Walked { header, stopped, tally } = walked;
-    let verdict = if missing { "DAMAGED" } else { "all that was acknowledged is there" };
+    let verdict = if missing { "DAMAGED" } else { "all is there that was known to be acknowledged" };
     let mut lines = vec![format!("{}: {verdict}", arguments.path.display())];
     let mut line = |name: &str, value: String| lines.push(format!("  {name:<14} {value}"));
     let bytes = stopped.lsn.bytes_since(header.tail).unwrap_or(0);
     line("whole", format!("lsn {} to {}, {}: {tally}", header.tail, stopped.lsn, count(bytes, "byte")));
     line("ends there", stopped.why.to_string());
-    let acknowledged = if missing { "what is whole ends before that" } else { "nothing is missing" };
+    let acknowledged = if missing { "what is whole ends before that" } else { "nothing before that is missing" };
     line("acknowledged", format!("up to lsn {}: {acknowledged}", header.acknowledged));
     let state = match header.state {
         HeaderState::Refilling => "refilling: records are still missing, so it is not to be taken over",

@@ -2,6 +2,7 @@
 
 use crate::cli::failure::Failure;
 use crate::cli::output::count;
+use handfast::clients::mirrored_log::area::RING_OFFSET;
 use handfast::clients::mirrored_log::record::Kind;
 use handfast::clients::mirrored_log::{Entry, Generation, LogError, LogHeader, Records, StoppedAt};
 use serde_json::{Value, json};
@@ -28,6 +29,9 @@ pub(crate) fn open(path: &Path) -> Result<Records<File>, Failure> {
 pub(crate) fn failure(path: &Path, error: &LogError) -> Failure {
     let path = path.display();
     match error {
+        LogError::Short { bytes, .. } if *bytes <= RING_OFFSET => Failure::new(format!(
+            "{path}: {bytes} bytes are no log: its headers alone take {RING_OFFSET}. There is no record to be read"
+        )),
         LogError::Short { needed, .. } => Failure::new(format!(
             "{path}: {error} To look into what is left, copy the file, make the copy longer with `truncate --size={needed} COPY`, and look into that"
         )),

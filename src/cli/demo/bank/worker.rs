@@ -22,7 +22,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 /// A partner that acknowledges nothing for so long never does.
-const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(10);
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(5);
 
 /// How late an event may be noticed.
 const HEARING: Duration = Duration::from_millis(2);
@@ -40,14 +40,17 @@ fn tell(report: &Report) {
     }
 }
 
-/// Orders by standard input, and their end.
-fn orders() -> Receiver<Order> {
+/// Orders by standard input, and their end: the supervisor has what it wanted, or is gone. Nothing is left behind either way.
+fn orders(arguments: &BankArguments) -> Receiver<Order> {
     let (told, orders) = channel();
+    let folder = arguments.folder.clone();
     std::thread::spawn(move || {
         let lines = BufReader::new(std::io::stdin()).lines().map_while(Result::ok);
         for order in lines.filter_map(|line| serde_json::from_str(&line).ok()) {
             let _ = told.send(order);
         }
+        // Whoever comes second finds nothing.
+        let _ = std::fs::remove_dir_all(folder);
     });
     orders
 }
@@ -58,7 +61,7 @@ impl Task for Playing<'_> {
     type Output = ();
 
     fn run<F: Fabric>(self, fabric: F) -> Result<(), Failure> {
-        let orders = orders();
+        let orders = orders(self.0);
         match self.0.role {
             BankRole::Primary => primary(&Node::start(fabric, self.0)?, self.0, &orders),
             BankRole::Partner => partner(Node::start(fabric, self.0)?, self.0, &orders),
