@@ -9,7 +9,7 @@
 use crate::clients::mirrored_log::{LogError, Lsn, MirroredLog};
 use crate::engines::redb::log::{AppendError, Fill, Log, Mirror};
 use crate::engines::redb::operation::{OPERATION_HEADER_BYTES, Operation};
-use crate::memory::Errno;
+use crate::engines::redb::refusal::{refusal, system};
 use crate::sys;
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -106,7 +106,7 @@ struct Shared<L> {
 
 /// A storage backend of redb over a local file and a mirrored log: [`redb::Builder::create_with_backend`](::redb::Builder::create_with_backend) takes it.
 ///
-/// A write is copied twice, into the log's ring and to the file, and waits only where the ring is full. A sync waits until the partner has acknowledged all that was
+/// A write is copied twice, into the log's ring and to the file, and waits only where the ring is full. A sync waits until the partner has acknowledged (or, where this node goes on alone, this disk has) all that was
 /// written before it. A commit without durability waits for nothing, nor does one of redb's `Eventual` durability: the log keeps the order.
 ///
 /// A thread of its own frees the ring as the partner applies, and sends the file's content where the partner lacks it: at the start, since nothing proves that
@@ -295,41 +295,46 @@ impl<L: Log> Shared<L> {
     }
 
     fn refusal(&self, error: AppendError) -> io::Error {
-        let waited = self.options.wait_max.as_secs_f64();
-        match error {
-            AppendError::Full => {
-                let applied =
-                    self.log.applied().map_or("nothing".to_owned(), |lsn| format!("everything before lsn {lsn}"));
-                let text = format!(
-                    "the log's ring was full for {waited:.1} s: the partner has applied {applied}; see whether its follower runs, or take a larger ring"
-                );
-                io::Error::new(ErrorKind::TimedOut, text)
-            }
-            AppendError::NotOpen => {
-                let text = format!("the log was not open within {waited:.1} s: it waits for the partner");
-                io::Error::new(ErrorKind::TimedOut, text)
-            }
-            AppendError::TooLong { max } => io::Error::new(
-                ErrorKind::InvalidInput,
-                format!("the log takes records of {max} bytes at most: too few"),
-            ),
-            AppendError::Ended(why) => io::Error::new(ErrorKind::BrokenPipe, why),
-            AppendError::Source(error) => error,
-        }
+        refusal(error, self.log.applied(), self.options.wait_max)
     }
 
     fn sync(&self) -> io::Result<()> {
-        let (last, base) = self.base_sent()?;
-        // The last records are on their way to the partner meanwhile.
-        if self.options.local_sync
-            && let Err(error) = self.file.sync_data()
-        {
-            return self.fail(&mut self.state(), error);
+        loop {
+            let (last, base) = self.base_sent()?;
+            // The last records are on their way to the partner meanwhile.
+            if self.options.local_sync {
+                self.sync_file()?;
+            }
+            let lsn = last.map_or(base, |last| last.max(base));
+            match self.log.wait(lsn, Instant::now() + self.options.wait_max) {
+                Ok(true) if self.is_outrun() => {}
+                Ok(true) => return Ok(()),
+                // Nobody else has it: then this disk does.
+                Ok(false) if !self.options.local_sync => return self.sync_file(),
+                Ok(false) => return Ok(()),
+                Err(error) => {
+                    let late = matches!(error, LogError::Late { .. });
+                    let kind = if late { ErrorKind::TimedOut } else { ErrorKind::BrokenPipe };
+                    return self.fail(&mut self.state(), io::Error::new(kind, error));
+                }
+            }
         }
-        let lsn = last.map_or(base, |last| last.max(base));
-        let Err(error) = self.log.wait(lsn, Instant::now() + self.options.wait_max) else { return Ok(()) };
-        let kind = if matches!(error, LogError::Late { .. }) { ErrorKind::TimedOut } else { ErrorKind::BrokenPipe };
-        self.fail(&mut self.state(), io::Error::new(kind, error))
+    }
+
+    fn sync_file(&self) -> io::Result<()> {
+        self.file.sync_data().or_else(|error| self.fail(&mut self.state(), error))
+    }
+
+    /// Whether the log has freed, alone, what the partner never applied: what it has of later records is of no use to it. Another image is on its way then.
+    fn is_outrun(&self) -> bool {
+        let (mut state, tail) = (self.state(), self.log.tail());
+        let lacks =
+            self.log.applied().is_some_and(|applied| applied < tail) && state.begun.is_some_and(|begun| begun < tail);
+        if lacks && matches!(state.base, Base::Sent(_)) {
+            state.base = Base::Wanted;
+            self.bell.notify_all();
+        }
+        lacks
     }
 
     /// Waits until the image was sent. The last record of all there is, and the image's.
@@ -446,10 +451,6 @@ fn encode(operation: &Operation<'_>, place: &mut [u8]) -> io::Result<()> {
 
 fn room(given: bool) -> io::Result<()> {
     if given { Ok(()) } else { Err(io::Error::other("the log gave another room than was asked for")) }
-}
-
-fn system(tried: &str, errno: Errno) -> io::Error {
-    io::Error::new(io::Error::from_raw_os_error(errno.number()).kind(), format!("{tried}: {errno}"))
 }
 
 impl<L: Log> ::redb::StorageBackend for Backend<L> {

@@ -130,6 +130,8 @@ pub struct Follower {
     turned: bool,
     /// Images that the next claim does not name: they go after it.
     given_up: Vec<Claim>,
+    /// Of the next image: two writers can begin one at the same place of the same log.
+    next_number: u32,
     footing: Footing,
     /// The log, and the generation of its writer, that the footing is about.
     log: Option<(History, Generation)>,
@@ -156,6 +158,8 @@ impl Follower {
             Ok(Some(Image { claim, file: images.file(&claim)? }))
         };
         let (whole, incoming) = (open(claims.whole)?, open(claims.incoming)?);
+        let numbers = [&claims.whole, &claims.incoming].into_iter().flatten().map(|claim| claim.number);
+        let next_number = numbers.max().map_or(0, |number| number.wrapping_add(1));
         Ok(Self {
             images,
             options,
@@ -163,6 +167,7 @@ impl Follower {
             incoming,
             turned: false,
             given_up: Vec::new(),
+            next_number,
             footing: Footing::None,
             log: None,
             position: Lsn::ZERO,
@@ -352,7 +357,9 @@ impl Follower {
 
     fn image_begins(&mut self, entry: &Entry<'_>, length: u64) -> Result<(), FollowError> {
         let history = self.log.map_or(History::default(), |(history, _)| history);
-        let claim = Claim { history, begun: entry.lsn, applied: entry.end, generation: entry.generation };
+        let number = self.next_number;
+        self.next_number = number.wrapping_add(1);
+        let claim = Claim { history, begun: entry.lsn, applied: entry.end, generation: entry.generation, number };
         let file = self.images.create(&claim, length)?;
         self.given_up.extend(self.incoming.replace(Image { claim, file }).map(|image| image.claim));
         (self.footing, self.turned) = (Footing::Sure, true);

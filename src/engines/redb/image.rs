@@ -41,7 +41,7 @@ struct ClaimBytes {
     begun: U64,
     applied: U64,
     generation: U32,
-    zero: U32,
+    number: U32,
 }
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
@@ -63,12 +63,14 @@ const _: () = assert!(size_of::<StateBytes>() == STATE_BYTES);
 pub struct Claim {
     /// Of which log.
     pub history: History,
-    /// The record with which the image began: its name among images of one history.
+    /// The record with which the image began.
     pub begun: Lsn,
     /// Every record before this is applied.
     pub applied: Lsn,
     /// The generation of the last record that was applied.
     pub generation: Generation,
+    /// Tells images apart that two writers began at the same record.
+    pub number: u32,
 }
 
 /// What the side file says: the image that can be built from, and one that is on its way.
@@ -119,7 +121,7 @@ impl Claims {
                 begun: claim.begun.0.into(),
                 applied: claim.applied.0.into(),
                 generation: claim.generation.0.into(),
-                zero: 0.into(),
+                number: claim.number.into(),
             })
         };
         let flag = |claim: Option<Claim>, bit| if claim.is_some() { bit } else { 0 };
@@ -149,6 +151,7 @@ impl Claims {
                 begun: Lsn(claim.begun.get()),
                 applied: Lsn(claim.applied.get()),
                 generation: Generation(claim.generation.get()),
+                number: claim.number.get(),
             })
         };
         good.then(|| Self { whole: claim(WHOLE, fields.whole), incoming: claim(INCOMING, fields.incoming) })
@@ -207,7 +210,7 @@ impl Images {
 
     /// Where the image of this claim lies.
     pub(crate) fn path(&self, claim: &Claim) -> PathBuf {
-        self.folder.join(format!("image-{}-{:016x}", claim.history, claim.begun.0))
+        self.folder.join(format!("image-{}-{:016x}-{}", claim.history, claim.begun.0, claim.number))
     }
 
     /// A new and empty image of this length, in place of whatever has its name.
@@ -266,9 +269,9 @@ mod tests {
     use super::*;
 
     const WHOLE: Claim =
-        Claim { history: History(0xa0b1), begun: Lsn(64), applied: Lsn(4096), generation: Generation(3) };
+        Claim { history: History(0xa0b1), begun: Lsn(64), applied: Lsn(4096), generation: Generation(3), number: 0 };
     const INCOMING: Claim =
-        Claim { history: History(0xc2), begun: Lsn(8192), applied: Lsn(9000), generation: Generation(4) };
+        Claim { history: History(0xc2), begun: Lsn(8192), applied: Lsn(9000), generation: Generation(4), number: 7 };
 
     /// The bytes are the format: they may never change.
     #[test]
@@ -277,7 +280,7 @@ mod tests {
         let mut wanted = [0; STATE_BYTES];
         wanted[..8].copy_from_slice(b"HFREDBIM");
         let set = [(8, 1), (12, 3), (16, 0xb1), (17, 0xa0), (32, 64), (41, 16), (48, 3), (56, 0xc2), (73, 32)];
-        for (offset, byte) in set.into_iter().chain([(80, 0x28), (81, 0x23), (88, 4)]) {
+        for (offset, byte) in set.into_iter().chain([(80, 0x28), (81, 0x23), (88, 4), (92, 7)]) {
             wanted[offset] = byte;
         }
         let checksum = crc32c::crc32c(&wanted[..124]);

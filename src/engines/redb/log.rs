@@ -1,6 +1,6 @@
 //! What the backend needs of a log: the mirrored log, or in unit tests one in plain memory that can be full, mute or closed at will.
 
-use crate::clients::mirrored_log::{LogError, Lsn, MirroredLog, Producer, ReserveError};
+use crate::clients::mirrored_log::{Acknowledgement, LogError, Lsn, MirroredLog, Producer, ReserveError};
 use std::io;
 use std::time::Instant;
 
@@ -26,8 +26,8 @@ pub(crate) type Fill<'a> = &'a mut dyn FnMut(&mut [u8]) -> io::Result<()>;
 pub(crate) trait Log: std::fmt::Debug + Send + Sync + 'static {
     /// Appends a record of `bytes` bytes that `fill` writes in place; none: without waiting.
     fn append(&self, bytes: usize, deadline: Option<Instant>, fill: Fill<'_>) -> Result<Lsn, AppendError>;
-    /// Waits until the record is acknowledged; [`LogError::Late`] where it is not by the deadline.
-    fn wait(&self, lsn: Lsn, deadline: Instant) -> Result<(), LogError>;
+    /// Waits until the record is acknowledged; [`LogError::Late`] where it is not by the deadline. Whether the partner has it: false where this node is alone.
+    fn wait(&self, lsn: Lsn, deadline: Instant) -> Result<bool, LogError>;
     /// Frees what is acknowledged and applied.
     fn free(&self);
     /// Whether the partner can apply nothing before it has the whole file.
@@ -73,8 +73,8 @@ impl Log for Mirror {
         }
     }
 
-    fn wait(&self, lsn: Lsn, deadline: Instant) -> Result<(), LogError> {
-        self.log.wait_until(lsn, deadline).map(|_| ())
+    fn wait(&self, lsn: Lsn, deadline: Instant) -> Result<bool, LogError> {
+        self.log.wait_until(lsn, deadline).map(|how| how != Acknowledgement::Alone)
     }
 
     fn free(&self) {

@@ -84,6 +84,7 @@ mod image;
 mod log;
 mod operation;
 mod rebuild;
+mod refusal;
 mod thread;
 
 pub use backend::{MirrorOptions, MirroredBackend};

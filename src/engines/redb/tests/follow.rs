@@ -59,6 +59,32 @@ fn an_image_that_is_coming_in_counts_once_it_is_whole() -> Outcome {
     Ok(())
 }
 
+/// A writer that was restored to an earlier end begins its image where the one before it did.
+#[test]
+fn two_images_that_begin_at_one_record_are_two_files() -> Outcome {
+    let folder = folder()?;
+    let log = MemoryLog::new(1 << 16, 7)?;
+    append(&log, &IMAGE)?;
+    let mut one = follower(&folder)?;
+    one.follow(&mut records(log.whole())?, u64::MAX)?;
+    log.restart(Lsn::ZERO);
+    append(&log, &[Operation::ImageBegins { length: 4 }, Operation::ImageChunk { offset: 0, data: b"next" }])?;
+    one.follow(&mut records(log.whole())?, u64::MAX)?;
+    let (path, claim) = one.whole().ok_or("the image is gone")?;
+    assert_eq!((std::fs::read(&path)?, claim.begun), (b"base".to_vec(), Lsn::ZERO), "until the next is whole");
+    assert_eq!(one.incoming().map(|claim| claim.begun), Some(Lsn::ZERO));
+    drop(one);
+    // Also by the next process.
+    let mut one = follower(&folder)?;
+    append(&log, &[Operation::ImageEnds { length: 4 }, write(b"N")])?;
+    one.follow(&mut records(log.whole())?, u64::MAX)?;
+    assert!(!path.exists() && one.incoming().is_none());
+    drop(one);
+    let (bytes, _) = rebuilt(&folder, Some(log.whole()))?.map_err(|error| error.to_string())?;
+    assert_eq!(bytes, b"Next");
+    Ok(())
+}
+
 #[test]
 fn another_history_is_never_mixed_in() -> Outcome {
     let folder = folder()?;

@@ -23,6 +23,8 @@ pub(super) struct Inside {
     pub(super) records_max: usize,
     /// Whether anything is acknowledged.
     pub(super) acknowledges: bool,
+    /// Whether it does so without a partner.
+    pub(super) alone: bool,
 }
 
 /// It, shared.
@@ -54,6 +56,7 @@ impl MemoryLog {
             needs_image: false,
             records_max: usize::MAX,
             acknowledges: true,
+            alone: false,
         };
         Ok(Self(Arc::new(Mutex::new(inside))))
     }
@@ -136,13 +139,13 @@ impl Log for MemoryLog {
         }
     }
 
-    fn wait(&self, lsn: Lsn, deadline: Instant) -> Result<(), LogError> {
+    fn wait(&self, lsn: Lsn, deadline: Instant) -> Result<bool, LogError> {
         loop {
             let mut inside = self.inside();
             if inside.acknowledges {
                 let count = inside.records.len();
                 inside.synced.push((lsn, count));
-                return Ok(());
+                return Ok(!inside.alone);
             }
             drop(inside);
             if Instant::now() >= deadline {
