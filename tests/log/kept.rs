@@ -1,11 +1,15 @@
 //! Copies that outlive processes in a file, and what headers know.
 
 use crate::cases::both;
-use crate::pair::{Pair, has, payload, plain};
+use crate::pair::{Pair, RING, has, payload, plain};
 use crate::process::node::config;
 use crate::under_test;
-use handfast::clients::mirrored_log::{Acknowledge, Acknowledgement, LogEvent, Lsn, MirroredLog};
+use handfast::clients::mirrored_log::{
+    Acknowledge, Acknowledgement, CopyState, LogConfig, LogError, LogEvent, Lsn, MirroredLog, Start,
+};
 use handfast::manager::ClusterManager;
+use handfast::memory::Backing;
+use std::time::{Duration, Instant};
 
 /// Nothing is acknowledged then, and the one who asks is told why.
 pub(crate) fn a_partner_that_keeps_no_file_is_told_of() {
@@ -73,4 +77,76 @@ pub(crate) fn persistent_records_outlive_both_processes() {
         pair.end(0);
         pair.end(1);
     }
+}
+
+/// Until the new log is whole there, the partner keeps the old one.
+pub(crate) fn a_new_log_that_is_not_whole_yet_does_not_cost_the_old_one() {
+    let mut pair = both("log-begun");
+    let payloads: Vec<Vec<u8>> = (0..40).map(payload).collect();
+    for bytes in &payloads {
+        pair.append(0, bytes);
+    }
+    let old = pair.side(1).copy.status().history;
+    pair.end(0);
+    pair.until_lost(1);
+    pair.start(0, plain().start(Start::New).batch_bytes_max(4096).batches_max(1));
+    // A step of its owner at a time, and the partner's housekeeping between any two.
+    let (mut refilling, deadline) = (false, Instant::now() + Duration::from_secs(20));
+    loop {
+        assert!(Instant::now() < deadline, "not whole in time");
+        for index in [0, 1] {
+            let side = pair.side(index);
+            while side.manager.poll().is_some() {}
+            for _ in 0..[1, 64][index] {
+                side.poller.poll();
+            }
+        }
+        let status = pair.side(1).copy.status();
+        assert_eq!(status.state, CopyState::Whole, "{status:?}");
+        if status.history != old {
+            break;
+        }
+        pair.expect_copy(1, &payloads);
+        refilling |= pair.side(0).log.status().history.is_some();
+    }
+    assert!(refilling, "the new log was open before it was whole there");
+}
+
+pub(crate) fn what_cannot_be_gone_on_with_is_told_and_kept() {
+    let name = format!("{}.ring", Pair::new("log-unusable").name);
+    let path = std::path::Path::new("/dev/shm").join(&name);
+    let ring = || plain().backing(Backing::SharedMemory(name.clone()));
+    let open = |title: &str, log: LogConfig| -> Result<String, String> {
+        let name = format!("{title}-{}", std::process::id());
+        let mut manager =
+            ClusterManager::boot(under_test::fabric(), config(&name, 0)).map_err(|error| error.to_string())?;
+        let opened = MirroredLog::open(log, &mut manager).map_err(|error| error.to_string())?;
+        let (log, mut poller, _) = opened;
+        let alone = poller.begin_alone();
+        assert_eq!(alone, Err(LogError::Alone), "it is not set up to go on alone");
+        assert_eq!(log.status().history, None, "and nothing is opened");
+        Ok(String::new())
+    };
+    let mut pair = Pair::new("log-unusable-pair");
+    pair.start_both([ring(), plain()]);
+    pair.until_mirrored(0);
+    pair.append(0, &payload(1));
+    drop(pair);
+    let before = std::fs::read(&path).expect("a ring");
+    let refused = open("unusable-size", ring().ring_bytes(2 * RING)).expect_err("another size");
+    assert!(refused.contains(&name) && refused.contains("ring_bytes says"), "{refused}");
+    assert_eq!(open("unusable-not", ring()), Ok(String::new()), "as it was");
+    let mut damaged = before.clone();
+    (damaged[0], damaged[4096]) = (b'x', b'x');
+    std::fs::write(&path, &damaged).expect("a ring");
+    let refused = open("unusable-damaged", ring()).expect_err("no header");
+    assert!(refused.contains(&name) && refused.contains("copy 0"), "{refused}");
+    assert_eq!(std::fs::read(&path).expect("a ring")[..damaged.len()], damaged[..], "it was left as it is");
+    assert_eq!(open("unusable-new", ring().start(Start::New)), Ok(String::new()));
+    std::fs::remove_file(path).expect("the ring's file");
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let nonsense = elsewhere.path().join("kept");
+    std::fs::write(&nonsense, b"").expect("a file");
+    let refused = open("unusable-kept", plain().keep(&nonsense)).expect_err("no log");
+    assert!(refused.contains("kept, which keeps the partner's log, cannot be gone on with"), "{refused}");
 }

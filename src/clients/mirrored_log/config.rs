@@ -169,6 +169,9 @@ impl LogConfig {
 
     pub(crate) fn check(&self) -> Result<RingBytes, LogError> {
         let ring = RingBytes::new(self.ring_bytes)?;
+        if matches!(self.backing, Backing::Shared { .. }) {
+            return Err(LogError::Backing { backing: self.backing.clone() });
+        }
         let in_range = |option, value: u64, min, max| match value {
             _ if (min..=max).contains(&value) => Ok(()),
             _ => Err(LogError::Option { option, value, min, max }),

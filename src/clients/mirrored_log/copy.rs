@@ -147,6 +147,8 @@ struct Copies {
     current: Option<CopySource>,
     /// The last that was whole, until the current one is.
     before: Option<CopySource>,
+    /// Of the header that was carried over into the current one: it is no word of the session's writer.
+    carried: u64,
 }
 
 /// What the partner's log is held in, as its reader and the poller share it.
@@ -167,6 +169,12 @@ pub(super) struct CopyShared {
     seen: Mutex<Option<(History, Term)>>,
     /// Whether a session stands.
     in_session: AtomicBool,
+}
+
+/// The header of a copy; none where there is none, or where it speaks of more than the memory holds.
+pub(super) fn header_of(copy: &CopySource) -> Option<LogHeader> {
+    let header = LogHeader::read(copy).ok()?;
+    (header.ring_bytes.area_bytes() <= copy.region().len() as u64).then_some(header)
 }
 
 /// What somebody who applies the partner's records has said.
@@ -191,7 +199,7 @@ impl CopyShared {
     ) -> Arc<Self> {
         Arc::new(Self {
             unsettled: AtomicBool::new(before.is_some()),
-            copies: Mutex::new(Copies { current: None, before }),
+            copies: Mutex::new(Copies { current: None, before, carried: 0 }),
             epoch: AtomicU64::new(0),
             news: AtomicU64::new(0),
             consumer: Mutex::default(),
@@ -227,7 +235,7 @@ impl CopyShared {
     /// The copy that counts, with its header.
     pub(super) fn best(&self) -> Option<(CopySource, LogHeader, CopyState)> {
         let copies = self.copies();
-        let read = |copy: &Option<CopySource>| copy.clone().and_then(|copy| Some((LogHeader::read(&copy).ok()?, copy)));
+        let read = |copy: &Option<CopySource>| copy.clone().and_then(|copy| Some((header_of(&copy)?, copy)));
         let (current, before) = (read(&copies.current), read(&copies.before));
         if let Some((header, _)) = &current {
             self.note(header);
@@ -246,13 +254,15 @@ impl CopyShared {
         Some((best.0, best.1, state))
     }
 
-    /// The memory of a new session takes the place of the current copy, which is kept where it is the best there is.
-    pub(super) fn replace(&self, current: CopySource) {
+    /// The memory of a new session takes the place of the current copy, which is kept where it is the best there is. `carried`: the sequence of the header that
+    /// was put there already, if there is one.
+    pub(super) fn replace(&self, current: CopySource, carried: Option<u64>) {
         let best = self.best().map(|(copy, ..)| copy);
         let mut copies = self.copies();
         self.unsettled.store(best.is_some(), Ordering::Release);
         copies.before = best;
         copies.current = Some(current);
+        copies.carried = carried.unwrap_or(0);
         self.epoch.fetch_add(1, Ordering::Release);
     }
 
@@ -265,9 +275,11 @@ impl CopyShared {
     #[cold]
     fn settle_now(&self) -> Option<LogHeader> {
         let mut copies = self.copies();
-        let header = LogHeader::read(copies.current.as_ref()?).ok()?;
+        let header = header_of(copies.current.as_ref()?)?;
         self.note(&header);
-        if header.state != HeaderState::Whole || self.is_outdated(&header) {
+        // What was carried over is as good as what it was carried from; but its writer may be about to write over it.
+        let is_told = header.sequence > copies.carried;
+        if !is_told || header.state != HeaderState::Whole || self.is_outdated(&header) {
             return None;
         }
         copies.before.as_ref()?;
@@ -457,16 +469,39 @@ mod tests {
         let shared = CopyShared::new(Some(copy(HeaderState::Whole, 1)?), None, None, None);
         let log = LogCopy::new(Arc::clone(&shared));
         assert_eq!(log.status().state, CopyState::Whole);
-        shared.replace(copy(HeaderState::Refilling, 2)?);
+        shared.replace(copy(HeaderState::Refilling, 2)?, None);
         assert_eq!((log.status().state, log.status().term), (CopyState::Outdated, Term(1)));
         // That session was lost; the next one's memory begins with what is held.
-        shared.replace(copy(HeaderState::Whole, 1)?);
+        shared.replace(copy(HeaderState::Whole, 1)?, None);
         assert_eq!(log.status().state, CopyState::Outdated);
         assert_eq!(shared.settle(), None);
         let refused = log.take_over(Term(1), false).map(|records| *records.header());
         assert!(matches!(refused, Err(TakeoverError::Refused(TakeoverRefused::NotWorthy { .. }))), "{refused:?}");
-        shared.replace(copy(HeaderState::Whole, 2)?);
+        shared.replace(copy(HeaderState::Whole, 2)?, None);
         assert_eq!(log.status().state, CopyState::Whole);
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_carried_over_does_not_stand_for_what_it_was_carried_from() -> Result<(), Box<dyn std::error::Error>> {
+        let shared = CopyShared::new(Some(copy(HeaderState::Whole, 1)?), None, None, None);
+        // Of sequence 1, as it was carried over: its owner may be about to empty it.
+        shared.replace(copy(HeaderState::Whole, 1)?, Some(1));
+        assert_eq!(shared.settle(), None);
+        let next = copy(HeaderState::Whole, 2)?;
+        shared.replace(next, Some(1));
+        assert_eq!(shared.settle().map(|header| header.sequence), Some(2));
+        Ok(())
+    }
+
+    #[test]
+    fn a_header_that_speaks_of_more_than_there_is_does_not_count() -> Result<(), Box<dyn std::error::Error>> {
+        let source = copy(HeaderState::Whole, 1)?;
+        let header = LogHeader { ring_bytes: RingBytes::new(1 << 30)?, sequence: 9, ..LogHeader::read(&source)? };
+        source.region().write(header.offset() as usize, &header.encode())?;
+        let shared = CopyShared::new(None, None, None, None);
+        shared.replace(source, None);
+        assert_eq!(LogCopy::new(shared).status().state, CopyState::Nothing);
         Ok(())
     }
 

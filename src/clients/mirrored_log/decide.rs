@@ -18,12 +18,13 @@ pub(super) enum Opening {
     Partner,
 }
 
-/// How a log that is not open yet begins, the partner having reported.
+/// How a log that is not open yet begins, the partner having reported. `kept`: the highest term under which this node is known to have gone on alone.
 pub(super) fn opening(
     start: Start,
     local: Option<&Held>,
     report: &CopyReport,
     ring_bytes: RingBytes,
+    kept: Term,
 ) -> Result<Opening, LogError> {
     if start == Start::New {
         return Ok(Opening::New);
@@ -34,22 +35,23 @@ pub(super) fn opening(
     let worthy = report.state == ReportState::Whole;
     match local {
         None if report.state == ReportState::Nothing => Ok(Opening::New),
+        // What this node acknowledged alone went with its ring.
+        None if worthy && report.term < kept => Err(LogError::AloneLost { kept, theirs: report.term }),
         None if worthy => from_partner(report, ring_bytes),
         None => Err(LogError::NotWorthy { state: state_name(report.state) }),
-        // Records that this node had are damaged: better the partner's.
-        Some(held) if !held.is_sound() && worthy => from_partner(report, ring_bytes),
-        Some(held) if !held.is_sound() => {
-            let (end, acknowledged) = (held.end.lsn, held.header.acknowledged);
-            Err(LogError::Damaged { end, acknowledged, why: held.end.why.to_string() })
+        Some(held) if worthy && held.header.history != report.history => {
+            Err(LogError::Histories { here: held.header.history, there: report.history })
         }
+        // Records that this node had are damaged: the partner has them, unless this node went on alone since.
+        Some(held) if !held.is_sound() && worthy && report.term >= held.header.term.max(kept) => {
+            from_partner(report, ring_bytes)
+        }
+        Some(held) if !held.is_sound() => held.check().map(|()| Opening::Local),
         // It knows of a later term than this node wrote under, and has not got all of it.
         Some(held) if !worthy && report.history == held.header.history && report.term > held.header.term => {
             Err(LogError::NotWorthy { state: state_name(report.state) })
         }
         Some(_) if !worthy => Ok(Opening::Local),
-        Some(held) if held.header.history != report.history => {
-            Err(LogError::Histories { here: held.header.history, there: report.history })
-        }
         Some(held) => {
             // Within one generation there is one writer, so that the shorter is a prefix of the longer.
             let here = (held.header.term, held.header.generation, held.end.lsn);
@@ -162,7 +164,8 @@ mod tests {
     #[test]
     fn a_log_begins_with_the_newer_of_both() -> Result<(), LogError> {
         let ring = RingBytes::new(RING)?;
-        let decide = |local: Option<Held>, report: CopyReport| opening(Start::Restore, local.as_ref(), &report, ring);
+        let decide =
+            |local: Option<Held>, report: CopyReport| opening(Start::Restore, local.as_ref(), &report, ring, Term(0));
         let nothing = report(ReportState::Nothing, 0, (0, 0, 64));
         let whole = |of| report(ReportState::Whole, 7, of);
         assert_eq!(decide(None, nothing), Ok(Opening::New));
@@ -184,7 +187,8 @@ mod tests {
     #[test]
     fn what_may_lack_records_is_refused_and_never_mixed() -> Result<(), LogError> {
         let ring = RingBytes::new(RING)?;
-        let decide = |local: Option<Held>, report: CopyReport| opening(Start::Restore, local.as_ref(), &report, ring);
+        let decide =
+            |local: Option<Held>, report: CopyReport| opening(Start::Restore, local.as_ref(), &report, ring, Term(0));
         for state in [ReportState::Refilling, ReportState::Outdated] {
             let unworthy = report(state, 7, (1, 1, 640));
             assert!(matches!(decide(None, unworthy), Err(LogError::NotWorthy { .. })));
@@ -194,13 +198,23 @@ mod tests {
         assert!(matches!(decide(Some(held(8, (1, 1, 640))?), whole), Err(LogError::Histories { .. })));
         let other = CopyReport { ring_bytes: 2 * RING, ..whole };
         assert!(matches!(decide(None, other), Err(LogError::RingSize { .. })));
-        assert_eq!(opening(Start::New, None, &other, ring), Ok(Opening::New));
+        assert_eq!(opening(Start::New, None, &other, ring, Term(0)), Ok(Opening::New));
         let taken = CopyReport { taken: true, ..whole };
         assert!(matches!(decide(None, taken), Err(LogError::TakenOver { .. })));
         // A local ring that has lost its end is not gone on with, whatever it claims to be.
-        let mut damaged = held(7, (9, 9, 640))?;
+        let mut damaged = held(7, (1, 9, 640))?;
         damaged.header.acknowledged = Lsn(704);
         assert_eq!(decide(Some(damaged), whole), Ok(Opening::Partner));
+        // Nor is an older copy, or one of another log, what it lost.
+        let mut alone = held(7, (2, 9, 640))?;
+        alone.header.acknowledged = Lsn(704);
+        assert!(matches!(decide(Some(alone), whole), Err(LogError::Damaged { .. })));
+        let mut other = held(8, (1, 9, 640))?;
+        other.header.acknowledged = Lsn(704);
+        assert!(matches!(decide(Some(other), whole), Err(LogError::Histories { .. })));
+        let without = |kept| opening(Start::Restore, None, &whole, ring, Term(kept));
+        assert_eq!(without(1), Ok(Opening::Partner));
+        assert_eq!(without(2), Err(LogError::AloneLost { kept: Term(2), theirs: Term(1) }));
         let nothing = report(ReportState::Nothing, 0, (0, 0, 64));
         assert!(matches!(decide(Some(damaged), nothing), Err(LogError::Damaged { .. })));
         let later = report(ReportState::Refilling, 7, (2, 1, 640));

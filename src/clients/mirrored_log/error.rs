@@ -154,6 +154,33 @@ pub enum LogError {
         /// The partner's.
         there: History,
     },
+    /// What lies where this node's ring, or its copy of the partner's log, is kept cannot be gone on with.
+    #[error("{what} cannot be gone on with: {why}. Nothing in it was changed; move it away to begin without it")]
+    Unusable {
+        /// Which.
+        what: String,
+        /// Why not.
+        why: String,
+    },
+    /// The ring cannot lie there.
+    #[error(
+        "the log's ring cannot lie in memory of others ({backing:?}): take private memory, shared memory of this node's own, or a file"
+    )]
+    Backing {
+        /// Where it should.
+        backing: Backing,
+    },
+    /// What was acknowledged alone is not here any more.
+    #[error(
+        "this node went on alone under term {kept}, its ring is gone, and the partner's copy is of term {theirs}: what was acknowledged alone is lost. To go on with the partner's \
+         copy all the same, remove the term file"
+    )]
+    AloneLost {
+        /// The term in the term file.
+        kept: Term,
+        /// The copy's.
+        theirs: Term,
+    },
     /// The partner's copy is of a ring of another size.
     #[error(
         "the partner's copy is of a ring of {there} bytes, and this one has {here}: set ring_bytes to {there}, or start with Start::New"
@@ -232,6 +259,9 @@ impl LogError {
             | LogError::Superseded { .. }
             | LogError::Histories { .. }
             | LogError::RingSize { .. }
+            | LogError::Unusable { .. }
+            | LogError::Backing { .. }
+            | LogError::AloneLost { .. }
             | LogError::NotWorthy { .. }
             | LogError::Headers { .. }
             | LogError::Short { .. }

@@ -1,6 +1,7 @@
 //! The log's header as bytes: what it holds, who wrote it, from where on it is valid. There are two copies, written in turn.
 
 use crate::clients::mirrored_log::area::HEADER_OFFSETS;
+use crate::clients::mirrored_log::lsn::{GENERATION_MAX, NUMBER_MAX};
 use crate::clients::mirrored_log::{Generation, History, LogError, Lsn, RingBytes, Source, Term};
 use std::fmt;
 use zerocopy::little_endian::{U32, U64, U128};
@@ -140,15 +141,17 @@ impl LogHeader {
         let ring_bytes = RingBytes::new(fields.ring_bytes.get()).map_err(|_| field("length of the ring"))?;
         let tail = Lsn(fields.tail.get());
         // Every position that the ring can hold is then one of 64 bits.
-        if !tail.is_aligned() || tail.checked_add(ring_bytes.get()).is_none() {
+        if !tail.is_aligned() || tail.0 > NUMBER_MAX - ring_bytes.get() {
             return Err(field("tail"));
         }
+        let (sequence, term, generation) = (fields.sequence.get(), fields.term.get(), fields.generation.get());
+        in_range(sequence, term, generation)?;
         Ok(Self {
             state: HeaderState::from_number(fields.state.get()).ok_or(field("state"))?,
-            sequence: fields.sequence.get(),
+            sequence,
             history: History(fields.history.get()),
-            term: Term(fields.term.get()),
-            generation: Generation(fields.generation.get()),
+            term: Term(term),
+            generation: Generation(generation),
             tail,
             ring_bytes,
             acknowledged: Lsn(fields.acknowledged.get()),
@@ -219,6 +222,19 @@ fn best(copies: [Result<LogHeader, HeaderFault>; 2]) -> Result<LogHeader, LogErr
 pub(crate) fn seal(bytes: &mut [u8; HEADER_BYTES]) {
     let (covered, checksum) = bytes.split_at_mut(CHECKSUM_OFFSET);
     checksum.copy_from_slice(&crc32c::crc32c(covered).to_le_bytes());
+}
+
+/// No number is so high that the next one would not be one.
+pub(crate) fn in_range(sequence: u64, term: u64, generation: u32) -> Result<(), HeaderFault> {
+    let checks = [
+        ("sequence", sequence <= NUMBER_MAX),
+        ("term", term <= NUMBER_MAX),
+        ("generation", generation <= GENERATION_MAX),
+    ];
+    match checks.into_iter().find(|(_, good)| !good) {
+        Some((field, _)) => Err(HeaderFault::Field { field }),
+        None => Ok(()),
+    }
 }
 
 /// Magic and layout first: another version may keep its checksum elsewhere, and its operator wants to be told so.

@@ -27,8 +27,19 @@ impl<F: Fabric> Inbox<F> {
 
     #[cold]
     fn put(&self, delivery: Delivery<F>) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back(delivery);
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        // A poller that does not poll for a while is told of the last session alone, and memory of others is not held for it.
+        let (stale, kept): (VecDeque<_>, VecDeque<_>) =
+            waiting.drain(..).partition(|earlier| is_superseded(earlier, &delivery));
+        *waiting = kept;
+        let is_known = |earlier: &Delivery<F>| matches!((earlier, &delivery), (Delivery::Lost(_), Delivery::Lost(_)));
+        if !waiting.back().is_some_and(is_known) {
+            waiting.push_back(delivery);
+        }
         self.some.store(true, Ordering::Release);
+        drop(waiting);
+        // Ports and memory end outside of the lock.
+        drop(stale);
     }
 
     /// The next one.
@@ -43,6 +54,14 @@ impl<F: Fabric> Inbox<F> {
         let next = waiting.pop_front();
         self.some.store(!waiting.is_empty(), Ordering::Release);
         next
+    }
+}
+
+/// Whether an earlier delivery that was not taken yet means nothing any more.
+fn is_superseded<F: Fabric>(earlier: &Delivery<F>, now: &Delivery<F>) -> bool {
+    match (earlier, now) {
+        (Delivery::Ready(_) | Delivery::Unavailable(_), _) => true,
+        (Delivery::Lost(_), _) => false,
     }
 }
 

@@ -6,7 +6,7 @@
 //! A copy that begins anew (another log, or a refill from the start) grows in a file beside, and takes the old one's place when it is whole.
 
 use super::area::{HEADER_OFFSETS, RING_OFFSET};
-use super::copy::{CopyShared, CopySource};
+use super::copy::{CopyShared, CopySource, header_of};
 use super::error::LogError;
 use super::header::{HeaderState, LogHeader};
 use super::lsn::{Generation, History, Lsn, Term};
@@ -227,7 +227,7 @@ impl Keeping {
     fn step(&mut self) -> Result<bool, LogError> {
         let (_, Some(copy)) = self.copy.current() else { return Ok(false) };
         // None yet: the partner has not begun.
-        let Ok(header) = LogHeader::read(&copy) else { return Ok(false) };
+        let Some(header) = header_of(&copy) else { return Ok(false) };
         let mut kept = match self.file.take() {
             Some(kept) if is_same(&kept.header, &header) => kept,
             _ => self.open(&header)?,
@@ -264,7 +264,7 @@ impl Keeping {
     /// The file as it is, if it is of this log, and a prefix of the copy.
     fn open_kept(&self, header: &LogHeader) -> Option<Kept> {
         let file = OpenOptions::new().read(true).write(true).open(&self.path).ok()?;
-        let held = super::writer::Held::of(&file)?;
+        let held = super::writer::Held::of(&file).ok()??;
         let same = is_same(&held.header, header)
             && held.is_sound()
             && held.header.tail <= header.tail

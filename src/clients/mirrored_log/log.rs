@@ -1,8 +1,8 @@
 //! The log as its users hold it.
 
 use super::area::RingBytes;
-use super::config::{Acknowledge, LogConfig};
-use super::copy::{CopyShared, LogCopy};
+use super::config::{Acknowledge, LogConfig, Start};
+use super::copy::{CopyShared, CopySource, LogCopy};
 use super::error::LogError;
 use super::inbox::{Inbox, LogClient};
 use super::keeper::{self, Keeper};
@@ -19,6 +19,7 @@ use crate::fabric::{Fabric, PortOptions};
 use crate::manager::{ClientSpec, ClusterManager};
 use crate::memory::{Backing, Region};
 use crate::sys;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -115,7 +116,7 @@ impl MirroredLog {
     ) -> Result<(MirroredLog, LogPoller<F>, LogCopy), Error> {
         let ring_bytes = config.check()?;
         let prepared = prepare(&config, ring_bytes)?;
-        let loaded = config.keep.as_deref().map(keeper::load).transpose()?.flatten();
+        let loaded = config.keep.as_deref().map(kept).transpose()?.flatten();
         let seen = config.keep.as_deref().and_then(keeper::on_its_way);
         let taken_file = config.keep.as_deref().map(term::taken_file);
         let taken = taken_file.as_deref().map(term::load_taken).transpose()?.flatten();
@@ -242,13 +243,48 @@ fn prepare(config: &LogConfig, ring_bytes: RingBytes) -> Result<Prepared, Error>
     let region = builder.huge_pages(config.huge_pages).pinned(config.pinned).build()?;
     if let Some(file) = region.file()
         && !sys::file::try_lock(file)
-            .map_err(|errno| LogError::File { tried: "locking the log's ring".to_owned(), errno })?
+            .map_err(|errno| LogError::File { tried: format!("locking {}", ring_of(config)), errno })?
     {
         return Err(LogError::RingInUse { backing: config.backing.clone() }.into());
     }
-    let held = match config.backing {
-        Backing::Private => None,
-        _ => Held::of(&region).filter(|held| held.header.ring_bytes == ring_bytes),
-    };
-    Ok(Prepared { region, held })
+    let mut prepared = Prepared { region, held: None };
+    if matches!(config.backing, Backing::Private) {
+        return Ok(prepared);
+    }
+    match found(&prepared.region, ring_bytes) {
+        Ok(held) => prepared.held = held,
+        // Given up, whatever it is; nobody is to find its headers with something else behind them.
+        Err(_) if config.start == Start::New => prepared.forget()?,
+        Err(why) => return Err(LogError::Unusable { what: ring_of(config), why }.into()),
+    }
+    Ok(prepared)
+}
+
+/// What the file holds that keeps the partner's log.
+fn kept(path: &Path) -> Result<Option<CopySource>, LogError> {
+    keeper::load(path).map_err(|error| match error {
+        LogError::File { .. } => error,
+        other => LogError::Unusable {
+            what: format!("{}, which keeps the partner's log,", path.display()),
+            why: other.to_string(),
+        },
+    })
+}
+
+/// What a local ring holds; none where there never was a log.
+fn found(region: &Region, ring_bytes: RingBytes) -> Result<Option<Held>, String> {
+    match Held::of(region).map_err(|error| error.to_string())? {
+        Some(held) if held.header.ring_bytes != ring_bytes => {
+            Err(format!("it is of {} bytes, and ring_bytes says {}", held.header.ring_bytes.get(), ring_bytes.get()))
+        }
+        held => Ok(held),
+    }
+}
+
+fn ring_of(config: &LogConfig) -> String {
+    match &config.backing {
+        Backing::File(path) => format!("the log's ring in {}", path.display()),
+        Backing::SharedMemory(name) => format!("the log's ring in /dev/shm/{name}"),
+        other => format!("the log's ring ({other:?})"),
+    }
 }

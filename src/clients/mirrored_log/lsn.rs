@@ -5,6 +5,12 @@
 use crate::clients::mirrored_log::record::RECORD_ALIGN;
 use std::fmt;
 
+/// The highest position, sequence and term that is taken from elsewhere: what is added to it stays far from overflow.
+pub(super) const NUMBER_MAX: u64 = 1 << 62;
+
+/// The highest generation that is taken from elsewhere: there is a next one.
+pub(super) const GENERATION_MAX: u32 = u32::MAX - 1;
+
 /// Log sequence number: the position of a record in an endless stream of bytes, from 0. A multiple of 32 wherever a record begins.
 ///
 /// Shown in decimal digits.

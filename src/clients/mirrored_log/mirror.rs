@@ -104,10 +104,16 @@ pub(super) enum Told {
 }
 
 impl<F: Fabric> Mirror<F> {
-    pub(super) fn new(mut session: Session<F>, ring_bytes: RingBytes) -> Result<Self, LogError> {
-        let wire = Wire::new(&mut session)?;
-        let exposed = session.memory().cloned();
-        let exposed = exposed.ok_or_else(|| LogError::Session("the partner asked for no memory here".to_owned()))?;
+    /// # Errors
+    /// Why the session is of no use, and the session.
+    pub(super) fn new(mut session: Session<F>, ring_bytes: RingBytes) -> Result<Self, Box<(Session<F>, LogError)>> {
+        let wire = match Wire::new(&mut session) {
+            Ok(wire) => wire,
+            Err(error) => return Err(Box::new((session, error))),
+        };
+        let Some(exposed) = session.memory().cloned() else {
+            return Err(Box::new((session, LogError::Session("the partner asked for no memory here".to_owned()))));
+        };
         Ok(Self {
             session,
             wire,

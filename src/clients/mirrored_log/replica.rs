@@ -55,7 +55,7 @@ impl Replica {
             sequence: 0,
             ring_bytes: 0,
         };
-        let current = CopySource::granted(exposed);
+        let (current, mut carried) = (CopySource::granted(exposed), None);
         if let Some((copy, header, state)) = held {
             report.state = match state {
                 CopyState::Whole => ReportState::Whole,
@@ -67,7 +67,7 @@ impl Replica {
             (report.tail, report.end) = (header.tail, header.tail);
             (report.sequence, report.ring_bytes) = (header.sequence, header.ring_bytes.get());
             match carry(&copy, &header, &current) {
-                Ok(end) => report.end = end,
+                Ok(end) => (report.end, carried) = (end, Some(header.sequence)),
                 Err(error) => {
                     tracing::warn!(%error, "the copy of the partner's log could not be carried over to the new session");
                 }
@@ -77,7 +77,7 @@ impl Replica {
                 report.state = ReportState::Refilling;
             }
         }
-        self.shared.replace(current);
+        self.shared.replace(current, carried);
         self.shared.set_in_session(true);
         (self.report, self.told, self.heard, self.told_persisted) = (Some(report), None, None, 0);
     }
@@ -123,8 +123,11 @@ fn take_in(report: &mut CopyReport, shared: &CopyShared) {
     if let Consumer::Applied { history, lsn } = consumer {
         (report.applied_history, report.applied) = (history.low(), lsn);
     }
+    // The one held when the session began, or the one that its owner began since.
+    let is_held =
+        |history| report.history == history || shared.best().is_some_and(|(_, header, _)| header.history == history);
     if let Some((history, term)) = shared.taken()
-        && (report.history == history || report.state == ReportState::Nothing)
+        && (is_held(history) || report.state == ReportState::Nothing)
     {
         // Its owner is told which log was taken over, and under which term.
         (report.taken, report.history, report.term) = (true, history, report.term.max(term));

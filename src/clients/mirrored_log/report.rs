@@ -1,7 +1,8 @@
 //! What the partner reports of its copy, as bytes: one WRITE of it into the memory of the log's owner.
 
 use crate::clients::mirrored_log::header::{self, HEADER_BYTES, HeaderFault, LAYOUT};
-use crate::clients::mirrored_log::{Generation, History, Lsn, Term};
+use crate::clients::mirrored_log::lsn::NUMBER_MAX;
+use crate::clients::mirrored_log::{Generation, History, Lsn, RingBytes, Term};
 use zerocopy::little_endian::{U32, U64, U128};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -162,10 +163,15 @@ impl CopyReport {
         }
         let ring_bytes = fields.ring_bytes.get();
         let held = end.bytes_since(tail);
-        if !end.is_aligned() || held.is_none_or(|held| held > ring_bytes) {
+        let is_ring = ring_bytes == 0 || RingBytes::new(ring_bytes).is_ok();
+        if !is_ring {
+            return Err(field("length of the ring"));
+        }
+        if !end.is_aligned() || end.0 > NUMBER_MAX || held.is_none_or(|held| held > ring_bytes) {
             return Err(field("end"));
         }
         let flags = fields.flags.get();
+        header::in_range(fields.sequence.get(), fields.term.get(), fields.generation.get())?;
         Ok(Self {
             state: ReportState::from_number(fields.state.get()).ok_or(field("state"))?,
             session: fields.session.get(),

@@ -3,7 +3,7 @@
 use super::area::{HEADER_OFFSETS, RING_OFFSET, RingBytes};
 use super::decide::Restored;
 use super::error::LogError;
-use super::header::{HEADER_BYTES, HeaderState, LogHeader};
+use super::header::{HEADER_BYTES, HeaderFault, HeaderState, LogHeader};
 use super::lsn::{Generation, History, Lsn, Term};
 use super::reader::Records;
 use super::shared::{Opened, Shared};
@@ -49,11 +49,29 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// What `source` holds; none where there is no log.
-    pub(super) fn of<S: super::Source>(source: S) -> Option<Self> {
-        let mut records = Records::open(source).ok()?;
-        let end = records.skip_to_end().ok()?;
-        Some(Self { header: *records.header(), end })
+    /// What `source` holds; none where there never was a log.
+    ///
+    /// # Errors
+    /// There is something, and it cannot be read.
+    pub(super) fn of<S: super::Source>(source: S) -> Result<Option<Self>, LogError> {
+        let mut records = match Records::open(source) {
+            Ok(records) => records,
+            Err(LogError::Headers { copy0: HeaderFault::Empty, copy1: HeaderFault::Empty }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let end = records.skip_to_end()?;
+        Ok(Some(Self { header: *records.header(), end }))
+    }
+
+    /// # Errors
+    /// [`LogError::Damaged`]: something is gone that its writer knew to be there.
+    pub(super) fn check(&self) -> Result<(), LogError> {
+        let (end, acknowledged) = (self.end.lsn, self.header.acknowledged);
+        if self.is_sound() {
+            Ok(())
+        } else {
+            Err(LogError::Damaged { end, acknowledged, why: self.end.why.to_string() })
+        }
     }
 
     /// Whether everything is there that its writer knew to be.

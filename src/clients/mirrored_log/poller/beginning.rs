@@ -31,19 +31,25 @@ impl<F: Fabric> LogPoller<F> {
             }
             let report = restore.report;
             mirror.restore = None;
-            self.open(&Opening::Partner, Some(&report))?;
-            self.stream(Some(report.end), &report)?;
-            return Ok(true);
+            let opened = self.open(&Opening::Partner, Some(&report));
+            let streaming = opened.and_then(|()| self.stream(Some(report.end), &report));
+            return self.unless_fatal(streaming).map(|began| began || worked);
         }
         let Some(report) = mirror.report() else { return Ok(worked) };
         if self.shared.ended.get().is_some() {
             return Ok(worked);
         }
-        match self.decide(&report) {
+        let decided = self.decide(&report);
+        self.unless_fatal(decided).map(|began| began || worked)
+    }
+
+    /// What cannot be helped ends the log; for the rest there is the next session.
+    fn unless_fatal(&mut self, outcome: Result<(), LogError>) -> Result<bool, LogError> {
+        match outcome {
             Ok(()) => Ok(true),
             Err(error) if error.recovery() == crate::error::Recovery::Fatal => {
                 self.finish(error);
-                Ok(worked)
+                Ok(false)
             }
             Err(error) => Err(error),
         }
@@ -52,7 +58,8 @@ impl<F: Fabric> LogPoller<F> {
     fn decide(&mut self, report: &CopyReport) -> Result<(), LogError> {
         if self.writer.is_none() {
             let local = self.prepared.as_ref().and_then(|prepared| prepared.held);
-            match decide::opening(self.config.start, local.as_ref(), report, self.ring_bytes)? {
+            let kept = self.kept_term()?;
+            match decide::opening(self.config.start, local.as_ref(), report, self.ring_bytes, kept)? {
                 Opening::Partner => {
                     let Some(mirror) = &mut self.mirror else { return Ok(()) };
                     if let Some(prepared) = &mut self.prepared {
@@ -79,12 +86,17 @@ impl<F: Fabric> LogPoller<F> {
         self.stream(from, report)
     }
 
+    /// The highest term under which this node is known to have gone on alone.
+    fn kept_term(&self) -> Result<Term, LogError> {
+        match &self.config.on_loss {
+            OnLoss::GoOnAlone { term_file } => term::load(term_file),
+            OnLoss::Stop => Ok(Term(0)),
+        }
+    }
+
     /// Opens the log; producers append from here on.
     pub(super) fn open(&mut self, opening: &Opening, report: Option<&CopyReport>) -> Result<(), LogError> {
-        let kept = match &self.config.on_loss {
-            OnLoss::GoOnAlone { term_file } => term::load(term_file)?,
-            OnLoss::Stop => Term(0),
-        };
+        let kept = self.kept_term()?;
         let theirs = report.map_or(Term(0), |report| report.term);
         let Some(held) = self.prepared.as_ref().map(|prepared| prepared.held) else { return Ok(()) };
         let sequence = report.map_or(0, |report| report.sequence);
@@ -132,7 +144,10 @@ impl<F: Fabric> LogPoller<F> {
         let spans = spans(&prepared.region, self.ring_bytes, &with)?;
         prepared.settle()?;
         let Some(Prepared { region, .. }) = self.prepared.take() else { return Ok(()) };
-        self.writer = Some(Writer::open(region, self.ring_bytes, with, spans, &self.shared)?);
+        // The ring's memory goes with the error: there is no second try.
+        let opened = Writer::open(region, self.ring_bytes, with, spans, &self.shared)
+            .map_err(|error| LogError::Unusable { what: "the log's ring".to_owned(), why: error.to_string() });
+        self.writer = Some(opened?);
         if self.config.applied_bounds_truncation {
             // Until a consumer says more nothing is freed, with a partner or without.
             self.shared.set_applied(Some(with.tail));

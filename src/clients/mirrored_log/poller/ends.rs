@@ -1,7 +1,8 @@
 //! Sessions that come and go, going on alone, and the end of the log.
 
 use super::{Alone, LogPoller};
-use crate::clients::mirrored_log::config::OnLoss;
+use crate::clients::mirrored_log::config::{OnLoss, Start};
+use crate::clients::mirrored_log::decide::Opening;
 use crate::clients::mirrored_log::error::LogError;
 use crate::clients::mirrored_log::event::LogEvent;
 use crate::clients::mirrored_log::header::HeaderState;
@@ -34,7 +35,13 @@ impl<F: Fabric> LogPoller<F> {
                 self.mirror = Some(mirror);
                 self.told_not_kept = false;
             }
-            Err(error) => self.events.put(LogEvent::Broken(error)),
+            Err(refused) => {
+                let (session, error) = *refused;
+                // The next one may be of use.
+                session.give_up();
+                self.events.put(LogEvent::Broken(error));
+                self.on_loss();
+            }
         }
     }
 
@@ -65,6 +72,22 @@ impl<F: Fabric> LogPoller<F> {
         if let Err(error) = self.go_on_alone() {
             self.events.put(LogEvent::Broken(error));
         }
+    }
+
+    /// Opens the log without a partner. Whatever can be looked at before is: an open log cannot be restored any more.
+    pub(super) fn open_alone(&mut self) -> Result<(), LogError> {
+        let OnLoss::GoOnAlone { term_file } = &self.config.on_loss else { return Err(LogError::Alone) };
+        let held = self.prepared.as_ref().and_then(|prepared| prepared.held);
+        let opening = match held {
+            Some(held) if self.config.start == Start::Restore => {
+                held.check()?;
+                Opening::Local
+            }
+            _ => Opening::New,
+        };
+        // That it can be written is known then.
+        term::store(term_file, term::load(term_file)?)?;
+        self.open(&opening, None)
     }
 
     /// Takes the next term and acknowledges alone from here on.

@@ -5,7 +5,6 @@ mod ends;
 
 use super::area::RingBytes;
 use super::config::{Acknowledge, LogConfig};
-use super::decide::Opening;
 use super::error::LogError;
 use super::event::LogEvent;
 use super::events::Events;
@@ -146,7 +145,7 @@ impl<F: Fabric> LogPoller<F> {
     ///
     /// # Errors
     /// [`LogError::File`]: the term cannot be persisted. [`LogError::Alone`]: the log is not set up with [`OnLoss::GoOnAlone`](super::OnLoss::GoOnAlone).
-    /// [`LogError::PartnerThere`]: a session stands.
+    /// [`LogError::PartnerThere`]: a session stands. [`LogError::Damaged`]: the local ring has lost records. After an error nothing is opened.
     pub fn begin_alone(&mut self) -> Result<(), LogError> {
         if self.mirror.is_some() {
             return Err(LogError::PartnerThere);
@@ -155,9 +154,7 @@ impl<F: Fabric> LogPoller<F> {
             return Ok(());
         }
         if self.writer.is_none() {
-            let local = self.prepared.as_ref().and_then(|prepared| prepared.held).is_some();
-            let opening = if local { Opening::Local } else { Opening::New };
-            self.open(&opening, None)?;
+            self.open_alone()?;
         }
         self.go_on_alone()
     }
