@@ -9,6 +9,8 @@ mod suite;
 
 #[path = "conformance/access.rs"]
 mod access;
+#[path = "conformance/deferred.rs"]
+mod deferred;
 #[path = "conformance/ends.rs"]
 mod ends;
 #[path = "conformance/harness.rs"]

@@ -13,6 +13,7 @@ mod completion;
 pub mod descriptor;
 mod error;
 mod exposed;
+mod kept;
 mod port;
 pub mod shm;
 pub mod sim;
@@ -28,6 +29,7 @@ pub use completion::{Completion, Operation, WorkCompletionStatus};
 pub use descriptor::{AccessFlags, PortAddress, RemoteDescriptor};
 pub use error::FabricError;
 pub use exposed::Exposed;
+pub(crate) use kept::Kept;
 pub use port::{PendingPort, Port, PortLimits, PortOptions, PortState, PostError, Refused, Remote, WorkRequest};
 
 use crate::memory::{Buffer, Region, Ring, RingSource};
@@ -95,7 +97,11 @@ pub enum DialPurpose {
 }
 
 /// A transport.
-pub trait Fabric: Clone + Send + Sync + 'static {
+///
+/// # Safety
+/// Its domains and ports keep what [`Domain`] and [`Port`] ask for, and a link's port and domain belong together.
+#[allow(unsafe_code, reason = "a promise, and no unsafe block")]
+pub unsafe trait Fabric: Clone + Send + Sync + 'static {
     /// The listening half.
     type Endpoint: Endpoint;
     /// A link being opened.
@@ -193,7 +199,15 @@ pub trait LinkMonitor: Send {
 /// A protection domain: memory and ports that may be used together.
 ///
 /// Memory registered in a domain stays mapped for as long as any port of the domain lives.
-pub trait Domain: Clone + Send + Sync {
+///
+/// # Safety
+/// - memory that was registered is not unmapped, nor handed on, while a device or the partner may touch it;
+/// - [`Domain::expose`] gives the other side the rights it was asked for and no others, and [`Domain::buffer`] and [`Domain::ring`] none;
+/// - what they return is of the region or ring they were given.
+///
+/// A domain that wraps another one and passes on what it is given keeps all of it.
+#[allow(unsafe_code, reason = "a promise, and no unsafe block")]
+pub unsafe trait Domain: Clone + Send + Sync {
     /// Its fabric.
     type Fabric: Fabric;
     /// Registers private memory for use as the local side of operations, as one buffer (cut it with [`Buffer::split_into`]).

@@ -2,7 +2,7 @@
 
 use crate::fabric::error::in_range;
 use crate::fabric::{Completion, FabricError, PortAddress, RemoteDescriptor};
-use crate::memory::{Buffer, Errno};
+use crate::memory::{Buffer, Errno, Loan};
 
 /// How many requests a port holds, and how long messages may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -194,7 +194,16 @@ pub trait PendingPort: Send {
 ///
 /// Limits of what is promised: an operation of no bytes is carried out like others, but whether its key is checked is the fabric's affair. A
 /// SEND longer than the receive that it meets ends that receive as [`LocalLength`](crate::fabric::WorkCompletionStatus::LocalLength) and both ports; the SEND itself may have completed well before.
-pub trait Port: Send {
+///
+/// # Safety
+/// Who implements it vouches for what the owners of memory rely on:
+/// - a buffer that was taken comes back (in its completion or its refusal) when neither a device nor a thread touches its bytes any more, or
+///   never; a loan is dropped no earlier than that;
+/// - the bytes of a loan, and of a buffer that is sent, are read and never written.
+///
+/// A port that wraps another one and passes on what it is given keeps both.
+#[allow(unsafe_code, reason = "a promise, and no unsafe block")]
+pub unsafe trait Port: Send {
     /// Remote memory as this fabric addresses it.
     type Remote: Remote;
 
@@ -209,6 +218,15 @@ pub trait Port: Send {
     /// WRITEs the buffer to `offset` of `to`.
     fn post_write(&mut self, request: WorkRequest, from: Buffer, to: &Self::Remote, offset: u64)
     -> Result<(), Refused>;
+    /// WRITEs the bytes of a loan to `offset` of `to`. The loan goes back to its ring once its bytes are not needed any more, at the latest when
+    /// its completion is handed out, which has no buffer; where the request is refused, at once.
+    fn post_write_loan(
+        &mut self,
+        request: WorkRequest,
+        from: Loan,
+        to: &Self::Remote,
+        offset: u64,
+    ) -> Result<(), PostError>;
     /// WRITEs bytes that are copied before the call returns; at most [`PortLimits::inline_bytes_max`].
     fn post_write_inline(
         &mut self,

@@ -1,18 +1,18 @@
 //! A stretch of private pinned memory with exactly one owner, registered for local use with a fabric.
 
-use crate::memory::{Backing, MemoryError, Region, Ring};
+use crate::memory::{Backing, MemoryError, Region};
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
-/// What a fabric keeps for as long as memory is registered with it.
-pub trait Registration: Send + Sync + std::fmt::Debug {
+/// What a fabric keeps for as long as memory is registered with it. Backends alone make some.
+pub(crate) trait Registration: Send + Sync + std::fmt::Debug {
     /// Takes the registration back, before the memory goes. False: a device may still touch the memory, which is then leaked and never freed.
     fn release(&mut self) -> bool;
 }
 
 /// The key a device knows a local buffer's memory by (`lkey`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct LocalKey(pub u32);
+pub(crate) struct LocalKey(pub(crate) u32);
 
 /// One owner's stretch of private pinned memory.
 ///
@@ -32,29 +32,10 @@ pub struct Buffer {
 #[derive(Debug)]
 struct Block {
     registration: Option<Box<dyn Registration>>,
-    memory: ManuallyDrop<Memory>,
+    memory: ManuallyDrop<Region>,
     domain: u64,
     #[cfg_attr(not(feature = "verbs"), allow(dead_code, reason = "for fabrics with a device; shared memory has none"))]
     key: LocalKey,
-}
-
-/// Whose memory it is.
-#[derive(Debug)]
-enum Memory {
-    /// The handles' own.
-    Own(Region),
-    /// A ring's: handles are loans, which show no bytes.
-    Ring(Arc<Ring>),
-}
-
-impl Memory {
-    #[inline]
-    fn region(&self) -> &Region {
-        match self {
-            Self::Own(region) => region,
-            Self::Ring(ring) => ring.region(),
-        }
-    }
 }
 
 impl Drop for Block {
@@ -81,37 +62,12 @@ impl Buffer {
     ) -> Result<Self, MemoryError> {
         let length = region.len();
         // Made first: however this ends, the registration goes before the memory.
-        let block = Block { registration, memory: ManuallyDrop::new(Memory::Own(region)), domain, key };
-        if *block.memory.region().backing() != Backing::Private {
-            let backing = block.memory.region().backing().describe();
+        let block = Block { registration, memory: ManuallyDrop::new(region), domain, key };
+        if *block.memory.backing() != Backing::Private {
+            let backing = block.memory.backing().describe();
             return Err(MemoryError::Backing { what: "a buffer", needed: "private memory", backing });
         }
         Ok(Self { block: Arc::new(block), offset: 0, length, capacity: length })
-    }
-
-    /// The whole of a ring's memory, to lend parts of. See [`Buffer::is_loan`].
-    pub(crate) fn of_ring(
-        ring: Arc<Ring>,
-        domain: u64,
-        key: LocalKey,
-        registration: Option<Box<dyn Registration>>,
-    ) -> Self {
-        let block = Block { registration, memory: ManuallyDrop::new(Memory::Ring(ring)), domain, key };
-        Self { block: Arc::new(block), offset: 0, length: 0, capacity: 0 }
-    }
-
-    /// A loan of `length` bytes at `offset` of the ring's memory, which the ring's reader has looked at. Counts one reference.
-    #[inline]
-    pub(crate) fn part(&self, offset: usize, length: usize) -> Buffer {
-        debug_assert!(self.is_loan() && offset + length <= self.block.memory.region().len());
-        Buffer { block: Arc::clone(&self.block), offset, length, capacity: length }
-    }
-
-    /// Whether it is lent from a ring: its bytes are there for ports to send, and for nobody to look at, since when it comes back the ring's
-    /// producers may own them again.
-    #[inline]
-    pub(crate) fn is_loan(&self) -> bool {
-        matches!(*self.block.memory, Memory::Ring(_))
     }
 
     /// Length in bytes: what an operation moves.
@@ -177,18 +133,10 @@ impl Buffer {
     /// Its bytes.
     #[inline]
     pub fn as_slice(&self) -> &[u8] {
-        if self.is_loan() { &[] } else { self.to_send() }
-    }
-
-    /// Its bytes, for a port that sends them now: of a loan too, since what is lent is not freed while it is posted.
-    #[inline]
-    pub(crate) fn to_send(&self) -> &[u8] {
         // SAFETY:
         // - live: `block` keeps the mapping, and we hold `block`.
-        // - bounds: `offset + length <= offset + capacity <= region length`, kept by `new`, `split_at` and, for loans, `RingReader::lend`.
+        // - bounds: `offset + length <= offset + capacity <= region length`, kept by `new` and `split_at`.
         // - alias: the region is private, has no references of its own, and handles never overlap; `&self` forbids writing through this one.
-        //   A loan covers published stretches, which nobody writes until the ring's reader frees them; it is the one who posts, and does not
-        //   free what it has posted and not polled.
         // - device: a device touches these bytes only while a port holds the handle, and then nobody can call this.
         unsafe { std::slice::from_raw_parts(self.as_ptr(), self.length) }
     }
@@ -196,9 +144,6 @@ impl Buffer {
     /// Its bytes, to change.
     #[inline]
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
-        if self.is_loan() {
-            return &mut [];
-        }
         // SAFETY:
         // - live: `block` keeps the mapping, and we hold `block`.
         // - bounds: `offset + length <= offset + capacity <= region length`, kept by `new` and `split_at`.
@@ -224,7 +169,7 @@ impl Buffer {
     #[inline]
     pub(crate) fn as_ptr(&self) -> *mut u8 {
         // `offset` is within the region, so the sum stays within its mapping.
-        self.block.memory.region().as_ptr().wrapping_add(self.offset)
+        self.block.memory.as_ptr().wrapping_add(self.offset)
     }
 }
 

@@ -1,14 +1,19 @@
 //! Copies between private memory and memory that another process or device may touch at the same time.
 //!
-//! The shared side is touched by relaxed atomic accesses only, or by machine instructions that the compiler does not look into: never
-//! by a plain access, whose race with another writer would be undefined behaviour. Each aligned 8-byte word of the shared side moves in one
-//! access in copies of up to [`WORDS_MAX`] bytes; longer ones promise nothing about tearing, nor about the order in which their bytes
-//! appear. No ordering with anything else either: callers add fences.
+//! The shared side is touched by machine instructions that the compiler does not look into, never by an access of
+//! the language: a plain one that races with another writer would be undefined behaviour, and so would atomic ones
+//! of two sizes at one place, which words and the bytes before and behind them are. (Where the processor is no
+//! x86-64, by volatile accesses, which the language leaves to the machine outside of its own allocations.) Each
+//! aligned 8-byte word of the shared side moves in one access in copies of up to [`WORDS_MAX`] bytes; longer ones
+//! promise nothing about tearing, nor about the order in which their bytes appear. No ordering with anything else
+//! either: callers add fences.
 //!
 //! Figures on an AMD EPYC, ns a copy in cache: 8 B 1.3 to 1.6 (inlined); 64 B 3.3; 256 B 8; 512 B 9; 4 KiB 42; 64 KiB 1340. The C library's
 //! `memcpy` there: 4 KiB 42, 64 KiB 1260. With the target 5 bytes ahead of the source in its page, 4 KiB: 86 against 1170.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+mod opaque;
+
+use opaque::{load_byte, load_word, store_byte, store_word};
 
 /// Copies up to this length move word by word.
 pub(crate) const WORDS_MAX: usize = 256;
@@ -26,11 +31,11 @@ pub(crate) unsafe fn copy_from_shared(from: *const u8, into: *mut u8, length: us
     if length > WORDS_MAX {
         // SAFETY:
         // - bounds, alias, device: the caller's, passed on.
-        return unsafe { long::copy::<false>(from, into, length) };
+        return unsafe { long::copy::<true, false>(from, into, length) };
     }
     // SAFETY:
     // - bounds, alias, device: the caller's, passed on.
-    unsafe { copy_words::<false>(from, into, length) };
+    unsafe { copy_words::<true, false>(from, into, length) };
 }
 
 /// Copies `length` bytes into shared memory.
@@ -44,19 +49,38 @@ pub(crate) unsafe fn copy_to_shared(from: *const u8, into: *mut u8, length: usiz
     if length > WORDS_MAX {
         // SAFETY:
         // - bounds, alias, device: the caller's, passed on.
-        return unsafe { long::copy::<true>(from, into, length) };
+        return unsafe { long::copy::<false, true>(from, into, length) };
     }
     // SAFETY:
     // - bounds, alias, device: the caller's, passed on.
-    unsafe { copy_words::<true>(from, into, length) };
+    unsafe { copy_words::<false, true>(from, into, length) };
 }
 
-/// Bytes up to the first aligned word of the shared side, its words, and the bytes that are left. `INTO_SHARED` says which side is shared.
+/// Copies `length` bytes from memory that others may write into memory that others may touch.
 ///
 /// # Safety
-/// As for [`copy_to_shared`] where `INTO_SHARED`, else as for [`copy_from_shared`].
+/// `from` is mapped for `length` bytes of reads and `into` for `length` bytes of writes, for the whole call. Both may be read and written by
+/// others at any time. The two do not overlap.
 #[inline]
-unsafe fn copy_words<const INTO_SHARED: bool>(from: *const u8, into: *mut u8, length: usize) {
+pub(crate) unsafe fn copy_between_shared(from: *const u8, into: *mut u8, length: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if length > WORDS_MAX {
+        // SAFETY:
+        // - bounds, alias, device: the caller's, passed on.
+        return unsafe { long::copy::<true, true>(from, into, length) };
+    }
+    // SAFETY:
+    // - bounds, alias, device: the caller's, passed on.
+    unsafe { copy_words::<true, true>(from, into, length) };
+}
+
+/// Bytes up to the first aligned word of the shared side, its words, and the bytes that are left. `FROM_SHARED` and `INTO_SHARED` say which side
+/// is shared; where both are, the words are the target's.
+///
+/// # Safety
+/// As for [`copy_to_shared`], [`copy_from_shared`] or [`copy_between_shared`].
+#[inline]
+unsafe fn copy_words<const FROM_SHARED: bool, const INTO_SHARED: bool>(from: *const u8, into: *mut u8, length: usize) {
     /// Words a turn of the main loop: what keeps two loads and two stores a cycle busy.
     const TURN: usize = 4;
     let shared = if INTO_SHARED { into.addr() } else { from.addr() };
@@ -64,7 +88,7 @@ unsafe fn copy_words<const INTO_SHARED: bool>(from: *const u8, into: *mut u8, le
         // The commonest length of all, and where it is a constant this is all that is left of the function.
         // SAFETY:
         // - bounds: `length` is one word, and the shared side is aligned.
-        return unsafe { move_word::<INTO_SHARED>(from, into) };
+        return unsafe { move_word::<FROM_SHARED, INTO_SHARED>(from, into) };
     }
     let head = (shared.wrapping_neg() % WORD).min(length);
     let words_end = length - (length - head) % WORD;
@@ -72,27 +96,27 @@ unsafe fn copy_words<const INTO_SHARED: bool>(from: *const u8, into: *mut u8, le
     while at < head {
         // SAFETY:
         // - bounds: `at < head <= length`; the rest is the caller's, passed on.
-        unsafe { move_byte::<INTO_SHARED>(from.wrapping_add(at), into.wrapping_add(at)) };
+        unsafe { move_byte::<FROM_SHARED, INTO_SHARED>(from.wrapping_add(at), into.wrapping_add(at)) };
         at += 1;
     }
     while words_end - at >= TURN * WORD {
         for _ in 0..TURN {
             // SAFETY:
             // - bounds: `at + 8 <= words_end <= length`; the shared side is aligned, since `head` bytes and whole words come before it.
-            unsafe { move_word::<INTO_SHARED>(from.wrapping_add(at), into.wrapping_add(at)) };
+            unsafe { move_word::<FROM_SHARED, INTO_SHARED>(from.wrapping_add(at), into.wrapping_add(at)) };
             at += WORD;
         }
     }
     while at < words_end {
         // SAFETY:
         // - bounds: as above: what is left up to `words_end` is whole words.
-        unsafe { move_word::<INTO_SHARED>(from.wrapping_add(at), into.wrapping_add(at)) };
+        unsafe { move_word::<FROM_SHARED, INTO_SHARED>(from.wrapping_add(at), into.wrapping_add(at)) };
         at += WORD;
     }
     while at < length {
         // SAFETY:
         // - bounds: `at < length`; the rest is the caller's, passed on.
-        unsafe { move_byte::<INTO_SHARED>(from.wrapping_add(at), into.wrapping_add(at)) };
+        unsafe { move_byte::<FROM_SHARED, INTO_SHARED>(from.wrapping_add(at), into.wrapping_add(at)) };
         at += 1;
     }
 }
@@ -100,22 +124,23 @@ unsafe fn copy_words<const INTO_SHARED: bool>(from: *const u8, into: *mut u8, le
 /// Moves one byte.
 ///
 /// # Safety
-/// Both sides are valid for one byte; the private side is the caller's alone.
+/// Both sides are valid for one byte; a private side is the caller's alone.
 #[inline(always)]
-unsafe fn move_byte<const INTO_SHARED: bool>(from: *const u8, into: *mut u8) {
-    if INTO_SHARED {
+unsafe fn move_byte<const FROM_SHARED: bool, const INTO_SHARED: bool>(from: *const u8, into: *mut u8) {
+    let byte = if FROM_SHARED {
         // SAFETY:
-        // - bounds, alias: one byte that nobody writes, says the caller.
-        let byte = unsafe { from.read() };
-        // SAFETY:
-        // - bounds: one byte, says the caller.
-        // - device: others may write the byte too; an atomic store races with nothing.
-        unsafe { &*into.cast::<AtomicU8>() }.store(byte, Ordering::Relaxed);
+        // - bounds, device: one byte, says the caller; it may change at any time.
+        unsafe { load_byte(from) }
     } else {
         // SAFETY:
-        // - bounds: one byte, says the caller.
-        // - device: the byte may change at any time; an atomic load takes whatever stands there.
-        let byte = unsafe { &*from.cast::<AtomicU8>() }.load(Ordering::Relaxed);
+        // - bounds, alias: one byte that nobody writes, says the caller.
+        unsafe { from.read() }
+    };
+    if INTO_SHARED {
+        // SAFETY:
+        // - bounds, device: one byte, says the caller; others may touch it too.
+        unsafe { store_byte(into, byte) };
+    } else {
         // SAFETY:
         // - bounds, alias: one byte that is the caller's alone.
         unsafe { into.write(byte) };
@@ -125,22 +150,23 @@ unsafe fn move_byte<const INTO_SHARED: bool>(from: *const u8, into: *mut u8) {
 /// Moves one word in one access of the shared side.
 ///
 /// # Safety
-/// Both sides are valid for eight bytes, the shared one is aligned to eight; the private side is the caller's alone.
+/// Both sides are valid for eight bytes, the shared one (of two, the target) is aligned to eight; a private side is the caller's alone.
 #[inline(always)]
-unsafe fn move_word<const INTO_SHARED: bool>(from: *const u8, into: *mut u8) {
-    if INTO_SHARED {
+unsafe fn move_word<const FROM_SHARED: bool, const INTO_SHARED: bool>(from: *const u8, into: *mut u8) {
+    let word = if FROM_SHARED {
         // SAFETY:
-        // - bounds, alias: eight bytes that nobody writes, says the caller; of any alignment.
-        let word = unsafe { from.cast::<u64>().read_unaligned() };
-        // SAFETY:
-        // - bounds: eight aligned bytes, says the caller.
-        // - device: others may write the word too; an atomic store races with nothing.
-        unsafe { &*into.cast::<AtomicU64>() }.store(word, Ordering::Relaxed);
+        // - bounds, device: eight bytes, says the caller; they may change at any time.
+        unsafe { load_word(from) }
     } else {
         // SAFETY:
-        // - bounds: eight aligned bytes, says the caller.
-        // - device: the word may change at any time; an atomic load takes whatever stands there.
-        let word = unsafe { &*from.cast::<AtomicU64>() }.load(Ordering::Relaxed);
+        // - bounds, alias: eight bytes that nobody writes, says the caller; of any alignment.
+        unsafe { from.cast::<u64>().read_unaligned() }
+    };
+    if INTO_SHARED {
+        // SAFETY:
+        // - bounds, device: eight bytes, says the caller; others may touch them too.
+        unsafe { store_word(into, word) };
+    } else {
         // SAFETY:
         // - bounds, alias: eight bytes that are the caller's alone; of any alignment.
         unsafe { into.cast::<u64>().write_unaligned(word) };
@@ -167,9 +193,13 @@ mod long {
     /// Copies more than one block.
     ///
     /// # Safety
-    /// As for [`super::copy_to_shared`] or [`super::copy_from_shared`]; the two ranges do not overlap.
+    /// As for the function of [`super`] with the same sides shared; the two ranges do not overlap.
     #[inline(never)]
-    pub(super) unsafe fn copy<const INTO_SHARED: bool>(from: *const u8, into: *mut u8, length: usize) {
+    pub(super) unsafe fn copy<const FROM_SHARED: bool, const INTO_SHARED: bool>(
+        from: *const u8,
+        into: *mut u8,
+        length: usize,
+    ) {
         if length >= STRING_MIN && suits_string(from.addr(), into.addr()) {
             // SAFETY:
             // - bounds, alias, device: the caller's, passed on.
@@ -184,7 +214,7 @@ mod long {
         let (from, into) = (from.wrapping_add(whole), into.wrapping_add(whole));
         // SAFETY:
         // - bounds: what is left of `length`.
-        unsafe { super::copy_words::<INTO_SHARED>(from, into, length - whole) };
+        unsafe { super::copy_words::<FROM_SHARED, INTO_SHARED>(from, into, length - whole) };
     }
 
     /// One instruction, at the speed of the C library's own copy. Later stores stay behind it; its own come in any order.

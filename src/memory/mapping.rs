@@ -32,6 +32,11 @@ impl Mapped {
         self.map.as_mut_ptr()
     }
 
+    #[inline]
+    pub(crate) fn start(&self) -> NonNull<u8> {
+        start(&self.map)
+    }
+
     pub(crate) fn page_bytes(&self) -> usize {
         self.page_bytes
     }

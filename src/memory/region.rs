@@ -5,6 +5,7 @@ use crate::memory::{MemoryError, copy_from_shared, copy_to_shared};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What holds a region's bytes.
@@ -216,6 +217,12 @@ impl Region {
     #[inline]
     pub(crate) fn as_ptr(&self) -> *mut u8 {
         self.mapped.as_ptr()
+    }
+
+    /// The same, as a pointer that is never null.
+    #[inline]
+    pub(crate) fn start(&self) -> NonNull<u8> {
+        self.mapped.start()
     }
 
     fn out_of_range(&self, offset: usize, length: usize) -> MemoryError {

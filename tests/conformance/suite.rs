@@ -29,6 +29,12 @@ macro_rules! conformance {
             atomics_add_and_swap,
             both_directions_at_once,
         });
+        conformance!($harness, $attribute: deferred {
+            every_operation_moves_its_bytes_at_once_and_deferred,
+            loans_of_every_length_arrive_where_they_should,
+            loans_come_back_when_their_port_ends,
+            loans_of_another_domain_are_refused,
+        });
         conformance!($harness, $attribute: access {
             past_the_announced_end_is_refused_at_once,
             a_wrong_key_opens_nothing,

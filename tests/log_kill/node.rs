@@ -19,7 +19,7 @@ use handfast::clients::mirrored_log::{
     Acknowledge, Acknowledgement, CopyState, Generation, LogConfig, LogCopy, LogEvent, LogPoller, Lsn, MirroredLog,
 };
 use handfast::manager::{ClusterManager, ControlThread, NodeConfig};
-use handfast::memory::Backing;
+use handfast::memory::{Backing, InPlace};
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -114,7 +114,7 @@ impl Settings {
             .batch_bytes_max(self.batch_bytes_max)
             .batches_max(self.batches_max);
         if let Some(name) = &self.shared {
-            config = config.backing(Backing::SharedMemory(name.clone()));
+            config = config.backing(Backing::SharedMemory(name.clone())).in_place(promise());
         }
         match &self.keep {
             Some(path) => config.keep(path),
@@ -360,4 +360,12 @@ pub(crate) fn run(config: NodeConfig, board: Arc<dyn Board>) {
     drop(running);
     control.leave();
     say("left");
+}
+
+/// Records are reserved in place, in a segment that has a name.
+#[allow(unsafe_code, reason = "the promise is this test's to make")]
+fn promise() -> InPlace {
+    // SAFETY:
+    // - alias: the segment is one node's, which locks it; the test looks into it only after that process has ended.
+    unsafe { InPlace::promise() }
 }

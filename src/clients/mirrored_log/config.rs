@@ -2,7 +2,7 @@
 
 use super::area::RingBytes;
 use super::error::LogError;
-use crate::memory::{Backing, HugePages};
+use crate::memory::{Backing, HugePages, InPlace};
 use crate::page::identity::ClientName;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -60,6 +60,7 @@ pub struct LogConfig {
     pub(crate) name: ClientName,
     pub(crate) ring_bytes: u64,
     pub(crate) backing: Backing,
+    pub(crate) in_place: Option<InPlace>,
     pub(crate) huge_pages: HugePages,
     pub(crate) pinned: bool,
     pub(crate) acknowledge: Acknowledge,
@@ -80,6 +81,7 @@ impl LogConfig {
             name,
             ring_bytes: 64 << 20,
             backing: Backing::Private,
+            in_place: None,
             huge_pages: HugePages::None,
             pinned: true,
             acknowledge: Acknowledge::Placed,
@@ -101,8 +103,18 @@ impl LogConfig {
 
     /// What holds the ring: [`Backing::Private`], [`Backing::SharedMemory`] (outlives the process) or [`Backing::File`] (as far as the kernel
     /// wrote it back, the machine too; RDMA devices may refuse to register it). A file must be this process's alone.
+    ///
+    /// Memory with a name can be mapped and written by whoever may open it, so records are copied into it by
+    /// [`Producer::append`](super::Producer::append) and not reserved in place, unless [`LogConfig::in_place`] says that nobody else does.
     pub fn backing(mut self, backing: Backing) -> Self {
         self.backing = backing;
+        self
+    }
+
+    /// Lets producers reserve records in place in a ring that lies in a file or a named segment. The promise is made by an `unsafe` call: see
+    /// [`InPlace::promise`].
+    pub fn in_place(mut self, promise: InPlace) -> Self {
+        self.in_place = Some(promise);
         self
     }
 

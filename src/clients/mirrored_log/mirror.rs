@@ -385,9 +385,7 @@ impl<F: Fabric> Mirror<F> {
     #[inline]
     fn after(&mut self, writer: &mut Writer, shared: &Shared, before: Sending) {
         let Some(placed) = &self.headers.placed else { return };
-        if placed.tail > writer.tail() {
-            writer.free(placed.tail, placed.term, shared.durable());
-        }
+        writer.free(placed.tail, placed.term, shared.durable());
         if self.refill.told != u64::MAX {
             self.refilled(before);
         }

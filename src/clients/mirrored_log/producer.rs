@@ -4,7 +4,7 @@ use super::error::LogError;
 use super::lsn::Lsn;
 use super::record::{self, RECORD_HEADER_BYTES};
 use super::shared::{Opened, Shared};
-use crate::memory::Span;
+use crate::memory::RingSpan;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Instant;
@@ -33,6 +33,12 @@ pub enum ReserveError {
         /// The most.
         max: usize,
     },
+    /// The log's ring lies in a file or a named segment, which anybody of this user can map and write: nothing is handed out in place there.
+    /// Use [`Producer::append`], or vouch for it: [`LogConfig::in_place`](super::LogConfig::in_place).
+    #[error(
+        "the log's ring lies in a file or a named segment, so nothing is reserved in place: use `append`, or `LogConfig::in_place`"
+    )]
+    NamedMemory,
     /// The log is not open yet: it waits for the partner, to know what to go on with.
     #[error("the log is not open yet: it waits for the partner, to know what to go on with")]
     NotOpen,
@@ -53,6 +59,9 @@ impl Producer {
     /// [`ReserveError`].
     #[inline]
     pub fn reserve(&self, bytes: usize) -> Result<Reservation<'_>, ReserveError> {
+        if self.shared.opened.get().is_some_and(|opened| !opened.ring.is_in_place()) {
+            return Err(ReserveError::NamedMemory);
+        }
         match self.claim(bytes) {
             Some(Claimed { span, opened, length }) => Ok(Reservation { span: Some(span), opened, length }),
             None => Err(self.refused(bytes)),
@@ -94,8 +103,17 @@ impl Producer {
     /// # Errors
     /// [`ReserveError`]: [`ReserveError::Full`] or [`ReserveError::NotOpen`] where that has not changed by the deadline.
     pub fn reserve_until(&self, bytes: usize, deadline: Instant) -> Result<Reservation<'_>, ReserveError> {
+        self.until(deadline, || self.reserve(bytes))
+    }
+
+    /// Tries until it succeeds, fails for good, or the deadline has passed.
+    fn until<T>(
+        &self,
+        deadline: Instant,
+        mut attempt: impl FnMut() -> Result<T, ReserveError>,
+    ) -> Result<T, ReserveError> {
         let mut last = ReserveError::Full;
-        let reserved = self.shared.sleepers.wait(Some(deadline), || match self.reserve(bytes) {
+        let reserved = self.shared.sleepers.wait(Some(deadline), || match attempt() {
             Err(error @ (ReserveError::Full | ReserveError::NotOpen)) => {
                 last = error;
                 None
@@ -105,37 +123,64 @@ impl Producer {
         reserved.unwrap_or(Err(last))
     }
 
-    /// Appends a copy of `bytes`: reserve, copy, commit.
+    /// Appends a copy of `bytes`: reserve, copy, commit. Whatever memory the ring lies in. No allocation, no lock, no system call.
     ///
     /// # Errors
     /// [`ReserveError`].
     #[inline]
     pub fn append(&self, bytes: &[u8]) -> Result<Lsn, ReserveError> {
         let Some(mut claimed) = self.claim(bytes.len()) else { return Err(self.refused(bytes.len())) };
-        claimed.payload().copy_from_slice(bytes);
-        Ok(claimed.seal())
+        match claimed.payload() {
+            Some(payload) => {
+                payload.copy_from_slice(bytes);
+                Ok(claimed.seal())
+            }
+            None => Ok(claimed.copy_in(bytes)),
+        }
+    }
+
+    /// Appends a copy of `bytes`, and waits for room and for the log to open until `deadline`. Spins, then sleeps.
+    ///
+    /// # Errors
+    /// As [`Producer::reserve_until`].
+    pub fn append_until(&self, bytes: &[u8], deadline: Instant) -> Result<Lsn, ReserveError> {
+        self.until(deadline, || self.append(bytes))
     }
 }
 
 /// A record's space, and what its header needs.
 struct Claimed<'a> {
-    span: Span<'a>,
+    span: RingSpan<'a>,
     opened: &'a Opened,
     length: u32,
 }
 
 impl Claimed<'_> {
     #[inline]
-    fn payload(&mut self) -> &mut [u8] {
+    fn payload(&mut self) -> Option<&mut [u8]> {
         payload_mut(&mut self.span, self.length)
+    }
+
+    /// Copies the whole record in, header last, and publishes it. Where it begins.
+    #[cold]
+    fn copy_in(mut self, bytes: &[u8]) -> Lsn {
+        let (lsn, opened) = (Lsn(self.span.start()), self.opened);
+        let header = record::header_of(bytes, lsn, opened.generation, opened.history);
+        let written = self.span.write(RECORD_HEADER_BYTES, bytes).and_then(|()| self.span.write(0, &header));
+        debug_assert!(written.is_ok(), "a span holds what was reserved");
+        self.span.publish();
+        lsn
     }
 
     /// Seals the record and publishes it. Where it begins.
     #[inline]
     fn seal(mut self) -> Lsn {
         let (lsn, opened) = (Lsn(self.span.start()), self.opened);
-        let sealed = record::seal(self.span.bytes_mut(), lsn, opened.generation, opened.history, self.length);
-        debug_assert!(sealed, "a span holds what was reserved");
+        let sealed = self
+            .span
+            .bytes_mut()
+            .is_some_and(|bytes| record::seal(bytes, lsn, opened.generation, opened.history, self.length));
+        debug_assert!(sealed, "a span in place holds what was reserved");
         self.span.publish();
         lsn
     }
@@ -143,8 +188,8 @@ impl Claimed<'_> {
 
 /// The payload in a record's space.
 #[inline]
-fn payload_mut<'a>(span: &'a mut Span<'_>, length: u32) -> &'a mut [u8] {
-    span.bytes_mut().get_mut(RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + length as usize).unwrap_or_default()
+fn payload_mut<'a>(span: &'a mut RingSpan<'_>, length: u32) -> Option<&'a mut [u8]> {
+    span.bytes_mut()?.get_mut(RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + length as usize)
 }
 
 /// The longest record.
@@ -155,11 +200,13 @@ fn record_bytes_max(opened: &Opened) -> usize {
 
 /// Fills the end of a lap.
 #[cold]
-fn pad(mut gap: Span<'_>, opened: &Opened) {
-    let (lsn, bytes) = (Lsn(gap.start()), gap.bytes_mut());
-    let length = bytes.len().saturating_sub(RECORD_HEADER_BYTES) as u32;
-    let sealed = record::seal_padding(bytes, lsn, opened.generation, opened.history, length);
-    debug_assert!(sealed, "a gap holds a header");
+fn pad(mut gap: RingSpan<'_>, opened: &Opened) {
+    let (lsn, bytes) = (Lsn(gap.start()), gap.end() - gap.start());
+    let length = bytes.saturating_sub(RECORD_HEADER_BYTES as u64) as u32;
+    let mut header = [0; RECORD_HEADER_BYTES];
+    let sealed = record::seal_padding(&mut header, lsn, opened.generation, opened.history, length);
+    let written = gap.write(0, &header);
+    debug_assert!(sealed && written.is_ok(), "a gap holds a header");
     gap.publish();
 }
 
@@ -170,7 +217,7 @@ fn pad(mut gap: Span<'_>, opened: &Opened) {
 #[derive(Debug)]
 pub struct Reservation<'a> {
     /// None once it is published.
-    span: Option<Span<'a>>,
+    span: Option<RingSpan<'a>>,
     opened: &'a Opened,
     length: u32,
 }
@@ -179,7 +226,7 @@ impl Reservation<'_> {
     /// Where the record begins.
     #[inline]
     pub fn lsn(&self) -> Lsn {
-        Lsn(self.span.as_ref().map_or(0, Span::start))
+        Lsn(self.span.as_ref().map_or(0, RingSpan::start))
     }
 
     /// Publishes it; it is durable when [`MirroredLog::durable`](super::MirroredLog::durable) is greater than what this returns. One pass over
@@ -201,8 +248,10 @@ impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         if let Some(mut span) = self.span.take() {
             let (lsn, opened) = (Lsn(span.start()), self.opened);
-            let sealed = record::seal_abort(span.bytes_mut(), lsn, opened.generation, opened.history, self.length);
-            debug_assert!(sealed, "a span holds a header");
+            let mut header = [0; RECORD_HEADER_BYTES];
+            let sealed = record::seal_abort(&mut header, lsn, opened.generation, opened.history, self.length);
+            let written = span.write(0, &header);
+            debug_assert!(sealed && written.is_ok(), "a span holds a header");
             span.publish();
         }
     }
@@ -212,7 +261,7 @@ impl Deref for Reservation<'_> {
     type Target = [u8];
     #[inline]
     fn deref(&self) -> &[u8] {
-        let bytes = self.span.as_ref().map(Span::bytes).unwrap_or_default();
+        let bytes = self.span.as_ref().and_then(RingSpan::bytes).unwrap_or_default();
         bytes.get(RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + self.length as usize).unwrap_or_default()
     }
 }
@@ -220,6 +269,6 @@ impl Deref for Reservation<'_> {
 impl DerefMut for Reservation<'_> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        self.span.as_mut().map(|span| payload_mut(span, self.length)).unwrap_or_default()
+        self.span.as_mut().and_then(|span| payload_mut(span, self.length)).unwrap_or_default()
     }
 }

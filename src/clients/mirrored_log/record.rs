@@ -121,6 +121,23 @@ pub fn seal(span: &mut [u8], lsn: Lsn, generation: Generation, history: History,
     stamp(span.get_mut(..covered), Kind::Data, lsn, generation, history, length)
 }
 
+/// The header of a record of data with this payload, for where it cannot be sealed in place. One pass over the payload; no allocation.
+#[must_use]
+pub(crate) fn header_of(
+    payload: &[u8],
+    lsn: Lsn,
+    generation: Generation,
+    history: History,
+) -> [u8; RECORD_HEADER_BYTES] {
+    let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+    let mut header = [0; RECORD_HEADER_BYTES];
+    stamp(Some(&mut header), Kind::Data, lsn, generation, history, length);
+    // The checksum goes on from that of the header alone.
+    let checksum = crc32c::crc32c_append(checksum(&header), payload);
+    header[..CHECKSUM_BYTES].copy_from_slice(&checksum.to_le_bytes());
+    header
+}
+
 /// Seals a hole in place: whatever stands in the `length` bytes after the header counts for nothing, and need not be in `span`.
 ///
 /// False, and nothing written, where `span` is shorter than 32.
@@ -281,6 +298,17 @@ mod tests {
         assert!(seal_padding(&mut hole, lsn, generation, history, 0));
         assert_eq!((&hole[4..8], hole[20]), (&[0u8; 4][..], 3));
         assert_eq!(hole[..4], crc32c::crc32c(&hole[4..]).to_le_bytes());
+    }
+
+    #[test]
+    fn a_header_made_beside_the_payload_is_the_one_sealed_in_place() {
+        let (lsn, generation, history) = NAMES;
+        for length in [0u32, 1, 32, 4096] {
+            let mut span = vec![0x5a; size_of_record(length) as usize];
+            assert!(seal(&mut span, lsn, generation, history, length));
+            let (header, rest) = span.split_at(RECORD_HEADER_BYTES);
+            assert_eq!(header, header_of(&rest[..length as usize], lsn, generation, history));
+        }
     }
 
     #[test]

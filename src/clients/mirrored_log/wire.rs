@@ -3,7 +3,7 @@
 use super::error::LogError;
 use super::lsn::Lsn;
 use crate::fabric::{Completion, Fabric, Operation, Port, PortState, PostError, Refused, WorkRequest};
-use crate::memory::{Buffer, Region};
+use crate::memory::{Buffer, Loan, Region};
 use crate::session::Session;
 use std::collections::VecDeque;
 
@@ -125,15 +125,10 @@ impl<F: Fabric> Wire<F> {
 
     /// WRITEs a stretch of the ring.
     #[inline]
-    pub(super) fn write(
-        &mut self,
-        from: Buffer,
-        offset: u64,
-        signalled: bool,
-        purpose: Purpose,
-    ) -> Result<(), LogError> {
+    pub(super) fn write(&mut self, from: Loan, offset: u64, signalled: bool, purpose: Purpose) -> Result<(), LogError> {
         let request = WorkRequest { id: 0, signalled };
-        self.port.post_write(request, from, &self.grant, offset).map_err(|refused| taken_back(purpose, &refused))?;
+        let posted = self.port.post_write_loan(request, from, &self.grant, offset);
+        posted.map_err(|reason| broken(purpose.describe(), reason))?;
         self.posted.push_back(purpose);
         Ok(())
     }
@@ -270,7 +265,7 @@ impl<F: Fabric> Wire<F> {
                 return Err(LogError::Request { what: purpose.describe(), status });
             }
             each(purpose, buffer);
-            // A small buffer goes back to its kind, a loan goes.
+            // A small buffer goes back to its kind.
             match (purpose, buffer.take()) {
                 (Purpose::Probe, Some(word)) => {
                     self.probes -= 1;

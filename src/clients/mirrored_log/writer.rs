@@ -8,7 +8,7 @@ use super::lsn::{Generation, History, Lsn, Term};
 use super::reader::Records;
 use super::shared::{Opened, Shared};
 use super::stop::StoppedAt;
-use crate::memory::{Backing, Errno, Region, Ring, RingReader};
+use crate::memory::{Backing, Errno, InPlace, Region, Ring, RingReader};
 use std::fs::File;
 use std::sync::Arc;
 
@@ -120,14 +120,14 @@ pub(super) struct Beginning {
 impl Writer {
     /// Opens the log: from here on producers append.
     pub(super) fn open(
-        region: Region,
+        (region, in_place): (Region, Option<InPlace>),
         ring_bytes: RingBytes,
         with: Beginning,
         spans: Vec<(u64, u64)>,
         shared: &Shared,
     ) -> Result<Self, LogError> {
         let held = (with.tail.0, with.end.0);
-        let made = Ring::new(region, RING_OFFSET as usize, ring_bytes.get(), held);
+        let made = Ring::new(region, RING_OFFSET as usize, ring_bytes.get(), held, in_place);
         let (_, reader) = made.map_err(|error| LogError::Session(error.to_string()))?;
         for (start, end) in spans {
             reader.note(start, end);
@@ -224,7 +224,10 @@ impl Writer {
             // Before the room is used anew: a header with the old tail would then lead into the middle of something.
             self.keep_header(HeaderState::Whole, term, tail, durable);
             self.tail = tail;
-            self.reader.free(tail.0);
+        }
+        // What is lent still is freed by a later call.
+        if self.reader.ring().tail() < self.tail.0 {
+            self.reader.free(self.tail.0);
         }
     }
 

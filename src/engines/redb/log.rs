@@ -52,18 +52,42 @@ impl Mirror {
     }
 }
 
+impl Mirror {
+    /// Appends where nothing can be reserved in place: by way of memory of our own.
+    #[cold]
+    fn append_copy(&self, bytes: usize, deadline: Option<Instant>, fill: Fill<'_>) -> Result<Lsn, AppendError> {
+        let mut copy = vec![0; bytes];
+        fill(&mut copy).map_err(AppendError::Source)?;
+        let appended = match deadline {
+            Some(deadline) => self.producer.append_until(&copy, deadline),
+            None => self.producer.append(&copy),
+        };
+        appended.map_err(refused)
+    }
+}
+
+/// Why no record was taken, in this adapter's words.
+fn refused(error: ReserveError) -> AppendError {
+    match error {
+        // The second cannot be: what is appended is copied.
+        ReserveError::Full | ReserveError::NamedMemory => AppendError::Full,
+        ReserveError::TooLong { max, .. } => AppendError::TooLong { max },
+        ReserveError::NotOpen => AppendError::NotOpen,
+        ReserveError::Ended(why) => AppendError::Ended(why),
+    }
+}
+
 impl Log for Mirror {
     fn append(&self, bytes: usize, deadline: Option<Instant>, fill: Fill<'_>) -> Result<Lsn, AppendError> {
         let reserved = match deadline {
             Some(deadline) => self.producer.reserve_until(bytes, deadline),
             None => self.producer.reserve(bytes),
         };
-        let mut reservation = reserved.map_err(|error| match error {
-            ReserveError::Full => AppendError::Full,
-            ReserveError::TooLong { max, .. } => AppendError::TooLong { max },
-            ReserveError::NotOpen => AppendError::NotOpen,
-            ReserveError::Ended(why) => AppendError::Ended(why),
-        })?;
+        let mut reservation = match reserved {
+            Ok(reservation) => reservation,
+            Err(ReserveError::NamedMemory) => return self.append_copy(bytes, deadline, fill),
+            Err(error) => return Err(refused(error)),
+        };
         match fill(&mut reservation) {
             Ok(()) => Ok(reservation.commit()),
             Err(error) => {

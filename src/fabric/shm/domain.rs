@@ -139,7 +139,11 @@ fn writes(access: AccessFlags) -> bool {
     access.contains(AccessFlags::REMOTE_WRITE) || access.contains(AccessFlags::REMOTE_ATOMIC)
 }
 
-impl Domain for ShmDomain {
+// SAFETY:
+// - live: memory goes with the last handle cut from it, and behind its registration.
+// - alias: buffers, loans and exposed memory are made of what was given, each once.
+// - device: rights are the ones asked for: checked at each operation.
+unsafe impl Domain for ShmDomain {
     type Fabric = Shm;
 
     fn buffer(&self, region: Region) -> Result<Buffer, FabricError> {

@@ -2,7 +2,7 @@
 //!
 //! Imports `memory`. All raw pointers of the shm fabric are in this file: the others see words and copies, checked against the mapping.
 
-use crate::memory::{Region, copy_from_shared, copy_to_shared};
+use crate::memory::{Loan, Region, copy_from_shared, copy_to_shared};
 use memmap2::MmapRaw;
 use std::ops::Deref;
 use std::ptr::NonNull;
@@ -147,6 +147,24 @@ impl Span {
         // - alias: `bytes` is a slice of private memory, so it is no part of the mapping.
         // - device: the partner may read or write the bytes meanwhile, which is what this copy is for.
         unsafe { copy_to_shared(bytes.as_ptr(), into.as_ptr(), bytes.len()) };
+        true
+    }
+    /// Copies what is lent in. False, and nothing done, where the span does not hold that much, or may not be written.
+    #[inline]
+    #[must_use]
+    pub(crate) fn write_loan(&self, offset: usize, loan: &Loan) -> bool {
+        if !self.writable || !self.holds(offset, loan.len()) {
+            return false;
+        }
+        // SAFETY:
+        // - bounds: checked above.
+        let into = unsafe { self.base.add(offset) };
+        // SAFETY:
+        // - live: `_keep` holds the mapping; it is writable, checked above.
+        // - bounds: `loan.len()` bytes at `offset` are in the span.
+        // - alias: a ring is never exposed, so it is no part of a mapping of this fabric.
+        // - device: the partner may read or write the bytes meanwhile, which is what this copy is for.
+        unsafe { loan.copy_to_shared(into.as_ptr()) };
         true
     }
     /// A word of it that keeps the mapping by itself.

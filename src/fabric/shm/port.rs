@@ -17,10 +17,10 @@ use super::remote::ShmRemote;
 use super::table::PortWords;
 use super::wire::{Atomic, Waiting, WaitingQueue, Wire};
 use crate::fabric::{
-    Completion, Operation, Port, PortLimits, PortOptions, PortState, PostError, Refused, WorkCompletionStatus,
+    Completion, Kept, Operation, Port, PortLimits, PortOptions, PortState, PostError, Refused, WorkCompletionStatus,
     WorkRequest,
 };
-use crate::memory::Buffer;
+use crate::memory::{Buffer, Loan};
 use std::cell::Cell;
 use std::marker::PhantomData;
 
@@ -120,30 +120,23 @@ impl ShmPort {
         if self.queue.is_full() { Err(PostError::QueueFull) } else { Ok(()) }
     }
 
-    /// Whether an operation with a buffer on remote memory may be posted.
+    /// Whether an operation with so many bytes on remote memory may be posted.
     #[inline]
-    fn admit_remote(&self, buffer: &Buffer, remote: &ShmRemote, offset: u64) -> Result<(), PostError> {
+    fn admit_remote(&self, bytes: usize, remote: &ShmRemote, offset: u64) -> Result<(), PostError> {
         self.admit()?;
-        if u32::try_from(buffer.len()).is_err() {
+        if u32::try_from(bytes).is_err() {
             return Err(PostError::Length);
         }
-        if remote.announces(offset, buffer.len()) { Ok(()) } else { Err(PostError::OutOfRange) }
+        if remote.announces(offset, bytes) { Ok(()) } else { Err(PostError::OutOfRange) }
     }
 
     /// Puts an operation in the queue with what came of it; `None`: it could not be carried out yet.
     #[inline]
-    fn finish(
-        &mut self,
-        request: WorkRequest,
-        operation: Operation,
-        bytes: usize,
-        buffer: Option<Buffer>,
-        outcome: Outcome,
-    ) {
+    fn finish(&mut self, request: WorkRequest, operation: Operation, bytes: usize, kept: Kept, outcome: Outcome) {
         if outcome == Some(WorkCompletionStatus::Success) {
-            self.queue.push_done(request, operation, bytes as u32, buffer);
+            self.queue.push_done(request, operation, bytes as u32, kept);
         } else {
-            self.queue.push_waiting(request, operation, bytes as u32, buffer);
+            self.queue.push_waiting(request, operation, bytes as u32, kept);
             if let Some(status) = outcome {
                 self.fail(status);
             }
@@ -152,8 +145,8 @@ impl ShmPort {
 
     /// Puts an operation behind those that wait.
     #[cold]
-    fn wait(&mut self, request: WorkRequest, waiting: Waiting, bytes: usize, buffer: Option<Buffer>) {
-        self.queue.push_waiting(request, waiting.operation(), bytes as u32, buffer);
+    fn wait(&mut self, request: WorkRequest, waiting: Waiting, bytes: usize, kept: Kept) {
+        self.queue.push_waiting(request, waiting.operation(), bytes as u32, kept);
         self.waiting.push(waiting);
     }
 }
@@ -167,7 +160,10 @@ macro_rules! admitted {
     };
 }
 
-impl Port for ShmPort {
+// SAFETY:
+// - alias, device: a handle stays in the queue while its operation may touch the bytes, and comes back or is dropped after that.
+// - alias: loans and what is sent are read alone.
+unsafe impl Port for ShmPort {
     type Remote = ShmRemote;
 
     #[inline]
@@ -178,10 +174,10 @@ impl Port for ShmPort {
         from: &ShmRemote,
         offset: u64,
     ) -> Result<(), Refused> {
-        admitted!(self.admit_remote(&into, from, offset), into);
+        admitted!(self.admit_remote(into.len(), from, offset), into);
         let bytes = into.len();
         if self.queue.has_waiting() {
-            self.wait(request, Waiting::Read(from.clone(), offset), bytes, Some(into));
+            self.wait(request, Waiting::Read(from.clone(), offset), bytes, into.into());
             return Ok(());
         }
         let outcome = if into.domain() == self.domain {
@@ -189,24 +185,49 @@ impl Port for ShmPort {
         } else {
             WorkCompletionStatus::LocalProtection
         };
-        self.finish(request, Operation::Read, bytes, Some(into), Some(outcome));
+        self.finish(request, Operation::Read, bytes, into.into(), Some(outcome));
         Ok(())
     }
 
     #[inline]
     fn post_write(&mut self, request: WorkRequest, from: Buffer, to: &ShmRemote, offset: u64) -> Result<(), Refused> {
-        admitted!(self.admit_remote(&from, to, offset), from);
+        admitted!(self.admit_remote(from.len(), to, offset), from);
         let bytes = from.len();
         if self.queue.has_waiting() {
-            self.wait(request, Waiting::Write(to.clone(), offset), bytes, Some(from));
+            self.wait(request, Waiting::Write(to.clone(), offset), bytes, from.into());
             return Ok(());
         }
         let outcome = if from.domain() == self.domain {
-            self.wire.write(to, offset, from.to_send())
+            self.wire.write(to, offset, from.as_slice())
         } else {
             WorkCompletionStatus::LocalProtection
         };
-        self.finish(request, Operation::Write, bytes, Some(from), Some(outcome));
+        self.finish(request, Operation::Write, bytes, from.into(), Some(outcome));
+        Ok(())
+    }
+
+    #[inline]
+    fn post_write_loan(
+        &mut self,
+        request: WorkRequest,
+        from: Loan,
+        to: &ShmRemote,
+        offset: u64,
+    ) -> Result<(), PostError> {
+        let bytes = from.len();
+        self.admit_remote(bytes, to, offset)?;
+        if self.queue.has_waiting() {
+            self.wait(request, Waiting::Write(to.clone(), offset), bytes, Kept::Loan(from));
+            return Ok(());
+        }
+        let outcome = if from.domain() == self.domain {
+            self.wire.write_loan(to, offset, &from)
+        } else {
+            WorkCompletionStatus::LocalProtection
+        };
+        // It was copied, or never will be: its room is its ring's again.
+        drop(from);
+        self.finish(request, Operation::Write, bytes, Kept::Nothing, Some(outcome));
         Ok(())
     }
 
@@ -227,11 +248,11 @@ impl Port for ShmPort {
         }
         if self.queue.has_waiting() {
             self.waiting.keep_inline(self.queue.place_of_tail(), bytes);
-            self.wait(request, Waiting::Inline(to.clone(), offset, bytes.len()), bytes.len(), None);
+            self.wait(request, Waiting::Inline(to.clone(), offset, bytes.len()), bytes.len(), Kept::Nothing);
             return Ok(());
         }
         let outcome = self.wire.write(to, offset, bytes);
-        self.finish(request, Operation::Write, bytes.len(), None, Some(outcome));
+        self.finish(request, Operation::Write, bytes.len(), Kept::Nothing, Some(outcome));
         Ok(())
     }
 
@@ -244,19 +265,19 @@ impl Port for ShmPort {
         offset: u64,
         immediate: u32,
     ) -> Result<(), Refused> {
-        admitted!(self.admit_remote(&from, to, offset), from);
+        admitted!(self.admit_remote(from.len(), to, offset), from);
         let bytes = from.len();
         let outcome = if self.queue.has_waiting() {
             None
         } else if from.domain() == self.domain {
-            self.wire.write_with_immediate(to, offset, from.to_send(), immediate)
+            self.wire.write_with_immediate(to, offset, from.as_slice(), immediate)
         } else {
             Some(WorkCompletionStatus::LocalProtection)
         };
         if outcome.is_none() {
-            self.wait(request, Waiting::WriteWithImmediate(to.clone(), offset, immediate), bytes, Some(from));
+            self.wait(request, Waiting::WriteWithImmediate(to.clone(), offset, immediate), bytes, from.into());
         } else {
-            self.finish(request, Operation::WriteWithImmediate, bytes, Some(from), outcome);
+            self.finish(request, Operation::WriteWithImmediate, bytes, from.into(), outcome);
         }
         Ok(())
     }
@@ -296,14 +317,14 @@ impl Port for ShmPort {
         let outcome = if self.queue.has_waiting() {
             None
         } else if from.domain() == self.domain {
-            self.wire.send(from.to_send())
+            self.wire.send(from.as_slice())
         } else {
             Some(WorkCompletionStatus::LocalProtection)
         };
         if outcome.is_none() {
-            self.wait(request, Waiting::Send, bytes, Some(from));
+            self.wait(request, Waiting::Send, bytes, from.into());
         } else {
-            self.finish(request, Operation::Send, bytes, Some(from), outcome);
+            self.finish(request, Operation::Send, bytes, from.into(), outcome);
         }
         Ok(())
     }
@@ -369,7 +390,7 @@ impl ShmPort {
             return Err(Refused { reason: PostError::OutOfRange, buffer: into });
         }
         if self.queue.has_waiting() {
-            self.wait(request, Waiting::Atomic(to.clone(), offset, atomic), 8, Some(into));
+            self.wait(request, Waiting::Atomic(to.clone(), offset, atomic), 8, into.into());
             return Ok(());
         }
         let outcome = if into.domain() == self.domain {
@@ -377,7 +398,7 @@ impl ShmPort {
         } else {
             WorkCompletionStatus::LocalProtection
         };
-        self.finish(request, atomic.operation(), 8, Some(into), Some(outcome));
+        self.finish(request, atomic.operation(), 8, into.into(), Some(outcome));
         Ok(())
     }
 }

@@ -8,8 +8,7 @@
 //!                      held back              other side's receive
 //! ```
 
-use crate::fabric::{Completion, Operation, WorkCompletionStatus, WorkRequest};
-use crate::memory::Buffer;
+use crate::fabric::{Completion, Kept, Operation, WorkCompletionStatus, WorkRequest};
 
 /// One operation.
 #[derive(Debug)]
@@ -19,8 +18,7 @@ struct Entry {
     operation: Operation,
     signalled: bool,
     status: WorkCompletionStatus,
-    /// None after it was handed out.
-    buffer: Option<Buffer>,
+    kept: Kept,
 }
 
 /// Operations in posting order. Counters wrap; differences count.
@@ -45,7 +43,7 @@ impl SendQueue {
             operation: Operation::Write,
             signalled: false,
             status: WorkCompletionStatus::Flushed,
-            buffer: None,
+            kept: Kept::Nothing,
         };
         let entries = (0..max.next_power_of_two()).map(entry).collect();
         Self { entries, max, head: 0, ready: 0, executed: 0, tail: 0, bad: None }
@@ -83,8 +81,8 @@ impl SendQueue {
 
     /// Adds an operation that was carried out well.
     #[inline]
-    pub(crate) fn push_done(&mut self, request: WorkRequest, operation: Operation, bytes: u32, buffer: Option<Buffer>) {
-        self.push(request, operation, WorkCompletionStatus::Success, bytes, buffer);
+    pub(crate) fn push_done(&mut self, request: WorkRequest, operation: Operation, bytes: u32, kept: Kept) {
+        self.push(request, operation, WorkCompletionStatus::Success, bytes, kept);
         self.executed = self.tail;
         // The operation that fills the queue counts as signalled: else a queue full of unsignalled ones would stay full.
         if request.signalled || self.is_full() {
@@ -93,14 +91,8 @@ impl SendQueue {
     }
 
     /// Adds an operation that has to wait.
-    pub(crate) fn push_waiting(
-        &mut self,
-        request: WorkRequest,
-        operation: Operation,
-        bytes: u32,
-        buffer: Option<Buffer>,
-    ) {
-        self.push(request, operation, WorkCompletionStatus::Success, bytes, buffer);
+    pub(crate) fn push_waiting(&mut self, request: WorkRequest, operation: Operation, bytes: u32, kept: Kept) {
+        self.push(request, operation, WorkCompletionStatus::Success, bytes, kept);
     }
 
     #[inline]
@@ -110,7 +102,7 @@ impl SendQueue {
         operation: Operation,
         status: WorkCompletionStatus,
         bytes: u32,
-        buffer: Option<Buffer>,
+        kept: Kept,
     ) {
         let Some(entry) = self.entry(self.tail) else { return };
         entry.id = request.id;
@@ -118,20 +110,21 @@ impl SendQueue {
         entry.operation = operation;
         entry.signalled = request.signalled;
         entry.status = status;
-        if buffer.is_some() {
-            entry.buffer = buffer;
+        // Nothing is there to be written over, so nothing needs to be written.
+        if !matches!(kept, Kept::Nothing) {
+            entry.kept = kept;
         }
         self.tail = self.tail.wrapping_add(1);
     }
 
-    /// The buffer of the oldest operation that waits; it goes back by [`SendQueue::return_buffer`].
-    pub(crate) fn take_buffer(&mut self) -> Option<Buffer> {
-        self.entry(self.executed)?.buffer.take()
+    /// What the oldest operation that waits has kept; it goes back by [`SendQueue::return_kept`].
+    pub(crate) fn take_kept(&mut self) -> Kept {
+        self.entry(self.executed).map(|entry| std::mem::take(&mut entry.kept)).unwrap_or_default()
     }
     /// Puts it back.
-    pub(crate) fn return_buffer(&mut self, buffer: Option<Buffer>) {
+    pub(crate) fn return_kept(&mut self, kept: Kept) {
         if let Some(entry) = self.entry(self.executed) {
-            entry.buffer = buffer;
+            entry.kept = kept;
         }
     }
 
@@ -194,7 +187,7 @@ impl SendQueue {
             completion.status = entry.status;
             completion.bytes = entry.bytes;
             completion.immediate = None;
-            completion.buffer = entry.buffer.take();
+            completion.buffer = std::mem::take(&mut entry.kept).into_buffer();
             self.head = head.wrapping_add(1);
             count += 1;
         }
@@ -208,7 +201,7 @@ mod tests {
     use WorkCompletionStatus::{Flushed, RemoteAccess, RetryExceeded, Success};
 
     fn push(queue: &mut SendQueue, id: u64, signalled: bool) {
-        queue.push_done(WorkRequest { id, signalled }, Operation::Write, 8, None);
+        queue.push_done(WorkRequest { id, signalled }, Operation::Write, 8, Kept::Nothing);
     }
 
     fn pop(queue: &mut SendQueue) -> Vec<(u64, WorkCompletionStatus)> {
@@ -242,8 +235,8 @@ mod tests {
     #[test]
     fn a_queue_that_filled_while_it_waited_empties_too() {
         let mut queue = SendQueue::new(2);
-        queue.push_waiting(WorkRequest::unsignalled(1), Operation::Send, 8, None);
-        queue.push_waiting(WorkRequest::unsignalled(2), Operation::Send, 8, None);
+        queue.push_waiting(WorkRequest::unsignalled(1), Operation::Send, 8, Kept::Nothing);
+        queue.push_waiting(WorkRequest::unsignalled(2), Operation::Send, 8, Kept::Nothing);
         queue.done();
         assert_eq!(pop(&mut queue), []);
         queue.done();
@@ -255,7 +248,7 @@ mod tests {
         let mut queue = SendQueue::new(8);
         push(&mut queue, 1, false);
         for id in 2..5 {
-            queue.push_waiting(WorkRequest::unsignalled(id), Operation::Send, 8, None);
+            queue.push_waiting(WorkRequest::unsignalled(id), Operation::Send, 8, Kept::Nothing);
         }
         queue.fail(RemoteAccess);
         assert_eq!(pop(&mut queue), [(1, Success), (2, RemoteAccess), (3, Flushed), (4, Flushed)]);
@@ -270,7 +263,7 @@ mod tests {
         assert_eq!(pop(&mut queue), [(4, Success)]);
         push(&mut queue, 5, true);
         push(&mut queue, 6, false);
-        queue.push_waiting(WorkRequest::signalled(7), Operation::Send, 8, None);
+        queue.push_waiting(WorkRequest::signalled(7), Operation::Send, 8, Kept::Nothing);
         queue.fail(RemoteAccess);
         queue.disown(RetryExceeded);
         assert_eq!(pop(&mut queue), [(5, RetryExceeded), (6, Flushed), (7, Flushed)]);
@@ -280,7 +273,7 @@ mod tests {
     fn there_is_one_failure_and_then_only_flushes() {
         let mut queue = SendQueue::new(8);
         for id in 1..4 {
-            queue.push_waiting(WorkRequest::unsignalled(id), Operation::Send, 8, None);
+            queue.push_waiting(WorkRequest::unsignalled(id), Operation::Send, 8, Kept::Nothing);
         }
         queue.fail(RemoteAccess);
         let mut one = [Completion::default()];

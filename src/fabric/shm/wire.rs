@@ -10,8 +10,8 @@ use super::port::INLINE_BYTES_MAX;
 use super::remote::ShmRemote;
 use super::ring::{Message, Sender};
 use super::table::PortWords;
-use crate::fabric::{AccessFlags, Operation, WorkCompletionStatus};
-use crate::memory::Buffer;
+use crate::fabric::{AccessFlags, Kept, Operation, WorkCompletionStatus};
+use crate::memory::Loan;
 use crate::sys::random::monotonic_ns;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -128,6 +128,18 @@ impl Wire {
         WorkCompletionStatus::Success
     }
 
+    /// WRITEs what is lent.
+    #[inline]
+    pub(crate) fn write_loan(&mut self, to: &ShmRemote, offset: u64, loan: &Loan) -> WorkCompletionStatus {
+        fence(Ordering::Release);
+        let span = to.open(self.domain, AccessFlags::REMOTE_WRITE);
+        if !span.is_some_and(|span| span.write_loan(offset as usize, loan)) {
+            return WorkCompletionStatus::RemoteAccess;
+        }
+        self.unfenced = true;
+        WorkCompletionStatus::Success
+    }
+
     /// Sends `bytes`; `None` while the other side has no receive for it.
     #[inline]
     pub(crate) fn send(&mut self, bytes: &[u8]) -> Option<WorkCompletionStatus> {
@@ -193,25 +205,31 @@ impl Wire {
         WorkCompletionStatus::Success
     }
 
-    /// Carries out any operation; `None` while it has to wait. `kept` are the bytes of an inline WRITE.
+    /// Carries out any operation with what was kept for it; `None` while it has to wait. `inline` are the bytes of an inline WRITE.
+    ///
+    /// Each operation takes the one thing that it was posted with. Another one there would be a fault of this backend: the operation then ends
+    /// badly, and never as done.
     pub(crate) fn carry_out(
         &mut self,
         waiting: &Waiting,
-        buffer: Option<&mut Buffer>,
-        kept: &[u8],
+        kept: &mut Kept,
+        inline: &[u8],
     ) -> Option<WorkCompletionStatus> {
-        let bytes = buffer.map(Buffer::as_mut_slice).unwrap_or_default();
-        match waiting {
-            Waiting::Read(from, offset) => Some(self.read(from, *offset, bytes)),
-            Waiting::Write(to, offset) => Some(self.write(to, *offset, bytes)),
-            Waiting::Inline(to, offset, length) => {
-                Some(self.write(to, *offset, kept.get(..*length).unwrap_or_default()))
+        match (waiting, kept) {
+            (Waiting::Read(from, offset), Kept::Buffer(into)) => Some(self.read(from, *offset, into.as_mut_slice())),
+            (Waiting::Write(to, offset), Kept::Buffer(from)) => Some(self.write(to, *offset, from.as_slice())),
+            (Waiting::Write(to, offset), Kept::Loan(from)) => Some(self.write_loan(to, *offset, from)),
+            (Waiting::Inline(to, offset, length), Kept::Nothing) => Some(
+                inline.get(..*length).map_or(WorkCompletionStatus::LocalLength, |bytes| self.write(to, *offset, bytes)),
+            ),
+            (Waiting::WriteWithImmediate(to, offset, immediate), Kept::Buffer(from)) => {
+                self.write_with_immediate(to, *offset, from.as_slice(), *immediate)
             }
-            Waiting::WriteWithImmediate(to, offset, immediate) => {
-                self.write_with_immediate(to, *offset, bytes, *immediate)
+            (Waiting::Atomic(to, offset, atomic), Kept::Buffer(into)) => {
+                Some(self.atomic(to, *offset, into.as_mut_slice(), *atomic))
             }
-            Waiting::Atomic(to, offset, atomic) => Some(self.atomic(to, *offset, bytes, *atomic)),
-            Waiting::Send => self.send(bytes),
+            (Waiting::Send, Kept::Buffer(from)) => self.send(from.as_slice()),
+            _ => Some(WorkCompletionStatus::LocalProtection),
         }
     }
 }

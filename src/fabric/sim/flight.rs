@@ -73,7 +73,7 @@ pub(super) struct Flight {
     pub(super) verb: Verb,
     pub(super) key: u64,
     pub(super) address: u64,
-    /// What a WRITE or SEND carries. Taken when posted: nobody can change the buffer from then on.
+    /// What a WRITE or SEND carries. Taken when posted, since nobody can change the buffer from then on; of a loan, when it is carried out.
     pub(super) data: Vec<u8>,
     /// Bytes to be moved.
     pub(super) length: usize,

@@ -10,7 +10,7 @@ use crate::fabric::{
     Address, Completion, FabricError, PendingPort, Port, PortAddress, PortLimits, PortState, PostError, Refused,
     Remote, WorkRequest,
 };
-use crate::memory::Buffer;
+use crate::memory::{Buffer, Loan};
 use std::sync::Arc;
 
 /// What begins every simulated port's address.
@@ -130,8 +130,8 @@ impl SimPort {
         let place = place.map_or(Some((0, 0)), |(remote, offset)| place_of(remote, offset, length));
         let Some(place) = place else { return refuse(PostError::OutOfRange, buffer) };
         let carries = matches!(verb, Verb::Write | Verb::WriteWithImmediate(_) | Verb::Send);
-        let data = if carries { buffer.to_send().to_vec() } else { Vec::new() };
-        world.post(self.handle.id, Post { request, verb, buffer: Some(buffer), data, length, place });
+        let data = if carries { buffer.as_slice().to_vec() } else { Vec::new() };
+        world.post(self.handle.id, Post { request, verb, buffer: Some(buffer), loan: None, data, length, place });
         Ok(())
     }
 }
@@ -143,7 +143,11 @@ fn place_of(remote: &SimRemote, offset: u64, length: usize) -> Option<(u64, u64)
     (end <= descriptor.length).then(|| (descriptor.key, descriptor.address.wrapping_add(offset)))
 }
 
-impl Port for SimPort {
+// SAFETY:
+// - alias, device: a handle stays in the queue while its operation may touch the bytes, and comes back or is dropped after that.
+// - alias: loans and what is sent are read alone.
+#[allow(unsafe_code, reason = "a promise, and no unsafe block")]
+unsafe impl Port for SimPort {
     type Remote = SimRemote;
 
     fn post_read(&mut self, request: WorkRequest, into: Buffer, from: &SimRemote, offset: u64) -> Result<(), Refused> {
@@ -152,6 +156,25 @@ impl Port for SimPort {
 
     fn post_write(&mut self, request: WorkRequest, from: Buffer, to: &SimRemote, offset: u64) -> Result<(), Refused> {
         self.post(request, Verb::Write, from, Some((to, offset)))
+    }
+
+    fn post_write_loan(
+        &mut self,
+        request: WorkRequest,
+        from: Loan,
+        to: &SimRemote,
+        offset: u64,
+    ) -> Result<(), PostError> {
+        let mut world = lock(&self.handle.world);
+        world.may_post(self.handle.id)?;
+        let length = from.len();
+        if u32::try_from(length).is_err() {
+            return Err(PostError::Length);
+        }
+        let place = place_of(to, offset, length).ok_or(PostError::OutOfRange)?;
+        let (verb, data) = (Verb::Write, Vec::new());
+        world.post(self.handle.id, Post { request, verb, buffer: None, loan: Some(from), data, length, place });
+        Ok(())
     }
 
     fn post_write_inline(
@@ -168,7 +191,7 @@ impl Port for SimPort {
         }
         let place = place_of(to, offset, bytes.len()).ok_or(PostError::OutOfRange)?;
         let (data, length) = (bytes.to_vec(), bytes.len());
-        world.post(self.handle.id, Post { request, verb: Verb::Write, buffer: None, data, length, place });
+        world.post(self.handle.id, Post { request, verb: Verb::Write, buffer: None, loan: None, data, length, place });
         Ok(())
     }
 

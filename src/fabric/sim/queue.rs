@@ -7,7 +7,7 @@ use super::world::{Event, World};
 use crate::fabric::{
     Completion, Operation, PortLimits, PortOptions, PortState, PostError, WorkCompletionStatus, WorkRequest,
 };
-use crate::memory::Buffer;
+use crate::memory::{Buffer, Loan};
 use std::collections::VecDeque;
 
 /// A posted operation.
@@ -15,7 +15,9 @@ use std::collections::VecDeque;
 pub(super) struct Posted {
     pub(super) request: WorkRequest,
     pub(super) buffer: Option<Buffer>,
-    /// Whether the buffer belongs to the port's domain.
+    /// What was lent for it: read when it is carried out, and not before, as a device would.
+    pub(super) loan: Option<Loan>,
+    /// Whether buffer or loan belongs to the port's domain.
     pub(super) local_fits: bool,
     pub(super) serial: u64,
     pub(super) flight: Flight,
@@ -27,6 +29,17 @@ pub(super) struct Posted {
     pub(super) outcome: Option<Outcome>,
     /// Its answer came back; it completes as soon as those before it have.
     pub(super) answered: bool,
+}
+
+impl Posted {
+    /// Reads what was lent, into what travels.
+    pub(super) fn fetch(&mut self) {
+        if let Some(loan) = &self.loan {
+            self.flight.data.resize(loan.len(), 0);
+            // As long as the loan, by the line before.
+            let _ = loan.copy_to(&mut self.flight.data);
+        }
+    }
 }
 
 /// A posted receive.
@@ -69,7 +82,8 @@ pub(super) struct Post {
     pub(super) request: WorkRequest,
     pub(super) verb: Verb,
     pub(super) buffer: Option<Buffer>,
-    /// What a WRITE or SEND carries.
+    pub(super) loan: Option<Loan>,
+    /// What a WRITE or SEND carries that is not lent.
     pub(super) data: Vec<u8>,
     /// Bytes to be moved.
     pub(super) length: usize,
@@ -117,6 +131,9 @@ impl PortRecord {
         for posted in &mut sends {
             let operation = posted.flight.verb.operation();
             let (id, buffer) = (posted.request.id, posted.buffer.take());
+            // It may land all the same, with the bytes that stand there now: the loan ends here.
+            posted.fetch();
+            posted.loan = None;
             self.ready.push_back(Completion::new(id, operation, WorkCompletionStatus::Flushed, 0, buffer));
         }
         for receive in std::mem::take(&mut self.receives) {
@@ -168,7 +185,8 @@ impl World {
             travel = travel.saturating_add(delay);
         }
         let not_before = self.now.saturating_add(travel);
-        let local_fits = post.buffer.as_ref().is_none_or(|buffer| buffer.domain() == domain);
+        let lent = post.loan.as_ref().is_none_or(|loan| loan.domain() == domain);
+        let local_fits = lent && post.buffer.as_ref().is_none_or(|buffer| buffer.domain() == domain);
         self.stats.operations_posted += 1;
         let (work, verb, length) = (post.request.id, post.verb, post.length);
         self.note(format_args!("port {id} posts {verb:?} of {length} bytes, id {work}"));
@@ -180,6 +198,7 @@ impl World {
         port.sends.push_back(Posted {
             request: WorkRequest { signalled, ..post.request },
             buffer: post.buffer,
+            loan: post.loan,
             local_fits,
             serial: port.last_serial,
             flight,

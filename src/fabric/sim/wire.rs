@@ -42,6 +42,7 @@ impl World {
                 self.settle(id, serial, WorkCompletionStatus::LocalProtection, Vec::new(), 0);
                 continue;
             }
+            posted.fetch();
             // Taken out for the call, so that it can change the rest of the world, this very port included.
             let mut flight = posted.flight.clone();
             if flight.fate.lost {
@@ -146,7 +147,10 @@ impl World {
             if !port.sends.front().is_some_and(|posted| posted.answered) {
                 return;
             }
-            let Some(Posted { request, mut buffer, flight, outcome, .. }) = port.sends.pop_front() else { return };
+            let Some(Posted { request, mut buffer, loan, flight, outcome, .. }) = port.sends.pop_front() else {
+                return;
+            };
+            drop(loan);
             let Some(outcome) = outcome else { return };
             let success = outcome.status == WorkCompletionStatus::Success;
             if let Some(space) = buffer.as_mut().and_then(|into| into.as_mut_slice().get_mut(..outcome.reply.len())) {

@@ -55,7 +55,7 @@ impl Accepted {
         let protection = ProtectionDomain::new(watch.context())
             .map_err(|errno| device_error("making a protection domain for a link", watch.context().name(), errno))?;
         let (queue, completions) = make_queue(&protection, 1, 1, 0)?;
-        let status = register(&protection, page.status, Access::REMOTE_READ)?;
+        let status = register(&protection, (page.status.start(), page.status.len()), Access::REMOTE_READ)?;
         let status_key = status.remote_key();
         let mut link = Self {
             key: id.key(),
@@ -73,7 +73,8 @@ impl Accepted {
             mailbox: None,
         };
         if let Some((slot, mailbox, bytes)) = page.mailbox {
-            let registered = register(&protection, &mailbox, Access::LOCAL_WRITE.and(Access::REMOTE_WRITE))?;
+            let registered =
+                register(&protection, (mailbox.start(), mailbox.len()), Access::LOCAL_WRITE.and(Access::REMOTE_WRITE))?;
             let key = registered.remote_key();
             answer.mailbox = Some((slot, descriptor(&mailbox, bytes, key, AccessFlags::REMOTE_WRITE)));
             link.registered.push((registered, Arc::clone(&mailbox)));

@@ -12,6 +12,7 @@ use crate::fabric::{AccessFlags, Domain, Exposed, FabricError, PortLimits, PortO
 use crate::memory::{Backing, Buffer, LocalKey, Region, Ring, RingSource};
 use crate::sys::Errno;
 use crate::sys::verbs::{Access, Capacity, CompletionQueue, MemoryRegion, ProtectionDomain, QueuePair};
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -131,31 +132,35 @@ impl VerbsDomain {
     }
 
     /// Registers a region, which the caller keeps mapped until the registration is released.
-    fn register(&self, region: &Region, access: Access) -> Result<MemoryRegion, FabricError> {
+    fn register(&self, memory: (NonNull<u8>, usize), access: Access) -> Result<MemoryRegion, FabricError> {
+        // Memory that the other side writes is never of relaxed ordering: a READ behind a WRITE would then prove nothing of it.
+        let granted = access != Access::NONE;
         let mut access = access.and(Access::LOCAL_WRITE);
         if self.inner.options.on_demand_paging {
             access = access.and(Access::ON_DEMAND);
         }
-        if self.inner.options.relaxed_ordering {
+        if self.inner.options.relaxed_ordering && !granted {
             access = access.and(Access::RELAXED_ORDERING);
         }
-        register(&self.inner.protection, region, access)
+        register(&self.inner.protection, memory, access)
     }
 }
 
-/// Registers the whole of a region.
+/// Registers the whole of a region's memory.
 pub(super) fn register(
     protection: &Arc<ProtectionDomain>,
-    region: &Region,
+    (start, length): (NonNull<u8>, usize),
     access: Access,
 ) -> Result<MemoryRegion, FabricError> {
     // SAFETY:
-    // - live: every caller keeps the region until `deregister` is `Ok`, and leaks it where it is not: buffers and rings by their block, exposed
-    //   memory by `Exposure`, pages by `Accepted`.
-    // - alias: a region has no references into it; a buffer's slices exist only while no request holds its handle.
-    // - device: the device writes what remote sides have rights to, which a region allows, and what requests that hold a buffer ask for.
-    let registered = unsafe { MemoryRegion::register(protection, region.as_ptr(), region.len(), access) };
-    registered.map_err(|errno| registration_error(region.len(), protection.context().name(), errno))
+    // - live: every caller keeps the region until `deregister` is `Ok`, and leaks it where it is not: buffers by their block, rings by the lender
+    //   of their loans, exposed memory by `Exposure`, pages by `Accepted`.
+    // - alias: a region has no references into it; a buffer's slices exist only while no request holds its handle, and a ring's cover nothing
+    //   that is lent.
+    // - device: the device writes what remote sides have rights to, which a region allows, and what requests that hold a buffer ask for; of a
+    //   ring, whose loans are for WRITEs alone, it writes nothing.
+    let registered = unsafe { MemoryRegion::register(protection, start.as_ptr(), length, access) };
+    registered.map_err(|errno| registration_error(length, protection.context().name(), errno))
 }
 
 /// The rights of the other side as the device names them.
@@ -169,24 +174,28 @@ fn remote_access(access: AccessFlags) -> Access {
     granted.fold(Access::NONE, |all, (_, right)| all.and(*right))
 }
 
-impl Domain for VerbsDomain {
+// SAFETY:
+// - live: memory goes with the last handle cut from it, and behind its registration.
+// - alias: buffers, loans and exposed memory are made of what was given, each once.
+// - device: rights are the ones asked for: the device checks them.
+unsafe impl Domain for VerbsDomain {
     type Fabric = Verbs;
 
     fn buffer(&self, region: Region) -> Result<Buffer, FabricError> {
-        let registered = self.register(&region, Access::NONE)?;
+        let registered = self.register((region.start(), region.len()), Access::NONE)?;
         let key = LocalKey(registered.local_key());
         Ok(Buffer::new(region, self.inner.number, key, Some(Box::new(LocalRegistration(registered))))?)
     }
 
     fn ring(&self, ring: &Arc<Ring>) -> Result<RingSource, FabricError> {
-        let registered = self.register(ring.region(), Access::NONE)?;
+        let registered = self.register(ring.memory(), Access::NONE)?;
         let key = LocalKey(registered.local_key());
         let registration = Box::new(LocalRegistration(registered));
         Ok(RingSource::new(Arc::clone(ring), self.inner.number, key, Some(registration)))
     }
 
     fn expose(&self, region: Region, access: AccessFlags) -> Result<Exposed, FabricError> {
-        let registered = self.register(&region, remote_access(access))?;
+        let registered = self.register((region.start(), region.len()), remote_access(access))?;
         let descriptor = RemoteDescriptor {
             address: region.as_ptr() as u64,
             length: region.len() as u64,

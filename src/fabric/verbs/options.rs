@@ -21,10 +21,9 @@ pub struct VerbsOptions {
     /// page fault, tens of microseconds and more, and memory that was swapped out longer; nothing else changes. Fails to register
     /// where the device cannot.
     pub on_demand_paging: bool,
-    /// Lets the PCI bus reorder the device's writes to memory (`IBV_ACCESS_RELAXED_ORDERING`). Default false. Faster on some machines. **What
-    /// it takes away:** a partner's WRITE is no longer seen in address order, nor are two of its WRITEs in posting order, until a receive (SEND, WRITE with immediate)
-    /// or the owner's completion says so: a word that a later WRITE sets does not announce an earlier one. Sessions keep to completions and
-    /// checksums, and stand; protocols over plain words in granted memory break.
+    /// Lets the PCI bus reorder the device's writes to memory (`IBV_ACCESS_RELAXED_ORDERING`). Default false. Faster on some machines. It applies to
+    /// buffers and rings of this process alone: memory that the partner writes never has it, since a READ behind a WRITE would then prove
+    /// nothing, and a word would not announce what was written before it.
     pub relaxed_ordering: bool,
 }
 
@@ -76,7 +75,7 @@ impl VerbsOptions {
         self.on_demand_paging = wanted;
         self
     }
-    /// Relaxes the order of writes to memory.
+    /// Relaxes the order of a device's writes to local buffers.
     #[must_use]
     pub fn relaxed_ordering(mut self, wanted: bool) -> Self {
         self.relaxed_ordering = wanted;

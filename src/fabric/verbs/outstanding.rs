@@ -1,7 +1,6 @@
 //! Requests that were posted and not yet told as completed, in order: what turns a device's completions into one for each request.
 
-use crate::fabric::{Completion, Operation, WorkCompletionStatus};
-use crate::memory::Buffer;
+use crate::fabric::{Completion, Kept, Operation, WorkCompletionStatus};
 
 /// The requests of one queue (sends or receives) of a port. Never grows: room is made once.
 #[derive(Debug)]
@@ -24,7 +23,7 @@ struct Slot {
     status: WorkCompletionStatus,
     bytes: u32,
     immediate: Option<u32>,
-    buffer: Option<Buffer>,
+    kept: Kept,
 }
 
 impl Outstanding {
@@ -37,7 +36,7 @@ impl Outstanding {
             status: WorkCompletionStatus::Flushed,
             bytes: 0,
             immediate: None,
-            buffer: None,
+            kept: Kept::Nothing,
         };
         let slots = (0..count).map(|_| empty()).collect();
         Self { slots, mask: u64::from(count) - 1, limit: u64::from(limit), told: 0, ended: 0, next: 0 }
@@ -80,7 +79,7 @@ impl Outstanding {
 
     /// Notes a request; there must be room.
     #[inline]
-    pub(super) fn push(&mut self, id: u64, operation: Operation, bytes: u32, buffer: Option<Buffer>) {
+    pub(super) fn push(&mut self, id: u64, operation: Operation, bytes: u32, kept: Kept) {
         let next = self.next;
         let slot = self.slot(next);
         slot.id = id;
@@ -88,7 +87,7 @@ impl Outstanding {
         slot.bytes = bytes;
         slot.status = WorkCompletionStatus::Success;
         slot.immediate = None;
-        slot.buffer = buffer;
+        slot.kept = kept;
         self.next = next + 1;
     }
 
@@ -140,9 +139,9 @@ impl Outstanding {
         self.slots.get((number & self.mask) as usize).map(|slot| slot.operation)
     }
 
-    /// The protection domain a request's buffer belongs to.
+    /// The protection domain a request's buffer or loan belongs to.
     pub(super) fn domain(&self, number: u64) -> Option<u64> {
-        self.slots.get((number & self.mask) as usize)?.buffer.as_ref().map(Buffer::domain)
+        self.slots.get((number & self.mask) as usize)?.kept.domain()
     }
 
     /// The number of the oldest request that has not ended.
@@ -150,15 +149,16 @@ impl Outstanding {
         self.ended
     }
 
-    /// Ends all that has not ended as flushed. Where the device may still work on them their buffers are leaked, never freed.
+    /// Ends all that has not ended as flushed. Where the device may still work on them their buffers and loans are leaked, never freed.
     pub(super) fn flush(&mut self, device_is_done: bool) -> usize {
         let mut leaked = 0;
         while self.ended != self.next {
             let number = self.ended;
             self.failed(number, WorkCompletionStatus::Flushed);
-            if !device_is_done && let Some(buffer) = self.slot(number).buffer.take() {
-                std::mem::forget(buffer);
-                leaked += 1;
+            if !device_is_done {
+                let kept = std::mem::take(&mut self.slot(number).kept);
+                leaked += usize::from(kept.domain().is_some());
+                std::mem::forget(kept);
             }
         }
         leaked
@@ -173,7 +173,13 @@ impl Outstanding {
         let told = self.told;
         self.told = told + 1;
         let slot = self.slot(told);
-        let mut completion = Completion::new(slot.id, slot.operation, slot.status, slot.bytes, slot.buffer.take());
+        let mut completion = Completion::new(
+            slot.id,
+            slot.operation,
+            slot.status,
+            slot.bytes,
+            std::mem::take(&mut slot.kept).into_buffer(),
+        );
         completion.immediate = slot.immediate;
         Some(completion)
     }
@@ -192,12 +198,12 @@ mod tests {
         let mut queue = Outstanding::new(3);
         for id in 10..13 {
             assert!(!queue.is_full());
-            queue.push(id, Operation::Write, 8, None);
+            queue.push(id, Operation::Write, 8, Kept::Nothing);
         }
         assert!(queue.is_full() && queue.is_waiting());
         queue.succeeded(1);
         assert_eq!(told(&mut queue), [(10, true), (11, true)]);
-        queue.push(13, Operation::Write, 8, None);
+        queue.push(13, Operation::Write, 8, Kept::Nothing);
         assert!(queue.is_last());
         queue.failed(3, WorkCompletionStatus::RemoteAccess);
         assert_eq!(told(&mut queue), [(12, true), (13, false)]);
@@ -207,7 +213,7 @@ mod tests {
     #[test]
     fn what_a_device_invents_changes_nothing() {
         let mut queue = Outstanding::new(4);
-        queue.push(1, Operation::Read, 8, None);
+        queue.push(1, Operation::Read, 8, Kept::Nothing);
         queue.succeeded(0);
         for number in [0, 1, 5, u64::MAX] {
             queue.succeeded(number);
@@ -221,7 +227,7 @@ mod tests {
     fn flushing_ends_the_rest_once() {
         let mut queue = Outstanding::new(4);
         for id in 0..4 {
-            queue.push(id, Operation::Send, 8, None);
+            queue.push(id, Operation::Send, 8, Kept::Nothing);
         }
         queue.succeeded(0);
         assert_eq!(queue.flush(true), 0);

@@ -5,11 +5,11 @@ use super::completing::POLL;
 use super::outstanding::Outstanding;
 use super::queue::SharedQueue;
 use super::remote::VerbsRemote;
-use super::sending::registered;
+use super::sending::{registered, strangers};
 use super::teardown;
 use super::waiting::ReceiverWait;
-use crate::fabric::{Completion, Operation, Port, PortLimits, PortState, PostError, Refused, WorkRequest};
-use crate::memory::Buffer;
+use crate::fabric::{Completion, Kept, Operation, Port, PortLimits, PortState, PostError, Refused, WorkRequest};
+use crate::memory::{Buffer, Loan};
 use crate::sys::verbs::{Action, CompletionQueue, Data, WorkCompletion};
 use std::sync::Arc;
 
@@ -69,7 +69,10 @@ macro_rules! admitted {
     };
 }
 
-impl Port for VerbsPort {
+// SAFETY:
+// - alias, device: a handle stays in the queue while its operation may touch the bytes, and comes back or is dropped after that.
+// - alias: loans and what is sent are read alone.
+unsafe impl Port for VerbsPort {
     type Remote = VerbsRemote;
 
     #[inline]
@@ -93,6 +96,24 @@ impl Port for VerbsPort {
     }
 
     #[inline]
+    fn post_write_loan(
+        &mut self,
+        request: WorkRequest,
+        from: Loan,
+        to: &VerbsRemote,
+        offset: u64,
+    ) -> Result<(), PostError> {
+        let place = self.transfer(from.len(), to, offset)?;
+        let (number, bytes) = (self.sends.next(), from.len() as u32);
+        let signalled = request.signalled || self.sends.is_last();
+        let (data, fits) = (self.lent(&from), from.domain() == self.domain);
+        let action = if fits { Action::Write(place) } else { strangers(Action::Write(place), bytes) };
+        self.sends.push(request.id, Operation::Write, bytes, Kept::Loan(from));
+        self.hand_over(number, signalled, action, data);
+        Ok(())
+    }
+
+    #[inline]
     fn post_write_inline(
         &mut self,
         request: WorkRequest,
@@ -107,7 +128,7 @@ impl Port for VerbsPort {
         let data = Data::Inline { bytes: bytes.as_ptr(), length: bytes.len() };
         let number = self.sends.next();
         let signalled = request.signalled || self.sends.is_last();
-        self.sends.push(request.id, Operation::Write, bytes.len() as u32, None);
+        self.sends.push(request.id, Operation::Write, bytes.len() as u32, Kept::Nothing);
         self.hand_over(number, signalled, Action::Write(place), data);
         Ok(())
     }
@@ -180,7 +201,7 @@ impl Port for VerbsPort {
             self.queue.end();
             return Err(Refused { reason: PostError::Device(errno), buffer: into });
         }
-        self.receives.push(request.id, Operation::Receive, 0, Some(into));
+        self.receives.push(request.id, Operation::Receive, 0, Kept::Buffer(into));
         Ok(())
     }
 

@@ -2,8 +2,8 @@
 
 use super::port::VerbsPort;
 use super::remote::VerbsRemote;
-use crate::fabric::{Operation, PostError, Refused, WorkRequest};
-use crate::memory::{Buffer, Errno};
+use crate::fabric::{Kept, Operation, PostError, Refused, WorkRequest};
+use crate::memory::{Buffer, Errno, Loan};
 use crate::sys::verbs::{Action, Data, Place};
 
 /// Set in the number of a receive, to tell it from a send.
@@ -53,6 +53,17 @@ impl VerbsPort {
         }
     }
 
+    /// The same of a loan. The device reads it and writes nothing of it: it is posted for a WRITE.
+    #[inline(always)]
+    pub(super) fn lent(&self, loan: &Loan) -> Data {
+        if loan.len() <= self.limits.inline_bytes_max as usize && loan.domain() == self.domain {
+            Data::Inline { bytes: loan.as_ptr(), length: loan.len() }
+        } else {
+            let (address, length) = (loan.as_ptr().cast_mut(), loan.len() as u32);
+            Data::Registered { address, length, key: loan.local_key().0 }
+        }
+    }
+
     /// Posts a request with a buffer; the checks of its length and place are done.
     #[inline(always)]
     pub(super) fn send(
@@ -72,7 +83,7 @@ impl VerbsPort {
             self.wait.expect(number);
         }
         let action = if buffer.domain() == self.domain { action } else { strangers(action, bytes) };
-        self.sends.push(request.id, operation, bytes, Some(buffer));
+        self.sends.push(request.id, operation, bytes, Kept::Buffer(buffer));
         self.hand_over(number, signalled, action, data);
         Ok(())
     }
@@ -163,7 +174,7 @@ impl VerbsPort {
 /// What is posted with a buffer of another protection domain. The device must refuse it before the other side hears of it; a READ or an atomic it would refuse only
 /// when the answer is there, so they go as WRITEs.
 #[cold]
-fn strangers(action: Action, bytes: u32) -> Action {
+pub(super) fn strangers(action: Action, bytes: u32) -> Action {
     if bytes == 0 { action } else { Action::Write(Place { address: 0, key: 0 }) }
 }
 

@@ -35,7 +35,7 @@ mod tests {
         let (mut sends, receives) = (Outstanding::new(2), Outstanding::new(2));
         let mut clock = Clock::default();
         assert!(clock.is_over(&sends, &receives));
-        sends.push(1, Operation::Read, 8, None);
+        sends.push(1, Operation::Read, 8, crate::fabric::Kept::Nothing);
         assert!(!clock.is_over(&sends, &receives));
         clock.since = Some(1);
         assert!(clock.is_over(&sends, &receives), "a clock that started at boot");

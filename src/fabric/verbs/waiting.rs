@@ -74,10 +74,10 @@ mod tests {
     fn only_messages_run_out_of_time_and_only_once() {
         let mut wait = ReceiverWait::new(0);
         let mut sends = Outstanding::new(4);
-        sends.push(1, Operation::Write, 8, None);
+        sends.push(1, Operation::Write, 8, crate::fabric::Kept::Nothing);
         assert!(!wait.is_over(&sends), "nothing waits for a receive");
         wait.expect(1);
-        sends.push(2, Operation::Send, 8, None);
+        sends.push(2, Operation::Send, 8, crate::fabric::Kept::Nothing);
         assert!(!wait.is_over(&sends), "the clock starts with the first look");
         std::thread::sleep(std::time::Duration::from_millis(1));
         assert!(wait.is_over(&sends));
@@ -88,7 +88,7 @@ mod tests {
     fn progress_starts_the_wait_anew() {
         let mut wait = ReceiverWait::new(60_000);
         let mut sends = Outstanding::new(4);
-        sends.push(2, Operation::Send, 8, None);
+        sends.push(2, Operation::Send, 8, crate::fabric::Kept::Nothing);
         wait.expect(0);
         assert!(!wait.is_over(&sends));
         wait.progress();

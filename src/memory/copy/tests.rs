@@ -1,7 +1,7 @@
 //! Copies against a plain model, at every alignment and around every change of method, and their words under a concurrent writer.
 
 use super::*;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 const SPACE: usize = 3 * 4096;
 
@@ -37,6 +37,14 @@ fn check(source: &Pages, place: &mut Pages, from: usize, into: usize, length: us
         copy_from_shared(place.0.as_ptr().wrapping_add(into), back.0.as_mut_ptr().wrapping_add(from), length);
     }
     assert!(back.0 == model, "out: from {into} into {from}, {length} bytes");
+    let mut again = Pages::filled(0xdd);
+    // SAFETY:
+    // - bounds: asserted above.
+    // - alias: `place` and `again` are this test's alone.
+    unsafe {
+        copy_between_shared(place.0.as_ptr().wrapping_add(into), again.0.as_mut_ptr().wrapping_add(from), length);
+    }
+    assert!(again.0 == model, "between: from {into} into {from}, {length} bytes");
 }
 
 fn pattern() -> Box<Pages> {

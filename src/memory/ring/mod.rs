@@ -1,16 +1,22 @@
 //! A ring of bytes that many threads fill in place and one reader sends.
 //!
-//! Imports `sys` and its siblings. A [`Span`] is a stretch of it with one owner, who gets a plain slice; once published it is the
-//! [`RingReader`]'s, who lends it to ports until it frees it. All the words that decide who owns what are in `index`, and nothing outside of this
-//! module can move them: that is what makes the slices sound.
+//! Imports its siblings. A [`RingSpan`] is a stretch of it with one owner; once published it is the
+//! [`RingReader`]'s, who lends it to ports until it frees it. All the words that decide who owns what are in
+//! `index` and in the table of loans, and nothing outside of this module can move them: that is what makes the
+//! slices sound.
+//!
+//! Memory with a name (a file, a segment in /dev/shm) can be mapped or written by anybody else, safe code of this
+//! process included. A ring over it gives no slices, only copies in and loans out, unless somebody vouches for
+//! it: see [`InPlace`].
 
 mod index;
 
-use crate::memory::buffer::Buffer;
-use crate::memory::{Backing, LocalKey, MemoryError, Region, Registration};
+use crate::memory::loan::{LoanTable, LoanWindow};
+use crate::memory::{Backing, Loan, MemoryError, Region, RingSource, copy_to_shared};
 use index::Index;
 #[cfg(loom)]
 use loom::sync::atomic as checked;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 pub(crate) use index::{ALIGN, GRAIN};
@@ -18,39 +24,74 @@ pub(crate) use index::{ALIGN, GRAIN};
 /// Positions above this are refused: 4 EiB, so that no sum of position and length overflows.
 const POSITION_MAX: u64 = 1 << 62;
 
+/// The promise that lets a ring over memory with a name hand out slices of it.
+#[derive(Debug, Clone, Copy)]
+pub struct InPlace(());
+
+impl InPlace {
+    /// Vouches for the file or segment behind a ring.
+    ///
+    /// # Safety
+    /// For as long as the ring lives nobody else writes or shrinks the file: no second mapping or handle of this
+    /// process is used to write it, and no other process does. A lock held by everybody who opens it will do.
+    pub const unsafe fn promise() -> Self {
+        Self(())
+    }
+}
+
 /// A ring of bytes in pinned memory, behind an area of `base` bytes that is nobody's ring.
 ///
 /// Any number of threads claim stretches of it, write them in place and publish them; one reader takes what is published, in order.
 /// Lock-free; claims, publishing and reading allocate nothing and enter no kernel.
+///
+/// ```
+/// use handfast::memory::{Region, Ring};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (ring, mut reader) = Ring::new(Region::builder(4096).build()?, 0, 4096, (0, 0), None)?;
+/// let (_, mut span) = ring.claim(64, 0)?;
+/// span.write(0, b"a record")?;
+/// let start = span.start();
+/// span.publish();
+/// assert_eq!(reader.collect(start, 10, 4096), 64);
+/// assert_eq!(reader.free(64), 64); // no loan is out
+/// # Ok(())
+/// # }
+/// ```
 pub struct Ring {
     region: Region,
     base: usize,
     index: Index,
+    loans: LoanTable,
+    /// Whether its owners get slices.
+    in_place: bool,
 }
 
 /// No room in the ring until its reader frees some.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the ring is full")]
-pub(crate) struct RingFull;
+#[error("the ring is full: free what is no longer needed, or let loans come back")]
+pub struct RingFull;
 
 /// A claimed stretch of a ring: its owner's alone until it is published. One that is dropped unpublished stays claimed for ever.
 #[derive(Debug)]
-pub(crate) struct Span<'a> {
+pub struct RingSpan<'a> {
     ring: &'a Ring,
     start: u64,
     end: u64,
 }
 
 impl Ring {
-    /// A ring of `bytes` bytes behind the first `base` bytes of a region, holding `tail..end` as published, with its reader.
+    /// A ring of `bytes` bytes (a power of two, 256 or more) behind the first `base` bytes (a multiple of 32) of a region, holding
+    /// `tail..end` as published, with its reader. `promise`: lets owners have slices where the region's memory has a name.
     ///
     /// # Errors
-    /// [`MemoryError`]: the region is too short or may be written by others, or the numbers do not belong together.
-    pub(crate) fn new(
+    /// [`MemoryError`]: the region is too short or is written by others, or the numbers do not belong together.
+    pub fn new(
         region: Region,
         base: usize,
         bytes: u64,
         (tail, end): (u64, u64),
+        promise: Option<InPlace>,
     ) -> Result<(Arc<Self>, RingReader), MemoryError> {
         if let Backing::Shared { .. } = region.backing() {
             let backing = region.backing().describe();
@@ -64,42 +105,44 @@ impl Ring {
             let (offset, length, region) = (base as u64, bytes, region.len() as u64);
             return Err(MemoryError::OutOfRange { offset, length, region });
         }
-        let ring = Arc::new(Self { region, base, index: Index::new(bytes, tail, end) });
-        let reader = RingReader { ring: Arc::clone(&ring), collected: end };
+        let in_place = *region.backing() == Backing::Private || promise.is_some();
+        let (index, loans) = (Index::new(bytes, tail, end), LoanTable::new());
+        let ring = Arc::new(Self { region, base, index, loans, in_place });
+        let reader = RingReader { ring: Arc::clone(&ring), collected: end, window: LoanWindow::default() };
         Ok((ring, reader))
     }
 
-    /// Claims `bytes` bytes in one piece, rounded up to whole [`ALIGN`]s and [`GRAIN`] at least; and where they would cross the ring's end, the
-    /// gap up to there too. Both must be published.
+    /// Claims `bytes` bytes in one piece, rounded up to a multiple of 32 and 64 at least; and where they would cross the ring's end, the
+    /// gap up to there too. Both must be published. `producer`: a number to name a span by that is held up.
     ///
     /// # Errors
     /// [`RingFull`], also for more than a quarter of the ring.
     #[inline]
-    pub(crate) fn claim(&self, bytes: u64, producer: u32) -> Result<(Option<Span<'_>>, Span<'_>), RingFull> {
+    pub fn claim(&self, bytes: u64, producer: u32) -> Result<(Option<RingSpan<'_>>, RingSpan<'_>), RingFull> {
         if bytes > self.index.bytes() / 4 {
             return Err(RingFull);
         }
         let bytes = bytes.next_multiple_of(ALIGN).max(GRAIN);
         let claim = self.index.claim(bytes, producer).ok_or(RingFull)?;
-        let gap = (claim.from != claim.start).then_some(Span { ring: self, start: claim.from, end: claim.start });
-        Ok((gap, Span { ring: self, start: claim.start, end: claim.end }))
+        let gap = (claim.from != claim.start).then_some(RingSpan { ring: self, start: claim.from, end: claim.start });
+        Ok((gap, RingSpan { ring: self, start: claim.start, end: claim.end }))
     }
 
     /// Bytes of the ring.
     #[inline]
-    pub(crate) fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         self.index.bytes()
     }
 
     /// Where the next claim begins.
     #[inline]
-    pub(crate) fn head(&self) -> u64 {
+    pub fn head(&self) -> u64 {
         self.index.head()
     }
 
     /// Where what is kept begins.
     #[inline]
-    pub(crate) fn tail(&self) -> u64 {
+    pub fn tail(&self) -> u64 {
         self.index.tail()
     }
 
@@ -125,9 +168,22 @@ impl Ring {
         self.region.write(offset, bytes)
     }
 
-    /// The memory, for a device to know.
-    pub(crate) fn region(&self) -> &Region {
-        &self.region
+    /// Whether owners of spans get slices; else they copy in.
+    #[inline]
+    pub fn is_in_place(&self) -> bool {
+        self.in_place
+    }
+
+    /// Start and length of all its memory, for a device to know. Nothing is to be written through it.
+    #[inline]
+    pub(crate) fn memory(&self) -> (NonNull<u8>, usize) {
+        (self.region.start(), self.region.len())
+    }
+
+    /// The loans that are out.
+    #[inline]
+    pub(crate) fn loans(&self) -> &LoanTable {
+        &self.loans
     }
 
     /// Place of a position in the region.
@@ -144,37 +200,68 @@ impl std::fmt::Debug for Ring {
     }
 }
 
-impl Span<'_> {
+impl RingSpan<'_> {
     /// Where it starts.
     #[inline]
-    pub(crate) fn start(&self) -> u64 {
+    pub fn start(&self) -> u64 {
         self.start
     }
 
-    /// Its bytes.
+    /// Where it ends.
     #[inline]
-    pub(crate) fn bytes(&self) -> &[u8] {
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Its bytes. None where the ring's memory has a name and nobody vouches for it.
+    #[inline]
+    pub fn bytes(&self) -> Option<&[u8]> {
+        if !self.ring.in_place {
+            return None;
+        }
         // SAFETY:
         // - live: the ring keeps its region, and is borrowed.
         // - bounds: `claim` keeps spans within one lap of the ring, and `new` the ring within the region.
         // - alias: between claim and publication a span is its owner's alone, since claims never overlap while neither is freed; `&self`
-        //   forbids writing through this one.
-        // - device: ports are lent published stretches only.
-        unsafe { std::slice::from_raw_parts(self.pointer(), self.length()) }
+        //   forbids writing through this one. The memory has no name, or somebody vouched for it (`in_place`).
+        // - device: ports are lent published stretches only, and room is not freed past a loan that is out.
+        Some(unsafe { std::slice::from_raw_parts(self.pointer(), self.length()) })
     }
 
-    /// Its bytes, to write. What they hold before is left over from an earlier lap.
+    /// Its bytes, to write; none where [`RingSpan::bytes`] gives none. What they hold before is left over from an earlier lap.
     #[inline]
-    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+    pub fn bytes_mut(&mut self) -> Option<&mut [u8]> {
+        if !self.ring.in_place {
+            return None;
+        }
         // SAFETY:
         // - live, bounds, device: as in `bytes`.
         // - alias: as in `bytes`; `&mut self` makes this the only slice of it.
-        unsafe { std::slice::from_raw_parts_mut(self.pointer(), self.length()) }
+        Some(unsafe { std::slice::from_raw_parts_mut(self.pointer(), self.length()) })
+    }
+
+    /// Copies `bytes` in, from `at` on: whatever memory the ring lies in.
+    ///
+    /// # Errors
+    /// [`MemoryError::OutOfRange`].
+    #[inline]
+    pub fn write(&mut self, at: usize, bytes: &[u8]) -> Result<(), MemoryError> {
+        if at.checked_add(bytes.len()).is_none_or(|end| end > self.length()) {
+            let (length, region) = (bytes.len() as u64, self.length() as u64);
+            return Err(MemoryError::OutOfRange { offset: at as u64, length, region });
+        }
+        // SAFETY:
+        // - live: the ring keeps its region, and is borrowed.
+        // - bounds: checked above; the span lies within the region, as in `bytes`.
+        // - alias: `bytes` is borrowed, and no slice of this span, which is borrowed mutably. Where the memory has a name others may touch it,
+        //   which the copy allows.
+        unsafe { copy_to_shared(bytes.as_ptr(), self.pointer().wrapping_add(at), bytes.len()) };
+        Ok(())
     }
 
     /// Gives it to the reader.
     #[inline]
-    pub(crate) fn publish(self) {
+    pub fn publish(self) {
         self.ring.index.publish(self.start, self.end);
     }
 
@@ -191,24 +278,28 @@ impl Span<'_> {
 
 /// The one reader of a ring: takes what is published, lends it to ports, frees it.
 #[derive(Debug)]
-pub(crate) struct RingReader {
+pub struct RingReader {
     ring: Arc<Ring>,
     /// Everything before this is published.
     collected: u64,
+    /// Where the loans that are out are noted.
+    window: LoanWindow,
 }
 
 impl RingReader {
     /// The ring.
     #[inline]
-    pub(crate) fn ring(&self) -> &Arc<Ring> {
+    pub fn ring(&self) -> &Arc<Ring> {
         &self.ring
     }
 
-    /// The end of what is published from `from` on, the start of a span: of so many spans, or of so many bytes, at most (one span at least).
+    /// The end of what is published from `from` on, the start of a span that is collected or the next to be: of so many spans, or of so many
+    /// bytes, at most (one span at least). `from` itself where none starts there.
     #[inline]
-    pub(crate) fn collect(&mut self, from: u64, spans_max: usize, bytes_max: u64) -> u64 {
+    pub fn collect(&mut self, from: u64, spans_max: usize, bytes_max: u64) -> u64 {
         let mut at = from;
-        if from < self.ring.tail() {
+        // Nothing is passed over: what lies before the end of what is collected is published.
+        if from < self.ring.tail() || from > self.collected {
             return from;
         }
         for _ in 0..spans_max {
@@ -223,7 +314,7 @@ impl RingReader {
 
     /// The most that was ever collected.
     #[inline]
-    pub(crate) fn collected(&self) -> u64 {
+    pub fn collected(&self) -> u64 {
         self.collected
     }
 
@@ -236,26 +327,31 @@ impl RingReader {
         }
     }
 
-    /// Frees what lies before `to`, for producers to write anew. No more than is collected, never back.
-    pub(crate) fn free(&mut self, to: u64) {
-        let to = to.min(self.collected) / ALIGN * ALIGN;
+    /// Frees what lies before `to`, for producers to write anew: no more than is collected, never back, and not past the oldest loan that is
+    /// out. Returns up to where the ring is free now: ask again once more loans came back.
+    pub fn free(&mut self, to: u64) -> u64 {
+        let to = to.min(self.collected).min(self.ring.loans.oldest(&mut self.window)) / ALIGN * ALIGN;
         if to > self.ring.tail() {
             self.ring.index.free(to);
         }
+        self.ring.tail()
     }
 
-    /// Lends `start..end` to a port, or as much of it as lies in one piece. None where nothing of it is collected and kept.
+    /// Lends `start..end` to a port, or as much of it as lies in one piece. None where nothing of it is collected and kept, where `source` is
+    /// another ring's, and where 1024 loans are out.
     #[inline]
-    pub(crate) fn lend(&self, source: &RingSource, start: u64, end: u64) -> Option<Buffer> {
+    pub fn lend(&mut self, source: &RingSource, start: u64, end: u64) -> Option<Loan> {
         let lap = self.ring.bytes() - (start & (self.ring.bytes() - 1));
         let end = end.min(self.collected).min(start.saturating_add(lap));
-        if start < self.ring.tail() || start >= end || !Arc::ptr_eq(&self.ring, &source.ring) {
+        if start < self.ring.tail() || start >= end || !source.is_of(&self.ring) {
             return None;
         }
-        Some(source.whole.part(self.ring.offset(start), (end - start) as usize))
+        let number = self.ring.loans.note(&mut self.window, start)?;
+        Some(source.lend(self.ring.offset(start), (end - start) as usize, number))
     }
 
-    /// The bytes of `start..end`, where all of it is collected, kept and in one piece: for ports that copy what they are given at once.
+    /// The bytes of `start..end`, where all of it is collected, kept and in one piece, and the ring gives slices: for ports that copy what they
+    /// are given at once.
     #[inline]
     pub(crate) fn bytes(&self, start: u64, end: u64) -> Option<&[u8]> {
         let lap = self.ring.bytes() - (start & (self.ring.bytes() - 1));
@@ -264,9 +360,10 @@ impl RingReader {
         // SAFETY:
         // - live: the ring keeps its region, and `self` the ring.
         // - bounds: `start` lies in the ring, `end` at most a lap's rest behind it.
-        // - alias: what is published is written by nobody until it is freed, and only this reader frees, which is borrowed.
+        // - alias: what is published is written by nobody until it is freed, and only this reader frees, which is borrowed. The memory has no
+        //   name, or somebody vouched for it.
         // - device: ports read what they were lent, and write none of it.
-        fits.then(|| unsafe { std::slice::from_raw_parts(pointer, (end - start) as usize) })
+        (fits && self.ring.in_place).then(|| unsafe { std::slice::from_raw_parts(pointer, (end - start) as usize) })
     }
 
     /// Copies out of the area before the ring, and of the ring what is kept and collected; elsewhere there are zeroes. False where the place
@@ -299,26 +396,6 @@ impl RingReader {
             }
         }
         true
-    }
-}
-
-/// A ring registered in one protection domain, for its reader to lend from.
-#[derive(Debug)]
-pub struct RingSource {
-    ring: Arc<Ring>,
-    whole: Buffer,
-}
-
-impl RingSource {
-    /// What backends build: the ring known by `key` in the domain `domain`.
-    pub(crate) fn new(
-        ring: Arc<Ring>,
-        domain: u64,
-        key: LocalKey,
-        registration: Option<Box<dyn Registration>>,
-    ) -> Self {
-        let whole = Buffer::of_ring(Arc::clone(&ring), domain, key, registration);
-        Self { ring, whole }
     }
 }
 

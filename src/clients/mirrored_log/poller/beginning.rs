@@ -145,7 +145,7 @@ impl<F: Fabric> LogPoller<F> {
         prepared.settle()?;
         let Some(Prepared { region, .. }) = self.prepared.take() else { return Ok(()) };
         // The ring's memory goes with the error: there is no second try.
-        let opened = Writer::open(region, self.ring_bytes, with, spans, &self.shared)
+        let opened = Writer::open((region, self.config.in_place), self.ring_bytes, with, spans, &self.shared)
             .map_err(|error| LogError::Unusable { what: "the log's ring".to_owned(), why: error.to_string() });
         self.writer = Some(opened?);
         if self.config.applied_bounds_truncation {

@@ -44,15 +44,15 @@ impl ShmPort {
             return self.partner_ended();
         }
         while let Some(waiting) = self.waiting.pop() {
-            let mut buffer = self.queue.take_buffer();
-            let fits = buffer.as_ref().is_none_or(|buffer| buffer.domain() == self.domain);
+            let mut kept = self.queue.take_kept();
+            let fits = kept.domain().is_none_or(|domain| domain == self.domain);
             let place = self.queue.place_of_executed();
             let outcome = if fits {
-                self.wire.carry_out(&waiting, buffer.as_mut(), self.waiting.inline(place))
+                self.wire.carry_out(&waiting, &mut kept, self.waiting.inline(place))
             } else {
                 Some(WorkCompletionStatus::LocalProtection)
             };
-            self.queue.return_buffer(buffer);
+            self.queue.return_kept(kept);
             match outcome {
                 Some(WorkCompletionStatus::Success) => {
                     self.waiting.moved();

@@ -1,0 +1,235 @@
+//! Bytes of a ring that a port may read: the loans that are out, and the memory they keep.
+//!
+//! Imports its siblings. A [`Loan`] is the only way from a ring to a port that does not copy at once. Every
+//! path that reads lent bytes (at once, deferred, inline, device) asks the loan for them; there is no form of
+//! it that stands for no bytes. The ring's room is freed up to the oldest loan that is out, never past it.
+
+use crate::memory::buffer::{LocalKey, Registration};
+use crate::memory::ring::Ring;
+use crate::memory::{MemoryError, copy_between_shared, copy_from_shared};
+use std::mem::ManuallyDrop;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Loans of one ring that can be out at once: more than a log has requests on its way. A power of two.
+pub(crate) const LOANS_MAX: usize = 1024;
+
+/// A place for a loan that is not out.
+const FREE: u64 = u64::MAX;
+
+/// Where the loans that are out begin. One place each; the ring's reader fills a place, the loan empties it.
+#[derive(Debug)]
+pub(crate) struct LoanTable {
+    places: Box<[AtomicU64]>,
+}
+
+/// The reader's side of the table: all loans that are out lie in the places `first..next`.
+#[derive(Debug, Default)]
+pub(crate) struct LoanWindow {
+    first: usize,
+    next: usize,
+    /// Where a free place is looked for while the window spans them all.
+    hint: usize,
+}
+
+impl LoanTable {
+    pub(crate) fn new() -> Self {
+        Self { places: (0..LOANS_MAX).map(|_| AtomicU64::new(FREE)).collect() }
+    }
+
+    #[inline]
+    fn place(&self, number: usize) -> &AtomicU64 {
+        // The remainder is below the table's length.
+        &self.places[number & (LOANS_MAX - 1)]
+    }
+
+    /// Notes a loan that begins at `start`. None: as many are out as there can be.
+    #[inline]
+    pub(crate) fn note(&self, window: &mut LoanWindow, start: u64) -> Option<u32> {
+        if window.next.wrapping_sub(window.first) >= LOANS_MAX {
+            self.shrink(window);
+            if window.next.wrapping_sub(window.first) >= LOANS_MAX {
+                return self.note_between(window, start);
+            }
+        }
+        let number = window.next & (LOANS_MAX - 1);
+        // Relaxed: the same thread looks for it when it frees, and whoever empties the place got the loan from it.
+        self.place(number).store(start, Ordering::Relaxed);
+        window.next = window.next.wrapping_add(1);
+        Some(number as u32)
+    }
+
+    /// Notes a loan in a place that came free behind one that is long out, or forgotten: the window spans all places.
+    #[cold]
+    fn note_between(&self, window: &mut LoanWindow, start: u64) -> Option<u32> {
+        let mut places = (0..LOANS_MAX).map(|at| window.hint.wrapping_add(at) & (LOANS_MAX - 1));
+        // Acquire: whoever emptied it is done with it.
+        let number = places.find(|number| self.place(*number).load(Ordering::Acquire) == FREE)?;
+        self.place(number).store(start, Ordering::Relaxed);
+        window.hint = number + 1;
+        Some(number as u32)
+    }
+
+    /// Passes over the places at the window's start whose loans came back.
+    #[inline]
+    fn shrink(&self, window: &mut LoanWindow) {
+        // Acquire: the bytes of a loan were read before it came back.
+        while window.first != window.next && self.place(window.first).load(Ordering::Acquire) == FREE {
+            window.first = window.first.wrapping_add(1);
+        }
+    }
+
+    /// Where the oldest loan begins that is out; past every position where none is.
+    pub(crate) fn oldest(&self, window: &mut LoanWindow) -> u64 {
+        self.shrink(window);
+        let count = window.next.wrapping_sub(window.first);
+        // Acquire: as in `shrink`.
+        let starts = (0..count).map(|at| self.place(window.first.wrapping_add(at)).load(Ordering::Acquire));
+        starts.min().unwrap_or(FREE)
+    }
+
+    #[inline]
+    fn give_back(&self, number: u32) {
+        // Release: whoever frees the room sees that its bytes were read before.
+        self.place(number as usize).store(FREE, Ordering::Release);
+    }
+}
+
+/// A ring registered in one protection domain, for its reader to lend from.
+#[derive(Debug)]
+pub struct RingSource {
+    lender: Arc<Lender>,
+}
+
+/// What loans keep: the registration, and behind it the ring.
+#[derive(Debug)]
+struct Lender {
+    registration: Option<Box<dyn Registration>>,
+    ring: ManuallyDrop<Arc<Ring>>,
+    domain: u64,
+    #[cfg_attr(not(feature = "verbs"), allow(dead_code, reason = "for fabrics with a device; shared memory has none"))]
+    key: LocalKey,
+}
+
+impl Drop for Lender {
+    fn drop(&mut self) {
+        if self.registration.as_mut().is_none_or(|registration| registration.release()) {
+            // SAFETY:
+            // - live: dropped here and nowhere else, and not used after.
+            // - device: the registration is gone; without one no device knows the memory.
+            unsafe { ManuallyDrop::drop(&mut self.ring) };
+        }
+    }
+}
+
+impl RingSource {
+    /// What backends build: the ring known by `key` in the domain `domain`.
+    pub(crate) fn new(
+        ring: Arc<Ring>,
+        domain: u64,
+        key: LocalKey,
+        registration: Option<Box<dyn Registration>>,
+    ) -> Self {
+        Self { lender: Arc::new(Lender { registration, ring: ManuallyDrop::new(ring), domain, key }) }
+    }
+
+    /// Whether it is of this ring.
+    #[inline]
+    pub(crate) fn is_of(&self, ring: &Arc<Ring>) -> bool {
+        Arc::ptr_eq(&self.lender.ring, ring)
+    }
+
+    /// A loan of `length` bytes at `offset` of the ring's memory, noted in its table under `number`. By the ring's
+    /// reader, which has looked at all three. Counts one reference.
+    #[inline]
+    pub(crate) fn lend(&self, offset: usize, length: usize, number: u32) -> Loan {
+        Loan { lender: Arc::clone(&self.lender), offset, length, number }
+    }
+}
+
+/// Published bytes of a ring, lent to a port for one WRITE.
+///
+/// They hold still until the loan is dropped: the ring's room is not freed past the oldest loan that is out, so
+/// no producer owns them anew meanwhile. A port drops it when the device, or its own copy, is done with the
+/// bytes. One that is forgotten ([`std::mem::forget`]) keeps the ring's room and memory for ever.
+///
+/// A handle of 32 bytes. Dropping it is one store and one reference; no lock, no system call.
+#[derive(Debug)]
+pub struct Loan {
+    lender: Arc<Lender>,
+    offset: usize,
+    length: usize,
+    number: u32,
+}
+
+impl Loan {
+    /// Length in bytes: what the WRITE moves.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Never: nothing is lent without a byte.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Copies its bytes out: what a fabric without a device does. No allocation.
+    ///
+    /// # Errors
+    /// [`MemoryError::OutOfRange`] where `into` is not as long as the loan.
+    pub fn copy_to(&self, into: &mut [u8]) -> Result<(), MemoryError> {
+        if into.len() != self.length {
+            let (length, region) = (into.len() as u64, self.length as u64);
+            return Err(MemoryError::OutOfRange { offset: 0, length, region });
+        }
+        // SAFETY:
+        // - live: the lender keeps the ring, and that its region.
+        // - bounds: `length` bytes at the pointer, by `RingReader::lend`; `into` is as long, checked above.
+        // - alias: `into` is an exclusive slice of other memory. Nobody writes lent bytes but, where the ring's
+        //   memory has a name, whoever maps that too, which the copy allows.
+        // - device: devices only read lent bytes.
+        unsafe { copy_from_shared(self.as_ptr(), into.as_mut_ptr(), self.length) };
+        Ok(())
+    }
+
+    /// Copies its bytes into memory that others may touch.
+    ///
+    /// # Safety
+    /// `into` is mapped for `len()` bytes of writes, and is no part of the ring.
+    #[inline]
+    pub(crate) unsafe fn copy_to_shared(&self, into: *mut u8) {
+        // SAFETY:
+        // - live, alias, device: as in `copy_to`.
+        // - bounds: `into` is the caller's, passed on.
+        unsafe { copy_between_shared(self.as_ptr(), into, self.length) };
+    }
+
+    /// The protection domain it is registered in.
+    #[inline]
+    pub(crate) fn domain(&self) -> u64 {
+        self.lender.domain
+    }
+
+    /// The key the device knows it by.
+    #[cfg(feature = "verbs")]
+    #[inline]
+    pub(crate) fn local_key(&self) -> LocalKey {
+        self.lender.key
+    }
+
+    /// Where it starts in this process: for reads alone.
+    #[inline]
+    pub(crate) fn as_ptr(&self) -> *const u8 {
+        // `offset` is within the ring's memory, so the sum stays within its mapping.
+        self.lender.ring.memory().0.as_ptr().wrapping_add(self.offset)
+    }
+}
+
+impl Drop for Loan {
+    #[inline]
+    fn drop(&mut self) {
+        self.lender.ring.loans().give_back(self.number);
+    }
+}
