@@ -54,6 +54,13 @@ impl RingBytes {
         RING_OFFSET + self.0
     }
 
+    /// Bytes of the longest record, header and all: a quarter of the ring.
+    #[inline]
+    #[must_use]
+    pub const fn record_bytes_max(self) -> u64 {
+        self.0 / 4
+    }
+
     /// Where in the ring a position lies, from 0.
     #[inline]
     #[must_use]

@@ -132,6 +132,12 @@ pub enum TakeoverRefused {
         /// Up to where records were acknowledged at least.
         acknowledged: Lsn,
     },
+    /// No log was ever written under the term that was given as the highest known.
+    #[error("term {known} cannot be: terms go up to 2^62. Nothing was taken over, and nobody is kept from writing")]
+    Term {
+        /// What was given.
+        known: Term,
+    },
     /// The partner is there, and writes.
     #[error("a session with the partner stands: it writes this log. End it first, or force the takeover")]
     PartnerThere,
@@ -391,6 +397,8 @@ impl LogCopy {
     pub fn take_over(&self, known: Term, force: bool) -> Result<Records<CopySource>, TakeoverError> {
         let (copy, header, state) = self.shared.best().ok_or(TakeoverRefused::Nothing)?;
         let (history, term, generation, tail) = (header.history, header.term, header.generation, header.tail);
+        // A term past the last one could not be read again: neither here after a restart, nor by the partner.
+        let taken = known.max(term).taken_after().ok_or(TakeoverRefused::Term { known })?;
         let end = Records::with_header(copy.clone(), header)?.skip_to_end()?.lsn;
         if !force {
             if self.shared.in_session.load(Ordering::Acquire) {
@@ -409,7 +417,7 @@ impl LogCopy {
                 return Err(TakeoverRefused::Damaged { end, acknowledged: header.acknowledged }.into());
             }
         }
-        self.shared.take(history, Term(known.max(term).0.saturating_add(1)))?;
+        self.shared.take(history, taken)?;
         Ok(Records::with_header(copy, header)?)
     }
 
@@ -440,6 +448,7 @@ pub enum TakeoverError {
 #[cfg(test)]
 mod tests {
     use super::super::RingBytes;
+    use super::super::lsn::NUMBER_MAX;
     use super::*;
     use crate::memory::MemoryError;
 
@@ -523,6 +532,28 @@ mod tests {
             (shared.taken(), term::load_taken(&file)?),
             (Some((History(7), Term(5))), Some((History(7), Term(5))))
         );
+        Ok(())
+    }
+
+    #[test]
+    fn a_takeover_under_a_term_that_cannot_be_is_refused_and_fences_nobody() -> Result<(), Box<dyn std::error::Error>> {
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("log.taken");
+        let shared = CopyShared::new(Some(copy(HeaderState::Whole, 4)?), None, None, Some(file.clone()));
+        let log = LogCopy::new(Arc::clone(&shared));
+        for known in [NUMBER_MAX + 1, 1 << 63, u64::MAX].map(Term) {
+            for force in [false, true] {
+                let refused = log.take_over(known, force).map(|_| ());
+                assert_eq!(refused, Err(TakeoverRefused::Term { known }.into()));
+                assert_eq!((shared.taken(), term::load_taken(&file)?, file.exists()), (None, None, false));
+            }
+        }
+        for known in [0, 1, 1 << 61, NUMBER_MAX - 1, NUMBER_MAX].map(Term) {
+            log.take_over(known, true)?;
+            let taken = shared.taken();
+            assert!(taken.is_some_and(|(_, term)| term > known && term > Term(4)), "{taken:?}");
+            assert_eq!(term::load_taken(&file)?, taken, "a restart reads it again");
+        }
         Ok(())
     }
 }

@@ -3,9 +3,10 @@
 use super::area::RingBytes;
 use super::config::Start;
 use super::error::LogError;
-use super::lsn::{History, Lsn, Term};
+use super::lsn::{Generation, History, Lsn, Term};
+use super::numbers::{check_room, next_generation};
 use super::report::{CopyReport, ReportState};
-use super::writer::Held;
+use super::writer::{Beginning, Held};
 
 /// How a log that is not open yet begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +60,64 @@ pub(super) fn opening(
             if here >= there { Ok(Opening::Local) } else { from_partner(report, ring_bytes) }
         }
     }
+}
+
+/// Random numbers for a log that begins.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Drawn {
+    pub(super) history: History,
+    pub(super) writer: u64,
+}
+
+/// What a log begins with. `held`: what the local ring has; `kept`: as for [`opening`].
+///
+/// # Errors
+/// [`LogError::Exhausted`]: it could not be read again.
+pub(super) fn beginning(
+    opening: &Opening,
+    held: Option<&Held>,
+    report: Option<&CopyReport>,
+    kept: Term,
+    drawn: Drawn,
+) -> Result<Beginning, LogError> {
+    let theirs = report.map_or(Term(0), |report| report.term);
+    let known = kept.max(theirs).max(Term(1));
+    let fresh = Beginning {
+        history: drawn.history,
+        term: known,
+        generation: Generation(1),
+        sequence: report.map_or(0, |report| report.sequence),
+        kept_sequence: held.map_or(0, |held| held.header.sequence),
+        writer: drawn.writer,
+        tail: Lsn::ZERO,
+        end: Lsn::ZERO,
+        restored_writer: 0,
+    };
+    let with = match (opening, held, report) {
+        (Opening::Local, Some(held), _) => {
+            let seen = report.map_or(Generation(0), |report| report.generation);
+            Beginning {
+                history: held.header.history,
+                term: held.header.term.max(known),
+                generation: next_generation(held.header.generation.max(held.end.generation).max(seen))?,
+                tail: held.header.tail,
+                end: held.end.lsn,
+                restored_writer: held.header.writer,
+                ..fresh
+            }
+        }
+        (Opening::Partner, _, Some(report)) => Beginning {
+            history: report.history,
+            generation: next_generation(report.generation)?,
+            tail: report.tail,
+            end: report.end,
+            restored_writer: report.writer,
+            ..fresh
+        },
+        _ => fresh,
+    };
+    check_room(&with)?;
+    Ok(with)
 }
 
 fn from_partner(report: &CopyReport, ring_bytes: RingBytes) -> Result<Opening, LogError> {
@@ -116,7 +175,6 @@ pub(super) fn resume(open: &Open, report: &CopyReport) -> Result<Option<Lsn>, Lo
 #[cfg(test)]
 mod tests {
     use super::super::header::{HeaderState, LogHeader};
-    use super::super::lsn::Generation;
     use super::super::stop::{StopReason, StoppedAt};
     use super::*;
 

@@ -96,6 +96,35 @@ pub enum LogError {
         /// How long was waited, milliseconds.
         waited_ms: u64,
     },
+    /// The log has counted as far as it can: the next number would be one that nobody reads.
+    /// Nothing was written under it.
+    #[error(
+        "this log cannot continue: its {what} is {found}, and no higher one can be written. No log counts so far by itself: its files are damaged, or the partner sent nonsense. Move its ring and term file away, and start a new log"
+    )]
+    Exhausted {
+        /// Which number.
+        what: &'static str,
+        /// What it is.
+        found: u64,
+    },
+    /// The partner reports a number so high that it has no safe successor.
+    #[error(
+        "the partner reports {what} {found} of its copy, and this node has counted to {known}: no log counts so far, so its report is not followed. Move the partner's copy away, and restart it"
+    )]
+    TooHigh {
+        /// Which number.
+        what: &'static str,
+        /// What it reports.
+        found: u64,
+        /// What this node knows of itself.
+        known: u64,
+    },
+    /// The partner's report is sealed, and not one.
+    #[error("the partner's report of its copy {fault}")]
+    Report {
+        /// What is wrong with it.
+        fault: HeaderFault,
+    },
     /// The log is not open yet.
     #[error("the log is not open yet: it waits for the partner, to know what to go on with")]
     NotOpen,
@@ -245,10 +274,15 @@ impl LogError {
     pub fn recovery(&self) -> Recovery {
         match self {
             LogError::Late { .. } | LogError::NotOpen => Recovery::RetryAfter,
-            LogError::Request { .. } | LogError::Session(_) | LogError::Restored { .. } => Recovery::Reconnect,
+            LogError::Request { .. }
+            | LogError::Session(_)
+            | LogError::Restored { .. }
+            | LogError::TooHigh { .. }
+            | LogError::Report { .. } => Recovery::Reconnect,
             LogError::RingBytes { .. }
             | LogError::File { .. }
             | LogError::Option { .. }
+            | LogError::Exhausted { .. }
             | LogError::Truncation { .. }
             | LogError::Closed
             | LogError::Alone

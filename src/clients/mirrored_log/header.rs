@@ -141,11 +141,16 @@ impl LogHeader {
         let ring_bytes = RingBytes::new(fields.ring_bytes.get()).map_err(|_| field("length of the ring"))?;
         let tail = Lsn(fields.tail.get());
         // Every position that the ring can hold is then one of 64 bits.
-        if !tail.is_aligned() || tail.0 > NUMBER_MAX - ring_bytes.get() {
+        if !tail.is_aligned() || tail.0 > NUMBER_MAX {
             return Err(field("tail"));
         }
+        let acknowledged = Lsn(fields.acknowledged.get());
+        // Only what the ring holds, or held, was acknowledged: more would make a sound log look damaged.
+        if acknowledged.bytes_since(tail).is_some_and(|held| held > ring_bytes.get()) {
+            return Err(field("acknowledged position"));
+        }
         let (sequence, term, generation) = (fields.sequence.get(), fields.term.get(), fields.generation.get());
-        in_range(sequence, term, generation)?;
+        in_range(sequence, (term, NUMBER_MAX), generation)?;
         Ok(Self {
             state: HeaderState::from_number(fields.state.get()).ok_or(field("state"))?,
             sequence,
@@ -154,7 +159,7 @@ impl LogHeader {
             generation: Generation(generation),
             tail,
             ring_bytes,
-            acknowledged: Lsn(fields.acknowledged.get()),
+            acknowledged,
             writer: fields.writer.get(),
             lineage: fields.lineage.get(),
         })
@@ -224,11 +229,11 @@ pub(crate) fn seal(bytes: &mut [u8; HEADER_BYTES]) {
     checksum.copy_from_slice(&crc32c::crc32c(covered).to_le_bytes());
 }
 
-/// No number is so high that the next one would not be one.
-pub(crate) fn in_range(sequence: u64, term: u64, generation: u32) -> Result<(), HeaderFault> {
+/// No number is higher than any that is written; the term has its limit beside it.
+pub(super) fn in_range(sequence: u64, (term, term_max): (u64, u64), generation: u32) -> Result<(), HeaderFault> {
     let checks = [
         ("sequence", sequence <= NUMBER_MAX),
-        ("term", term <= NUMBER_MAX),
+        ("term", term <= term_max),
         ("generation", generation <= GENERATION_MAX),
     ];
     match checks.into_iter().find(|(_, good)| !good) {

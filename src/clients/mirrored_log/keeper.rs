@@ -156,7 +156,10 @@ pub(super) fn load(path: &Path) -> Result<Option<CopySource>, LogError> {
         let length = (bytes - at).min(PIECE_BYTES as u64) as usize;
         let Some(piece) = piece.get_mut(..length) else { break };
         file.read_exact_at(piece, at).map_err(|error| failed("reading", path, &error))?;
-        region.write(at as usize, piece).map_err(wrong)?;
+        // New memory holds zeroes. A file that is long and empty takes none of it.
+        if piece.iter().any(|byte| *byte != 0) {
+            region.write(at as usize, piece).map_err(wrong)?;
+        }
         at += length as u64;
     }
     Ok(Some(CopySource::loaded(region)))

@@ -9,8 +9,9 @@
 use super::area::{PERSISTED_OFFSET, REPORT_OFFSET, RING_OFFSET, RingBytes};
 use super::config::{Acknowledge, LogConfig};
 use super::error::LogError;
-use super::header::{HEADER_BYTES, HeaderState, LogHeader};
-use super::lsn::{Lsn, Term};
+use super::header::{HEADER_BYTES, HeaderFault, HeaderState, LogHeader};
+use super::lsn::Lsn;
+use super::numbers::Numbers;
 use super::report::{CopyReport, REPORT_BYTES, ReportState};
 use super::restore::Restore;
 use super::scrub::Scrub;
@@ -141,13 +142,24 @@ impl<F: Fabric> Mirror<F> {
         &self.exposed
     }
 
-    /// What the partner last reported in this session.
-    pub(super) fn report(&self) -> Option<CopyReport> {
+    /// What the partner last reported in this session. `known`: how far this node has counted.
+    pub(super) fn report(
+        &self,
+        known: impl FnOnce() -> Result<Numbers, LogError>,
+    ) -> Result<Option<CopyReport>, LogError> {
         let mut bytes = [0; REPORT_BYTES];
-        self.exposed.read(REPORT_OFFSET as usize, &mut bytes).ok()?;
-        // Torn while it is being written: the next look finds it whole.
-        let report = CopyReport::decode(&bytes).ok()?;
-        (report.session == self.session_number()).then_some(report)
+        if self.exposed.read(REPORT_OFFSET as usize, &mut bytes).is_err() {
+            return Ok(None);
+        }
+        match CopyReport::decode(&bytes) {
+            Ok(report) if report.session == self.session_number() => {
+                known()?.accept(&report)?;
+                Ok(Some(report))
+            }
+            Err(fault @ HeaderFault::Field { .. }) => Err(LogError::Report { fault }),
+            // Torn while it is being written: the next look finds it whole.
+            Ok(_) | Err(_) => Ok(None),
+        }
     }
 
     /// Registers a buffer of this session.
@@ -405,10 +417,5 @@ impl<F: Fabric> Mirror<F> {
                 self.to_tell = Some(Told::Refilled(done, total));
             }
         }
-    }
-
-    /// The highest term that the partner knows.
-    pub(super) fn partner_term(&self) -> Term {
-        self.report().map_or(Term(0), |report| report.term)
     }
 }

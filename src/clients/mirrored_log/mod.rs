@@ -20,6 +20,7 @@ mod keeper;
 mod log;
 mod lsn;
 mod mirror;
+mod numbers;
 mod own;
 mod poller;
 mod producer;

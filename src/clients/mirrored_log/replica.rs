@@ -5,7 +5,7 @@ use super::copy::{Consumer, CopyShared, CopySource, CopyState};
 use super::error::LogError;
 use super::header::{HEADER_BYTES, LogHeader};
 use super::keeper::Keeper;
-use super::lsn::{Generation, History, Lsn, Term};
+use super::lsn::{Generation, History, Lsn, NUMBER_MAX, Term};
 use super::reader::Records;
 use super::report::{CopyReport, ReportState};
 use super::wire::{Purpose, Wire};
@@ -121,7 +121,8 @@ fn take_in(report: &mut CopyReport, shared: &CopyShared) {
     report.applies = consumer != Consumer::Nobody;
     report.needs_base = consumer == Consumer::NeedsBase;
     if let Consumer::Applied { history, lsn } = consumer {
-        (report.applied_history, report.applied) = (history.low(), lsn);
+        // Whoever applies records may say any number; the partner takes none that cannot be.
+        (report.applied_history, report.applied) = (history.low(), lsn.min(Lsn(NUMBER_MAX)));
     }
     // The one held when the session began, or the one that its owner began since.
     let is_held =

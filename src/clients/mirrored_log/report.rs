@@ -1,7 +1,7 @@
 //! What the partner reports of its copy, as bytes: one WRITE of it into the memory of the log's owner.
 
 use crate::clients::mirrored_log::header::{self, HEADER_BYTES, HeaderFault, LAYOUT};
-use crate::clients::mirrored_log::lsn::NUMBER_MAX;
+use crate::clients::mirrored_log::lsn::{NUMBER_MAX, TAKEN_MAX};
 use crate::clients::mirrored_log::{Generation, History, Lsn, RingBytes, Term};
 use zerocopy::little_endian::{U32, U64, U128};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -170,8 +170,12 @@ impl CopyReport {
         if !end.is_aligned() || end.0 > NUMBER_MAX || held.is_none_or(|held| held > ring_bytes) {
             return Err(field("end"));
         }
+        if applied.0 > NUMBER_MAX {
+            return Err(field("applied position"));
+        }
         let flags = fields.flags.get();
-        header::in_range(fields.sequence.get(), fields.term.get(), fields.generation.get())?;
+        let term_max = if flags & FLAG_TAKEN != 0 { TAKEN_MAX } else { NUMBER_MAX };
+        header::in_range(fields.sequence.get(), (fields.term.get(), term_max), fields.generation.get())?;
         Ok(Self {
             state: ReportState::from_number(fields.state.get()).ok_or(field("state"))?,
             session: fields.session.get(),

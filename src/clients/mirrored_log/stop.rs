@@ -54,7 +54,8 @@ pub enum StopReason {
         /// The header's.
         header: Generation,
     },
-    /// A length that does not fit: across the ring's end or past what the ring can hold, or a padding that ends elsewhere than the ring.
+    /// A length that no record there can have: across the ring's end or past what the ring can hold,
+    /// more than a quarter of the ring, or a padding that ends elsewhere than the ring.
     Length {
         /// The length that stands there, bytes.
         found: u32,
@@ -107,7 +108,7 @@ impl fmt::Display for StopReason {
             StopReason::GenerationAhead { found, header } => {
                 write!(f, "the record is of generation {found}, newer than {header} of the header")
             }
-            StopReason::Length { found } => write!(f, "the record's length of {found} bytes does not fit in there"),
+            StopReason::Length { found } => write!(f, "no record there can have {found} bytes"),
             StopReason::Checksum { found, computed } => write!(
                 f,
                 "the record's checksum is {found:#010x} and that of its bytes {computed:#010x}: not written to its end, or damaged"
@@ -143,6 +144,9 @@ pub(super) fn judge(found: &RecordHeader, log: &LogHeader, at: Lsn, before: Gene
     }
     let to_end = log.ring_bytes.bytes_to_end(at);
     let held = log.limit().bytes_since(at).unwrap_or(0);
-    let fits = size <= to_end && size <= held && (!found.is_padding() || size == to_end);
+    // No writer makes a longer one, so a length that somebody else announces is no reason to
+    // allocate more. A padding is never read, and is shorter than the record that did not fit.
+    let longest = log.ring_bytes.record_bytes_max();
+    let fits = size <= to_end && size <= held && if found.is_padding() { size == to_end } else { size <= longest };
     if fits { Ok(size) } else { Err(StopReason::Length { found: found.length }) }
 }

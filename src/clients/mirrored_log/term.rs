@@ -1,26 +1,41 @@
 //! The term under which a node writes alone, kept in a small file.
 
 use super::error::LogError;
-use super::lsn::{History, Term};
+use super::lsn::{History, TAKEN_MAX, Term};
 use crate::memory::Errno;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 fn failed(what: &str, path: &Path, error: &std::io::Error) -> LogError {
     LogError::File { tried: format!("{what} the term file {}", path.display()), errno: Errno::from(error) }
 }
 
+/// More than the longest of these files: a history and a term.
+const TEXT_BYTES_MAX: u64 = 128;
+
+/// What a small file holds; of a longer one its beginning, so that nobody makes us allocate much.
+fn read(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(TEXT_BYTES_MAX).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn nonsense(what: &str, path: &Path) -> LogError {
+    let tried = format!("reading {}: it holds no {what}", path.display());
+    LogError::File { tried, errno: Errno::new(libc::EINVAL) }
+}
+
 /// The term in the file; zero where there is none yet.
 ///
 /// # Errors
-/// [`LogError::File`]: it cannot be read, or holds something else.
+/// [`LogError::File`]: it cannot be read, or holds no term that a log can be written under.
 pub(super) fn load(path: &Path) -> Result<Term, LogError> {
-    match fs::read_to_string(path) {
-        Ok(text) => text.trim().parse().map(Term).map_err(|_| {
-            let tried = format!("reading the term file {}: it holds no number", path.display());
-            LogError::File { tried, errno: Errno::new(libc::EINVAL) }
-        }),
+    match read(path) {
+        Ok(text) => {
+            let term = text.trim().parse().ok().map(Term).filter(|term| term.is_valid());
+            term.ok_or_else(|| nonsense("term", path))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Term(0)),
         Err(error) => Err(failed("reading", path, &error)),
     }
@@ -29,8 +44,11 @@ pub(super) fn load(path: &Path) -> Result<Term, LogError> {
 /// Replaces the term in the file; it is on the disk when this returns.
 ///
 /// # Errors
-/// [`LogError::File`].
+/// [`LogError::File`]. [`LogError::Exhausted`], and nothing written: [`load`] would refuse it.
 pub(super) fn store(path: &Path, term: Term) -> Result<(), LogError> {
+    if !term.is_valid() {
+        return Err(LogError::Exhausted { what: "term", found: term.0 });
+    }
     replace(path, &format!("{}\n", term.0)).map_err(|error| failed("writing", path, &error))
 }
 
@@ -56,7 +74,7 @@ pub(super) fn taken_file(keep: &Path) -> PathBuf {
 /// # Errors
 /// [`LogError::File`]: it cannot be read, or holds something else.
 pub(super) fn load_taken(path: &Path) -> Result<Option<(History, Term)>, LogError> {
-    let text = match fs::read_to_string(path) {
+    let text = match read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed("reading", path, &error)),
@@ -64,18 +82,19 @@ pub(super) fn load_taken(path: &Path) -> Result<Option<(History, Term)>, LogErro
     let parsed = text
         .trim()
         .split_once(' ')
-        .and_then(|(history, term)| Some((History(u128::from_str_radix(history, 16).ok()?), Term(term.parse().ok()?))));
-    parsed.map(Some).ok_or_else(|| {
-        let tried = format!("reading {}: it holds no history and term", path.display());
-        LogError::File { tried, errno: Errno::new(libc::EINVAL) }
-    })
+        .and_then(|(history, term)| Some((History(u128::from_str_radix(history, 16).ok()?), Term(term.parse().ok()?))))
+        .filter(|(_, term)| term.0 <= TAKEN_MAX);
+    parsed.map(Some).ok_or_else(|| nonsense("history and term", path))
 }
 
 /// Keeps what was taken over; it is on the disk when this returns.
 ///
 /// # Errors
-/// [`LogError::File`].
+/// [`LogError::File`]. [`LogError::Exhausted`], and nothing written: [`load_taken`] would refuse it.
 pub(super) fn store_taken(path: &Path, history: History, term: Term) -> Result<(), LogError> {
+    if term.0 > TAKEN_MAX {
+        return Err(LogError::Exhausted { what: "term", found: term.0 });
+    }
     replace(path, &format!("{:032x} {}\n", history.0, term.0)).map_err(|error| failed("writing", path, &error))
 }
 
@@ -98,6 +117,7 @@ pub(super) fn sync_folder(path: &Path) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::lsn::NUMBER_MAX;
     use super::*;
 
     #[test]
@@ -105,13 +125,28 @@ mod tests {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("term");
         assert_eq!(load(&path)?, Term(0));
-        for term in [1, 7, u64::MAX] {
+        for term in [1, 7, NUMBER_MAX] {
             store(&path, Term(term))?;
             assert_eq!(load(&path)?, Term(term));
+        }
+        for term in [NUMBER_MAX + 1, 1 << 63, u64::MAX] {
+            let exhausted = Err(LogError::Exhausted { what: "term", found: term });
+            assert_eq!(store(&path, Term(term)), exhausted);
+            assert_eq!(load(&path)?, Term(NUMBER_MAX), "what was there before still is");
+            fs::write(path.with_extension("high"), term.to_string())?;
+            assert!(load(&path.with_extension("high")).is_err());
         }
         assert_eq!(load_taken(&path.with_extension("taken"))?, None);
         store_taken(&path.with_extension("taken"), History(u128::MAX - 1), Term(9))?;
         assert_eq!(load_taken(&path.with_extension("taken"))?, Some((History(u128::MAX - 1), Term(9))));
+        let taken = path.with_extension("taken");
+        store_taken(&taken, History(1), Term(TAKEN_MAX))?;
+        assert!(store_taken(&taken, History(1), Term(TAKEN_MAX + 1)).is_err());
+        assert_eq!(load_taken(&taken)?, Some((History(1), Term(TAKEN_MAX))));
+        fs::write(&taken, format!("1 {}", u64::MAX))?;
+        assert!(load_taken(&taken).is_err());
+        fs::write(&path, "7".repeat(1 << 20))?;
+        assert!(load(&path).is_err(), "and it was not read to its end");
         fs::write(&path, "seven")?;
         assert!(load_taken(&path).is_err());
         assert!(matches!(load(&path), Err(LogError::File { .. })));

@@ -5,6 +5,7 @@ use super::decide::Restored;
 use super::error::LogError;
 use super::header::{HEADER_BYTES, HeaderFault, HeaderState, LogHeader};
 use super::lsn::{Generation, History, Lsn, Term};
+use super::numbers::Numbers;
 use super::reader::Records;
 use super::shared::{Opened, Shared};
 use super::stop::StoppedAt;
@@ -163,6 +164,12 @@ impl Writer {
         self.tail
     }
 
+    /// How far it has counted.
+    pub(super) fn numbers(&self, term: Term) -> Numbers {
+        let end = Lsn(self.reader.collected());
+        Numbers { term, generation: self.generation, sequence: self.sequence, end }
+    }
+
     /// Drawn for this writer.
     pub(super) fn id(&self) -> u64 {
         self.id
@@ -239,6 +246,7 @@ impl Writer {
 }
 
 /// The sequence from which the next header is later than `newest`, and does not go where that lies: while it is being written the other must be good.
+/// Both are at most what a log opens with, or its own: see `numbers`. So no sum overflows.
 fn behind(sequence: u64, newest: u64) -> u64 {
     let sequence = sequence.max(newest);
     if (sequence + 1) % 2 == newest % 2 { sequence + 1 } else { sequence }

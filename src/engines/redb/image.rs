@@ -17,7 +17,7 @@ use crate::clients::mirrored_log::{Generation, History, Lsn};
 use crate::memory::Errno;
 use crate::sys;
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -188,8 +188,11 @@ impl Images {
 
     fn read(&self) -> Result<Claims, ImageError> {
         let path = self.folder.join(STATE);
-        match std::fs::read(&path) {
-            Ok(bytes) => Claims::decode(&bytes).ok_or(ImageError::State { path }),
+        let mut bytes = Vec::with_capacity(STATE_BYTES + 1);
+        // One byte more than it has, so that a longer file is seen; no more, so that it costs nothing.
+        let read = File::open(&path).and_then(|file| file.take(STATE_BYTES as u64 + 1).read_to_end(&mut bytes));
+        match read {
+            Ok(_) => Claims::decode(&bytes).ok_or(ImageError::State { path }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Claims::default()),
             Err(error) => Err(failed("reading", &path)(error)),
         }
@@ -322,6 +325,9 @@ mod tests {
         assert_eq!(claims, kept);
         assert!(images.file(&WHOLE).is_ok() && images.file(&INCOMING).is_err(), "the unnamed one is gone");
         drop(images);
+        let longer = [kept.encode().as_slice(), &[0; 1 << 20]].concat();
+        std::fs::write(path.join(STATE), longer)?;
+        assert_eq!(Images::open(&path, false).err(), Some(ImageError::State { path: path.join(STATE) }));
         std::fs::write(path.join(STATE), b"nonsense")?;
         assert_eq!(Images::open(&path, false).err(), Some(ImageError::State { path: path.join(STATE) }));
         Ok(())

@@ -2,11 +2,12 @@
 
 use super::LogPoller;
 use crate::clients::mirrored_log::config::OnLoss;
-use crate::clients::mirrored_log::decide::{self, Opening};
+use crate::clients::mirrored_log::decide::{self, Drawn, Opening};
 use crate::clients::mirrored_log::error::LogError;
 use crate::clients::mirrored_log::event::LogEvent;
-use crate::clients::mirrored_log::lsn::{Generation, History, Lsn, Term};
+use crate::clients::mirrored_log::lsn::{History, Lsn, Term};
 use crate::clients::mirrored_log::mirror::Origin;
+use crate::clients::mirrored_log::numbers::Numbers;
 use crate::clients::mirrored_log::report::CopyReport;
 use crate::clients::mirrored_log::restore::Restore;
 use crate::clients::mirrored_log::term;
@@ -35,7 +36,7 @@ impl<F: Fabric> LogPoller<F> {
             let streaming = opened.and_then(|()| self.stream(Some(report.end), &report));
             return self.unless_fatal(streaming).map(|began| began || worked);
         }
-        let Some(report) = mirror.report() else { return Ok(worked) };
+        let Some(report) = self.report()? else { return Ok(worked) };
         if self.shared.ended.get().is_some() {
             return Ok(worked);
         }
@@ -61,6 +62,8 @@ impl<F: Fabric> LogPoller<F> {
             let kept = self.kept_term()?;
             match decide::opening(self.config.start, local.as_ref(), report, self.ring_bytes, kept)? {
                 Opening::Partner => {
+                    // Known before the local ring is given up for it.
+                    decide::beginning(&Opening::Partner, None, Some(report), kept, self.draw()?)?;
                     let Some(mirror) = &mut self.mirror else { return Ok(()) };
                     if let Some(prepared) = &mut self.prepared {
                         prepared.forget()?;
@@ -97,49 +100,8 @@ impl<F: Fabric> LogPoller<F> {
     /// Opens the log; producers append from here on.
     pub(super) fn open(&mut self, opening: &Opening, report: Option<&CopyReport>) -> Result<(), LogError> {
         let kept = self.kept_term()?;
-        let theirs = report.map_or(Term(0), |report| report.term);
         let Some(held) = self.prepared.as_ref().map(|prepared| prepared.held) else { return Ok(()) };
-        let sequence = report.map_or(0, |report| report.sequence);
-        let kept_sequence = held.map_or(0, |held| held.header.sequence);
-        let known = kept.max(theirs).max(Term(1));
-        let next = |generation: Generation| generation.next().unwrap_or(generation);
-        let seen = report.map_or(Generation(0), |report| report.generation);
-        let writer = self.random()? as u64;
-        let with = match (opening, held, report) {
-            (Opening::Local, Some(held), _) => Beginning {
-                history: held.header.history,
-                term: held.header.term.max(known),
-                generation: next(held.header.generation.max(held.end.generation).max(seen)),
-                sequence,
-                kept_sequence,
-                writer,
-                tail: held.header.tail,
-                end: held.end.lsn,
-                restored_writer: held.header.writer,
-            },
-            (Opening::Partner, _, Some(report)) => Beginning {
-                history: report.history,
-                term: known,
-                generation: next(report.generation),
-                sequence,
-                kept_sequence,
-                writer,
-                tail: report.tail,
-                end: report.end,
-                restored_writer: report.writer,
-            },
-            _ => Beginning {
-                history: History(self.random()?),
-                term: known,
-                generation: Generation(1),
-                sequence,
-                kept_sequence,
-                writer,
-                tail: Lsn::ZERO,
-                end: Lsn::ZERO,
-                restored_writer: 0,
-            },
-        };
+        let with = decide::beginning(opening, held.as_ref(), report, kept, self.draw()?)?;
         let Some(prepared) = &self.prepared else { return Ok(()) };
         let spans = spans(&prepared.region, self.ring_bytes, &with)?;
         prepared.settle()?;
@@ -156,6 +118,22 @@ impl<F: Fabric> LogPoller<F> {
         let Beginning { history, generation, tail, end, .. } = with;
         self.events.put(LogEvent::Opened { history, generation, tail, end, restored });
         Ok(())
+    }
+
+    /// What the partner reports in this session, where it is to be followed.
+    fn report(&self) -> Result<Option<CopyReport>, LogError> {
+        let Some(mirror) = &self.mirror else { return Ok(None) };
+        mirror.report(|| match &self.writer {
+            Some(writer) => Ok(writer.numbers(self.shared.term())),
+            None => {
+                let held = self.prepared.as_ref().and_then(|prepared| prepared.held);
+                Ok(Numbers::held(held.as_ref(), self.kept_term()?))
+            }
+        })
+    }
+
+    fn draw(&self) -> Result<Drawn, LogError> {
+        Ok(Drawn { history: History(self.random()?), writer: self.random()? as u64 })
     }
 
     fn random(&self) -> Result<u128, LogError> {

@@ -7,8 +7,8 @@ use crate::clients::mirrored_log::error::LogError;
 use crate::clients::mirrored_log::event::LogEvent;
 use crate::clients::mirrored_log::header::HeaderState;
 use crate::clients::mirrored_log::inbox::Delivery;
-use crate::clients::mirrored_log::lsn::Term;
 use crate::clients::mirrored_log::mirror::Mirror;
+use crate::clients::mirrored_log::numbers::next_term;
 use crate::clients::mirrored_log::term;
 use crate::fabric::Fabric;
 use crate::session::Session;
@@ -85,8 +85,10 @@ impl<F: Fabric> LogPoller<F> {
             }
             _ => Opening::New,
         };
-        // That it can be written is known then.
-        term::store(term_file, term::load(term_file)?)?;
+        // That it can be written is known then, and that there is a next one.
+        let kept = term::load(term_file)?;
+        next_term(held.map_or(kept, |held| held.header.term.max(kept)))?;
+        term::store(term_file, kept)?;
         self.open(&opening, None)
     }
 
@@ -98,8 +100,8 @@ impl<F: Fabric> LogPoller<F> {
         if self.shared.ended.get().is_some() {
             return Ok(());
         }
-        let partner = self.mirror.as_ref().map_or(Term(0), Mirror::partner_term);
-        let term = Term(self.shared.term().max(partner).0.saturating_add(1));
+        // No session stands here, so that the last one's reports are in this node's own term already.
+        let term = next_term(self.shared.term())?;
         term::store(term_file, term)?;
         self.shared.set_term(term);
         if let Some(writer) = &mut self.writer {

@@ -242,10 +242,12 @@ impl<F: Fabric> LogPoller<F> {
         if !mirror.is_streaming() {
             return Ok(worked);
         }
-        if let Some(report) = mirror.report() {
+        let known = writer.numbers(self.shared.term());
+        if let Some(report) = mirror.report(|| Ok(known))? {
             let says = report.applies && !report.needs_base && report.applied_history == writer.history().low();
             if self.config.applied_bounds_truncation && says {
-                self.shared.set_applied(Some(report.applied));
+                // No more than there is: the highest position would read as none.
+                self.shared.set_applied(Some(report.applied.min(known.end)));
             }
             self.shared.set_needs_base(report.needs_base);
             let is_asked = self.config.acknowledge == Acknowledge::Persistent;
