@@ -9,6 +9,7 @@ pub(crate) mod file;
 pub(crate) mod memory;
 pub(crate) mod process;
 pub(crate) mod random;
+pub(crate) mod thread;
 #[cfg(feature = "verbs")]
 pub(crate) mod verbs;
 

@@ -192,7 +192,7 @@ impl<L: Log> Drop for Backend<L> {
         self.shared.state().closed = true;
         self.shared.bell.notify_all();
         if let Some(keeper) = self.keeper.take() {
-            let _ = keeper.join();
+            sys::thread::join(keeper);
         }
     }
 }

@@ -1,0 +1,98 @@
+//! The end of a log, whoever brings it about: nobody waits for ever, and each is told why.
+
+use crate::pair::{Pair, plain};
+use crate::process::node::config;
+use crate::under_test::{self, UnderTest};
+use handfast::clients::mirrored_log::{
+    Acknowledgement, LogConfig, LogError, LogPoller, LogThread, Lsn, MirroredLog, OnLoss, Pace, ReserveError,
+};
+use handfast::manager::ClusterManager;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Until then a test has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn going_alone(folder: &Path) -> LogConfig {
+    plain().on_loss(OnLoss::GoOnAlone { term_file: folder.join("term") })
+}
+
+/// A log without a partner, and its manager, which the caller ends.
+fn lone(title: &str, log: LogConfig) -> (ClusterManager<UnderTest>, MirroredLog, LogPoller<UnderTest>) {
+    let name = Pair::new(title).name;
+    let mut manager = ClusterManager::boot(under_test::fabric(), config(&name, 0)).expect("boot");
+    let (log, poller, _) = MirroredLog::open(log, &mut manager).expect("a log");
+    manager.open();
+    (manager, log, poller)
+}
+
+/// Does it on a thread of its own. What it comes to arrives here, or is missed when patience ends.
+fn beside<T: Send + 'static>(what: impl FnOnce() -> T + Send + 'static) -> Receiver<T> {
+    let (tell, told) = channel();
+    std::thread::spawn(move || {
+        let _ = tell.send(what());
+    });
+    told
+}
+
+/// Waits for a record that nobody acknowledges, without a deadline, on a thread of its own.
+fn waiter(log: &MirroredLog, lsn: Lsn) -> Receiver<Result<Acknowledgement, LogError>> {
+    let log = log.clone();
+    beside(move || log.wait(lsn))
+}
+
+/// Why the log takes no more records, once it does not.
+fn end_of(log: &MirroredLog) -> LogError {
+    let producer = log.producer("late");
+    let began = Instant::now();
+    while began.elapsed() < PATIENCE {
+        match producer.append(b"late") {
+            Err(ReserveError::Ended(why)) => return why,
+            _ => std::thread::sleep(Duration::from_millis(1)),
+        }
+    }
+    panic!("it takes records still")
+}
+
+/// "Stop the log once this is durable", said in the callback that tells so.
+pub(crate) fn a_thread_that_its_own_callback_drops_ends_the_log() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_manager, log, mut poller) = lone("log-self", going_alone(folder.path()));
+    poller.begin_alone().expect("alone");
+    let slot: Arc<Mutex<Option<LogThread>>> = Arc::default();
+    let here = Arc::clone(&slot);
+    let (tell, told) = channel();
+    poller.on_durable(Box::new(move |_, _| {
+        drop(here.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let _ = tell.send(());
+    }));
+    *slot.lock().expect("no panic") = Some(poller.spawn(Pace::default()).expect("a thread"));
+    let lsn = log.producer("test").append(b"x").expect("room");
+    told.recv_timeout(PATIENCE).expect("the callback goes on after the drop");
+    assert_eq!(end_of(&log), LogError::Closed);
+    assert_eq!(log.wait(lsn), Ok(Acknowledgement::Alone), "what was acknowledged stays so");
+    let after = waiter(&log, log.status().head).recv_timeout(PATIENCE).expect("no wait for ever");
+    assert_eq!(after, Err(LogError::Closed));
+}
+
+pub(crate) fn a_thread_that_sleeps_for_ever_ends_when_it_is_dropped() {
+    let (_manager, log, poller) = lone("log-asleep", plain());
+    let thread = poller.spawn(Pace::Relaxed { spin: Duration::ZERO, sleep: Duration::MAX }).expect("a thread");
+    // Time to fall asleep: without it the case is only easier.
+    std::thread::sleep(Duration::from_millis(50));
+    beside(move || drop(thread)).recv_timeout(PATIENCE).expect("the drop ends");
+    assert_eq!(log.wait(Lsn::ZERO), Err(LogError::Closed));
+}
+
+pub(crate) fn a_wait_ends_with_the_poller() {
+    let (_manager, log, mut poller) = lone("log-closed", plain());
+    for _ in 0..100 {
+        poller.poll();
+    }
+    let waits = waiter(&log, Lsn::ZERO);
+    drop(poller);
+    assert_eq!(waits.recv_timeout(PATIENCE).expect("no wait for ever"), Err(LogError::Closed));
+    assert_eq!(end_of(&log), LogError::Closed);
+}
