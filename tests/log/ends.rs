@@ -4,7 +4,7 @@ use crate::pair::{Pair, plain};
 use crate::process::node::config;
 use crate::under_test::{self, UnderTest};
 use handfast::clients::mirrored_log::{
-    Acknowledgement, LogConfig, LogError, LogPoller, LogThread, Lsn, MirroredLog, OnLoss, Pace, ReserveError,
+    Acknowledgement, LogConfig, LogError, LogEvent, LogPoller, LogThread, Lsn, MirroredLog, OnLoss, Pace, ReserveError,
 };
 use handfast::manager::ClusterManager;
 use std::path::Path;
@@ -95,4 +95,60 @@ pub(crate) fn a_wait_ends_with_the_poller() {
     drop(poller);
     assert_eq!(waits.recv_timeout(PATIENCE).expect("no wait for ever"), Err(LogError::Closed));
     assert_eq!(end_of(&log), LogError::Closed);
+}
+
+/// Nobody delivers a session any more, so nobody would ever wake the one who waits.
+pub(crate) fn a_wait_ends_with_the_manager() {
+    // Never open, its manager polled by its user; and open and mirrored, on a control thread.
+    let (manager, log, mut poller) = lone("log-no-manager", plain());
+    let early = waiter(&log, Lsn::ZERO);
+    drop(manager);
+    let began = Instant::now();
+    let ended = |event: LogEvent| event == LogEvent::Ended(LogError::ManagerGone);
+    while !std::iter::from_fn(|| poller.next_event()).any(ended) {
+        assert!(began.elapsed() < PATIENCE, "no event tells of the end");
+        poller.poll();
+    }
+    assert_eq!(early.recv_timeout(PATIENCE).expect("no wait for ever"), Err(LogError::ManagerGone));
+    assert_eq!(end_of(&log), LogError::ManagerGone);
+    assert_eq!(poller.begin_alone(), Err(LogError::ManagerGone));
+
+    let mut pair = Pair::new("log-manager-ends");
+    pair.start_both([plain(), plain()]);
+    pair.until_mirrored(0);
+    let (lsn, _) = pair.append(0, b"mirrored");
+    let (side, mut partner) = (pair.take(0), pair.take(1));
+    let log = side.log;
+    let control = side.manager.spawn().expect("a thread");
+    let _thread = side.poller.spawn(Pace::default()).expect("a thread");
+    let late = waiter(&log, log.status().head);
+    drop(control);
+    assert_eq!(late.recv_timeout(PATIENCE).expect("no wait for ever"), Err(LogError::ManagerGone));
+    assert_eq!(log.wait(lsn), Ok(Acknowledgement::Placed), "what was acknowledged stays so");
+    while partner.manager.poll().is_some() {}
+}
+
+pub(crate) fn a_log_that_may_go_on_alone_does_so_without_its_manager() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut pair = Pair::new("log-alone-for-good");
+    pair.start_both([going_alone(folder.path()), plain()]);
+    pair.until_mirrored(0);
+    let (_, standing) = pair.append(0, b"mirrored");
+    assert_eq!(standing, Acknowledgement::Placed);
+    let mut side = pair.take(0);
+    drop(side.manager);
+    let began = Instant::now();
+    let mut alone = false;
+    while !alone {
+        assert!(began.elapsed() < PATIENCE, "{:?}", side.events);
+        side.poller.poll();
+        side.events.extend(std::iter::from_fn(|| side.poller.next_event()));
+        alone = side.events.iter().any(|event| matches!(event, LogEvent::Alone { .. }));
+    }
+    let lsn = side.producer.append(b"alone").expect("room");
+    while side.log.durable() <= lsn {
+        assert!(began.elapsed() < PATIENCE, "{:?}", side.events);
+        side.poller.poll();
+    }
+    assert_eq!(side.log.wait(lsn), Ok(Acknowledgement::Alone));
 }

@@ -105,6 +105,12 @@ pub enum LogError {
     /// Its poller is gone.
     #[error("the log's poller was dropped: nothing is sent any more")]
     Closed,
+    /// The cluster manager that opens sessions for this log is gone, and the log could not go on alone.
+    #[error(
+        "the log's cluster manager was dropped: no session with the partner can begin any more. \
+         Keep the manager, or its control thread, for as long as the log"
+    )]
+    ManagerGone,
     /// The partner has taken over under a higher term.
     #[error(
         "the partner holds this log under term {theirs}, and this node writes under {ours}: it was taken over, and nothing written here counts from then on"
@@ -251,6 +257,7 @@ impl LogError {
             | LogError::Option { .. }
             | LogError::Truncation { .. }
             | LogError::Closed
+            | LogError::ManagerGone
             | LogError::Alone
             | LogError::TakenOver { .. }
             | LogError::Damaged { .. }

@@ -11,6 +11,8 @@ use crate::clients::mirrored_log::lsn::Term;
 use crate::clients::mirrored_log::mirror::Mirror;
 use crate::clients::mirrored_log::term;
 use crate::fabric::Fabric;
+use crate::handshake::EndReason;
+use crate::manager::LostReason;
 use crate::session::Session;
 
 impl<F: Fabric> LogPoller<F> {
@@ -24,6 +26,23 @@ impl<F: Fabric> LogPoller<F> {
                 self.events.put(LogEvent::Lost { reason });
                 self.on_loss();
             }
+            Delivery::Closed => self.deserted(),
+        }
+    }
+
+    /// No session will begin any more: the log goes on alone, or it ends, so that nobody waits for ever.
+    fn deserted(&mut self) {
+        if self.mirror.is_some() {
+            self.let_go();
+            let reason = LostReason { reason: EndReason::Left, detail: None };
+            self.events.put(LogEvent::Lost { reason });
+        }
+        if self.shared.ended.get().is_some() {
+            return;
+        }
+        self.on_loss();
+        if self.alone == Alone::No {
+            self.finish(LogError::ManagerGone);
         }
     }
 

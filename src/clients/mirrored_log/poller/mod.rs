@@ -126,7 +126,7 @@ impl<F: Fabric> LogPoller<F> {
     }
 
     /// Calls `each` from [`LogPoller::poll`] whenever the watermark has risen: every record whose lsn is below it is acknowledged; true where the
-    /// partner has it, false where this node is alone. Return soon.
+    /// partner has it, false where this node is alone. Return soon, and do not wait for the log here.
     pub fn on_durable(&mut self, each: OnDurable) {
         self.on_durable = Some(each);
     }
@@ -146,7 +146,11 @@ impl<F: Fabric> LogPoller<F> {
     /// # Errors
     /// [`LogError::File`]: the term cannot be persisted. [`LogError::Alone`]: the log is not set up with [`OnLoss::GoOnAlone`](super::OnLoss::GoOnAlone).
     /// [`LogError::PartnerThere`]: a session stands. [`LogError::Damaged`]: the local ring has lost records. After an error nothing is opened.
+    /// What ended the log, if something has: [`LogError::ManagerGone`] where the manager was dropped before.
     pub fn begin_alone(&mut self) -> Result<(), LogError> {
+        if let Some(why) = self.shared.ended.get() {
+            return Err(why.clone());
+        }
         if self.mirror.is_some() {
             return Err(LogError::PartnerThere);
         }
