@@ -152,3 +152,21 @@ pub(crate) fn a_log_that_may_go_on_alone_does_so_without_its_manager() {
     }
     assert_eq!(side.log.wait(lsn), Ok(Acknowledgement::Alone));
 }
+
+/// The record stays acknowledged; who appends and who waits is told what ended the log.
+pub(crate) fn a_callback_that_panics_ends_the_log() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_manager, log, mut poller) = lone("log-panic", going_alone(folder.path()));
+    poller.begin_alone().expect("alone");
+    poller.on_durable(Box::new(|_, _| panic!("what a test wants to see")));
+    let thread = poller.spawn(Pace::default()).expect("a thread");
+    let lsn = log.producer("test").append(b"x").expect("room");
+    let why = end_of(&log);
+    let LogError::Callback { message, .. } = &why else { panic!("{why}") };
+    assert_eq!(message, "what a test wants to see");
+    assert!(why.to_string().contains("on_durable"), "{why}");
+    assert_eq!(log.wait(lsn), Ok(Acknowledgement::Alone));
+    assert_eq!(log.wait(log.status().head), Err(why.clone()));
+    let ended = LogEvent::Ended(why);
+    while thread.events().recv_timeout(PATIENCE).expect("an event tells so") != ended {}
+}

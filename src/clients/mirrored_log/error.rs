@@ -111,6 +111,14 @@ pub enum LogError {
          Keep the manager, or its control thread, for as long as the log"
     )]
     ManagerGone,
+    /// A callback of the user's panicked on the poller.
+    #[error("the callback of {callback} panicked, which ended the log: {message}")]
+    Callback {
+        /// Where it was handed in.
+        callback: &'static str,
+        /// The panic's message.
+        message: String,
+    },
     /// The partner has taken over under a higher term.
     #[error(
         "the partner holds this log under term {theirs}, and this node writes under {ours}: it was taken over, and nothing written here counts from then on"
@@ -258,6 +266,7 @@ impl LogError {
             | LogError::Truncation { .. }
             | LogError::Closed
             | LogError::ManagerGone
+            | LogError::Callback { .. }
             | LogError::Alone
             | LogError::TakenOver { .. }
             | LogError::Damaged { .. }

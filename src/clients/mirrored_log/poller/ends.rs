@@ -14,6 +14,7 @@ use crate::fabric::Fabric;
 use crate::handshake::EndReason;
 use crate::manager::LostReason;
 use crate::session::Session;
+use crate::sys::panic::contain;
 
 impl<F: Fabric> LogPoller<F> {
     #[cold]
@@ -128,6 +129,17 @@ impl<F: Fabric> LogPoller<F> {
         self.alone = Alone::Yes;
         self.events.put(LogEvent::Alone { term });
         Ok(())
+    }
+
+    /// The callback panicked: what it was to tell is lost, so the log ends.
+    #[cold]
+    pub(super) fn panicked(&mut self, message: String) {
+        let callback = self.on_durable.take();
+        // Its own end may panic in turn, which adds nothing.
+        let _ = contain(|| drop(callback));
+        if self.shared.ended.get().is_none() {
+            self.finish(LogError::Callback { callback: "LogPoller::on_durable", message });
+        }
     }
 
     /// It cannot go on.
