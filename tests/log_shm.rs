@@ -7,6 +7,8 @@ mod suite;
 
 #[path = "log/cases.rs"]
 mod cases;
+#[path = "log/ends.rs"]
+mod ends;
 #[path = "log/kept.rs"]
 mod kept;
 #[path = "log/pair.rs"]

@@ -12,7 +12,9 @@ mod node;
 mod pair;
 
 use handfast::fabric::sim::{Faults, Stats};
+use handfast::manager::Event;
 use pair::Pair;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Whether `HANDFAST_LONG=1` asks for the full length.
@@ -158,4 +160,44 @@ fn clients_that_do_not_match_are_told_and_the_others_go_on() {
         assert!(pair.unavailable(0).expect("told").contains("no client of this name"));
     };
     history("clients", 4, run, Faults::none(), false);
+}
+
+/// Whatever it was told, the others are told all the same, in this session and in the next.
+#[test]
+fn a_client_that_panics_is_taken_out_and_the_others_go_on() {
+    for (index, what) in [(0, "ready"), (0, "lost"), (3, "unavailable")] {
+        let run = |pair: &mut Pair| {
+            pair.extra_client = Some((0, "only-here"));
+            pair.start_both();
+            let clients = pair.nodes[0].as_ref().expect("a live node").clients.clone();
+            let faulty = &clients[index];
+            faulty.lock().unwrap().panics_at = Some(what);
+            let told = |client: usize| {
+                let notes = clients[client].lock().unwrap();
+                (notes.ready, notes.lost.len())
+            };
+            pair.run_for(Duration::from_millis(20));
+            assert_eq!([told(1), told(2)], [(1, 0), (1, 0)], "ready, and {what} panics");
+            pair.crash(1);
+            pair.run_for(Duration::from_millis(10));
+            assert_eq!([told(1), told(2)], [(1, 1), (1, 1)], "lost, and {what} panics");
+            let node = pair.nodes[0].as_ref().expect("a live node");
+            let panics = node.events.iter().filter(|event| matches!(event, Event::ClientPanicked { .. }));
+            let panics: Vec<String> = panics.map(Event::to_string).collect();
+            let name = ["log", "monitor", "engine", "only-here"][index];
+            let text = format!("client {name} panicked and was taken out: a client's fault at {what}");
+            assert_eq!(panics, [text], "told once");
+            // The test and its node hold the notes, and so does a client that is there.
+            assert_eq!((Arc::strong_count(faulty), Arc::strong_count(&clients[1])), (2, 3), "the client was dropped");
+            faulty.lock().unwrap().panics_at = None;
+            let before = told(index);
+            pair.start(1);
+            pair.run_for(Duration::from_millis(20));
+            assert_eq!([told(1), told(2)], [(2, 1), (2, 1)], "ready again after {what} panicked");
+            assert_eq!(told(index), before, "it is not called again");
+            let theirs = pair.nodes[1].as_ref().expect("a live node").clients[0].lock().unwrap();
+            assert_eq!(theirs.unavailable.len(), usize::from(index == 0), "its counterpart has none");
+        };
+        history("panics", 5, run, Faults::none(), false);
+    }
 }

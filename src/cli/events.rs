@@ -12,9 +12,11 @@ pub(crate) fn tell(event: &Event, json: bool) {
         return;
     }
     match event {
-        Event::Obstacle(_) | Event::Unavailable { .. } | Event::Lost { .. } | Event::Trouble(_) => {
-            tracing::warn!("{}", plain(event))
-        }
+        Event::Obstacle(_)
+        | Event::Unavailable { .. }
+        | Event::ClientPanicked { .. }
+        | Event::Lost { .. }
+        | Event::Trouble(_) => tracing::warn!("{}", plain(event)),
         _ => tracing::info!("{}", plain(event)),
     }
 }
@@ -49,6 +51,9 @@ fn object(event: &Event) -> Value {
         ),
         Event::Unavailable { client, reason } => {
             ("unavailable", json!({ "client": client.as_str(), "reason": plain(reason) }))
+        }
+        Event::ClientPanicked { client, message } => {
+            ("client_panicked", json!({ "client": client.as_str(), "reason": message }))
         }
         Event::Lost { session, reason } => ("lost", json!({ "session": session.to_string(), "reason": plain(reason) })),
         Event::Trouble(error) => ("trouble", json!({ "reason": plain(error) })),

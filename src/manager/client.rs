@@ -3,9 +3,11 @@
 use crate::error::Error;
 use crate::fabric::{Fabric, FabricError, PortOptions};
 use crate::handshake::EndReason;
+use crate::manager::Event;
 use crate::page::NodeId;
 use crate::page::identity::ClientName;
 use crate::session::Session;
+use crate::sys::panic::contain;
 use std::fmt;
 
 /// Ports of one session in all, at most.
@@ -13,6 +15,16 @@ pub(crate) const PORTS_MAX: u16 = 512;
 
 /// A user of the session inside this process. Called by whoever polls the manager: return soon, and hand the ports to the threads that
 /// use them.
+///
+/// A call that blocks holds up the whole manager. This node's heartbeat stands still meanwhile: whoever
+/// watches it takes the node for one that is stuck. The node answers no letter of its partner, and its
+/// other clients are told nothing, neither of a loss nor of a new session. A log of the partner's whose
+/// session begins meanwhile holds its acknowledgements back, since nobody reports this node's copy to
+/// it. Ports of a session that stands go on.
+///
+/// A call that panics costs the others nothing. The client is dropped, with what it holds of the
+/// session. It is not called again, and has no part in later sessions;
+/// [`Event::ClientPanicked`](super::Event::ClientPanicked) tells so.
 pub trait Client<F: Fabric>: Send {
     /// The session is wired on both sides: here are ports, grant and memory. Called once per session.
     fn on_ready(&mut self, session: Session<F>);
@@ -67,7 +79,29 @@ impl ClientSpec {
 /// A client with its handler.
 pub(crate) struct Entry<F: Fabric> {
     pub(crate) spec: ClientSpec,
-    pub(crate) client: Box<dyn Client<F>>,
+    /// None once it has panicked.
+    client: Option<Box<dyn Client<F>>>,
+}
+
+impl<F: Fabric> Entry<F> {
+    pub(crate) fn new(spec: ClientSpec, client: Box<dyn Client<F>>) -> Self {
+        Self { spec, client: Some(client) }
+    }
+
+    /// Whether it is called still.
+    pub(crate) fn is_there(&self) -> bool {
+        self.client.is_some()
+    }
+
+    /// Calls it, if it is there. One that panics is taken out; the event that tells of it then.
+    pub(crate) fn call(&mut self, with: impl FnOnce(&mut dyn Client<F>)) -> Option<Event> {
+        let client = self.client.as_deref_mut()?;
+        let message = contain(|| with(client)).err()?;
+        let client = self.client.take();
+        // Its own end may panic in turn, which adds nothing.
+        let _ = contain(|| drop(client));
+        Some(Event::ClientPanicked { client: self.spec.name, message })
+    }
 }
 
 /// A client cannot be registered.

@@ -102,6 +102,13 @@ pub enum Event {
         /// Why.
         reason: Unavailable,
     },
+    /// A client panicked when it was told something. It was dropped, and is not called again.
+    ClientPanicked {
+        /// The client.
+        client: ClientName,
+        /// The panic's message.
+        message: String,
+    },
     /// The session is gone.
     Lost {
         /// The session.
@@ -148,6 +155,9 @@ impl fmt::Display for Event {
                 Ok(())
             }
             Self::Unavailable { client, reason } => write!(formatter, "client {client} is not served: {reason}"),
+            Self::ClientPanicked { client, message } => {
+                write!(formatter, "client {client} panicked and was taken out: {message}")
+            }
             Self::Lost { session, reason } => write!(formatter, "session {session} is lost: {reason}"),
             Self::Trouble(error) => write!(formatter, "trouble: {error}"),
             Self::Skipped { count } => write!(formatter, "{count} events were not kept: nobody read them"),

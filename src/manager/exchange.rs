@@ -141,7 +141,8 @@ impl<F: Fabric> Exchange<F> {
         }
         match self.deadline {
             Some(deadline) if now > deadline && self.stage != Stage::Ready => {
-                Err(Error::Exchange(ExchangeError::Late { waited_ms: self.patience.as_millis() as u64 }))
+                let waited_ms = u64::try_from(self.patience.as_millis()).unwrap_or(u64::MAX);
+                Err(Error::Exchange(ExchangeError::Late { waited_ms }))
             }
             _ => Ok(Outcome::Pending),
         }

@@ -154,7 +154,7 @@ impl<F: Fabric> ClusterManager<F> {
             return Err(ManagerError::TooMany { max: CLIENTS_MAX });
         }
         spec.check()?;
-        self.roster.push(Entry { spec, client });
+        self.roster.push(Entry::new(spec, client));
         self.publish_roster(&[]);
         Ok(())
     }
@@ -275,7 +275,7 @@ impl<F: Fabric> ClusterManager<F> {
             exchange.end();
             for index in exchange.notified() {
                 if let Some(entry) = self.roster.get_mut(index) {
-                    entry.client.on_lost(reason);
+                    self.events.extend(entry.call(|client| client.on_lost(reason)));
                 }
             }
         }
@@ -288,6 +288,8 @@ impl<F: Fabric> ClusterManager<F> {
         let now = self.connection.fabric().now();
         let Some(session) = self.session() else { return };
         if self.exchange.is_none() && self.open && now >= self.hold_until && self.leaving_since.is_none() {
+            // Between two sessions nobody knows clients by their places.
+            self.roster.retain(Entry::is_there);
             let specs = self.roster.iter().map(|entry| entry.spec).collect();
             self.exchange = Some(Exchange::new(specs, session, &self.config));
         }
@@ -316,14 +318,17 @@ impl<F: Fabric> ClusterManager<F> {
         for (index, outcome) in exchange.take_sessions(partner, established) {
             let Some(entry) = self.roster.get_mut(index) else { continue };
             match outcome {
-                Ok((session, summary)) => {
-                    ready.push(entry.spec.name);
-                    grants.push(summary);
-                    entry.client.on_ready(session);
-                }
+                Ok((session, summary)) => match entry.call(|client| client.on_ready(session)) {
+                    None => {
+                        ready.push(entry.spec.name);
+                        grants.push(summary);
+                    }
+                    Some(panicked) => self.events.push_back(panicked),
+                },
                 Err(reason) => {
-                    entry.client.on_unavailable(&reason);
+                    let panicked = entry.call(|client| client.on_unavailable(&reason));
                     self.events.push_back(Event::Unavailable { client: entry.spec.name, reason });
+                    self.events.extend(panicked);
                 }
             }
         }
@@ -336,6 +341,7 @@ impl<F: Fabric> ClusterManager<F> {
         let entries: Vec<RosterEntry> = self
             .roster
             .iter()
+            .filter(|entry| entry.is_there())
             .map(|entry| RosterEntry {
                 name: entry.spec.name,
                 memory: entry.spec.memory,

@@ -5,6 +5,7 @@ use crate::fabric::{Fabric, FabricError};
 use crate::manager::{ClusterManager, Event};
 use crate::memory::Errno;
 use crate::page::Incarnation;
+use crate::sys;
 use std::sync::mpsc::{
     Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError, TrySendError, channel, sync_channel,
 };
@@ -72,10 +73,9 @@ impl ControlThread {
 
     fn end(&mut self) {
         let _ = self.commands.send(Command::Leave);
-        // Dropped by a client's callback, on the thread itself: it ends after that.
-        let foreign = |thread: &std::thread::JoinHandle<()>| thread.thread().id() != std::thread::current().id();
-        if let Some(thread) = self.thread.take().filter(foreign) {
-            let _ = thread.join();
+        if let Some(thread) = self.thread.take() {
+            // A client's callback may have dropped it, on the thread itself.
+            sys::thread::join(thread);
         }
     }
 }

@@ -7,8 +7,10 @@
 mod errno;
 pub(crate) mod file;
 pub(crate) mod memory;
+pub(crate) mod panic;
 pub(crate) mod process;
 pub(crate) mod random;
+pub(crate) mod thread;
 #[cfg(feature = "verbs")]
 pub(crate) mod verbs;
 

@@ -60,6 +60,11 @@ impl Pair {
         self.sides[index].as_mut().expect("a started node")
     }
 
+    /// Takes a node out, to be gone on with by hand.
+    pub(crate) fn take(&mut self, index: usize) -> Side {
+        self.sides[index].take().expect("a started node")
+    }
+
     /// As if its process had ended.
     pub(crate) fn end(&mut self, index: usize) {
         self.sides[index] = None;

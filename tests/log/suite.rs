@@ -29,6 +29,14 @@ macro_rules! logs {
             a_new_log_that_is_not_whole_yet_does_not_cost_the_old_one,
             what_cannot_be_gone_on_with_is_told_and_kept,
         );
+        logs!($attribute in ends:
+            a_thread_that_its_own_callback_drops_ends_the_log,
+            a_thread_that_sleeps_for_ever_ends_when_it_is_dropped,
+            a_wait_ends_with_the_poller,
+            a_callback_that_panics_ends_the_log,
+            a_wait_ends_with_the_manager,
+            a_log_that_may_go_on_alone_does_so_without_its_manager,
+        );
     };
     ($attribute:tt: $($name:ident),* $(,)?) => {
         logs!($attribute in cases: $($name),*);

@@ -4,7 +4,7 @@ use handfast::fabric::sim::{SimNode, SimPort};
 use handfast::handshake::PreSharedKey;
 use handfast::manager::{Client, ClientSpec, ClusterManager, Event, LostReason, NodeConfig, Unavailable};
 use handfast::session::Session;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// What a client holds, and what it was told.
 #[derive(Default)]
@@ -14,28 +14,43 @@ pub(crate) struct Notes {
     pub(crate) ready: u32,
     pub(crate) lost: Vec<String>,
     pub(crate) unavailable: Vec<String>,
+    /// It panics when it is told this: `ready`, `lost` or `unavailable`.
+    pub(crate) panics_at: Option<&'static str>,
 }
 
 pub(crate) type Shared = Arc<Mutex<Notes>>;
 
 struct Noting(Shared);
 
+impl Noting {
+    /// Its notes; or a panic, as of a client with a fault.
+    fn notes(&self, what: &str) -> MutexGuard<'_, Notes> {
+        let notes = self.0.lock().unwrap();
+        if notes.panics_at == Some(what) {
+            drop(notes);
+            // Without the hook, which would print it.
+            std::panic::resume_unwind(Box::new(format!("a client's fault at {what}")));
+        }
+        notes
+    }
+}
+
 impl Client<SimNode> for Noting {
     fn on_ready(&mut self, session: Session<SimNode>) {
-        let mut notes = self.0.lock().unwrap();
+        let mut notes = self.notes("ready");
         assert!(notes.session.is_none(), "ready twice without a loss in between");
         assert!(session.is_live());
         notes.ready += 1;
         notes.session = Some(session);
     }
     fn on_lost(&mut self, reason: &LostReason) {
-        let mut notes = self.0.lock().unwrap();
+        let mut notes = self.notes("lost");
         let session = notes.session.take().expect("lost without having been ready");
         assert!(!session.is_live());
         notes.lost.push(reason.to_string());
     }
     fn on_unavailable(&mut self, reason: &Unavailable) {
-        self.0.lock().unwrap().unavailable.push(reason.to_string());
+        self.notes("unavailable").unavailable.push(reason.to_string());
     }
 }
 

@@ -134,6 +134,20 @@ pub enum LogError {
     /// Its poller is gone.
     #[error("the log's poller was dropped: nothing is sent any more")]
     Closed,
+    /// The cluster manager that opens sessions for this log is gone, and the log could not go on alone.
+    #[error(
+        "the log's cluster manager was dropped: no session with the partner can begin any more. \
+         Keep the manager, or its control thread, for as long as the log"
+    )]
+    ManagerGone,
+    /// A callback of the user's panicked on the poller.
+    #[error("the callback of {callback} panicked, which ended the log: {message}")]
+    Callback {
+        /// Where it was handed in.
+        callback: &'static str,
+        /// The panic's message.
+        message: String,
+    },
     /// The partner has taken over under a higher term.
     #[error(
         "the partner holds this log under term {theirs}, and this node writes under {ours}: it was taken over, and nothing written here counts from then on"
@@ -285,6 +299,8 @@ impl LogError {
             | LogError::Exhausted { .. }
             | LogError::Truncation { .. }
             | LogError::Closed
+            | LogError::ManagerGone
+            | LogError::Callback { .. }
             | LogError::Alone
             | LogError::TakenOver { .. }
             | LogError::Damaged { .. }

@@ -12,6 +12,8 @@ pub(super) enum Delivery<F: Fabric> {
     Ready(Box<Session<F>>),
     Lost(LostReason),
     Unavailable(Unavailable),
+    /// The manager is gone, or this client of it: nothing is delivered any more.
+    Closed,
 }
 
 /// Deliveries that the poller has not taken yet. Looking costs one load.
@@ -61,7 +63,7 @@ impl<F: Fabric> Inbox<F> {
 fn is_superseded<F: Fabric>(earlier: &Delivery<F>, now: &Delivery<F>) -> bool {
     match (earlier, now) {
         (Delivery::Ready(_) | Delivery::Unavailable(_), _) => true,
-        (Delivery::Lost(_), _) => false,
+        (Delivery::Lost(_) | Delivery::Closed, _) => false,
     }
 }
 
@@ -79,5 +81,12 @@ impl<F: Fabric> Client<F> for LogClient<F> {
 
     fn on_unavailable(&mut self, reason: &Unavailable) {
         self.0.put(Delivery::Unavailable(reason.clone()));
+    }
+}
+
+/// The manager drops its clients when it ends.
+impl<F: Fabric> Drop for LogClient<F> {
+    fn drop(&mut self) {
+        self.0.put(Delivery::Closed);
     }
 }

@@ -13,6 +13,7 @@ use super::lsn::{Generation, History, Lsn, Term};
 use super::reader::Records;
 use super::term::{beside, folder_of, sync_folder};
 use crate::memory::{Errno, Region};
+use crate::sys;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -116,7 +117,7 @@ impl Drop for Keeper {
     fn drop(&mut self) {
         self.told.stop.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+            sys::thread::join(thread);
         }
     }
 }
@@ -253,7 +254,7 @@ impl Keeping {
         options.read(true).write(true).create(true).truncate(true).mode(0o600);
         let file = options.open(&beside).map_err(wrong)?;
         let bytes = header.ring_bytes.area_bytes();
-        crate::sys::file::reserve(&file, bytes).map_err(|errno| LogError::File {
+        sys::file::reserve(&file, bytes).map_err(|errno| LogError::File {
             tried: format!("reserving {bytes} bytes for {}, which keeps the partner's log", beside.display()),
             errno,
         })?;

@@ -153,8 +153,12 @@ impl MirroredLog {
 
     /// Waits until the record at `lsn` is acknowledged: spins for some tens of microseconds, then sleeps.
     ///
+    /// While the partner is away it waits for it, without limit; [`MirroredLog::wait_until`] has one.
+    /// Not for the callback of [`LogPoller::on_durable`], which would wait for itself.
+    ///
     /// # Errors
-    /// What ended the log.
+    /// What ended the log: [`LogError::Closed`] once its poller is dropped, [`LogError::ManagerGone`]
+    /// once its manager is, and others.
     #[inline]
     pub fn wait(&self, lsn: Lsn) -> Result<Acknowledgement, LogError> {
         // Without a deadline it ends by one or the other.

@@ -5,6 +5,7 @@ use super::event::LogEvent;
 use super::poller::LogPoller;
 use crate::fabric::Fabric;
 use crate::memory::Errno;
+use crate::sys;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -36,6 +37,9 @@ impl Default for Pace {
 }
 
 /// A poller on a thread of its own. Dropping it ends the thread, and with it the log.
+///
+/// The drop waits for the thread. A callback of [`LogPoller::on_durable`] runs on that thread and may
+/// drop it too: then the thread ends after the callback.
 #[derive(Debug)]
 pub struct LogThread {
     stop: Arc<AtomicBool>,
@@ -54,7 +58,7 @@ impl Drop for LogThread {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+            sys::thread::join(thread);
         }
     }
 }
@@ -113,8 +117,11 @@ fn run<F: Fabric>(mut poller: LogPoller<F>, stop: &AtomicBool, teller: &SyncSend
         if let Pace::Relaxed { spin, sleep } = pace
             && idle != 0
             && idle_since.elapsed() >= spin
+            // A callback may have taken the word that would wake this thread.
+            && !stop.load(Ordering::Acquire)
         {
-            std::thread::sleep(sleep);
+            // Not `sleep`: whoever ends the thread need not wait for the end of this.
+            std::thread::park_timeout(sleep);
         }
     }
 }

@@ -23,6 +23,9 @@ use std::time::{Duration, Instant};
 /// Between two looks at what the partner has applied, and at what it needs.
 const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 
+/// The longest sleep of one who waits without a deadline.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+
 /// How a mirrored database file is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
@@ -48,10 +51,15 @@ impl MirrorOptions {
     }
 
     /// How long an operation waits without any progress: for room in the log's ring, for the log to open, for the partner to acknowledge. Then it fails,
-    /// and with it the engine until it is opened anew. Default: 30 s.
+    /// and with it the engine until it is opened anew. Default: 30 s. What the clock cannot count to, as [`Duration::MAX`], is without end.
     pub fn wait_max(mut self, wait: Duration) -> Self {
         self.wait_max = wait;
         self
+    }
+
+    /// When an operation that begins now has waited long enough; none: never.
+    fn deadline(&self) -> Option<Instant> {
+        Instant::now().checked_add(self.wait_max)
     }
 
     /// Longer writes, and images, are split into records of so many bytes at most (or what the log takes, where that is less). Default: 256 KiB.
@@ -192,7 +200,7 @@ impl<L: Log> Drop for Backend<L> {
         self.shared.state().closed = true;
         self.shared.bell.notify_all();
         if let Some(keeper) = self.keeper.take() {
-            let _ = keeper.join();
+            sys::thread::join(keeper);
         }
     }
 }
@@ -276,12 +284,15 @@ impl<L: Log> Shared<L> {
     /// Appends an operation, with all the patience there is. None where the log takes shorter records only: pieces are shorter from here on.
     fn append(&self, operation: &Operation<'_>) -> io::Result<Option<Lsn>> {
         let mut fill = |place: &mut [u8]| encode(operation, place);
-        let until = Instant::now() + self.options.wait_max;
+        let until = self.options.deadline();
         loop {
-            let step = until.min(Instant::now() + LOOK_INTERVAL);
+            let look = Instant::now() + LOOK_INTERVAL;
+            let step = until.map_or(look, |until| until.min(look));
             match self.log.append(operation.bytes(), Some(step), &mut fill) {
                 Ok(lsn) => return Ok(Some(lsn)),
-                Err(AppendError::Full | AppendError::NotOpen) if Instant::now() < until => self.log.free(),
+                Err(AppendError::Full | AppendError::NotOpen) if until.is_none_or(|until| Instant::now() < until) => {
+                    self.log.free();
+                }
                 Err(AppendError::TooLong { max }) if self.shorten(max) => return Ok(None),
                 Err(error) => return Err(self.refusal(error)),
             }
@@ -306,7 +317,7 @@ impl<L: Log> Shared<L> {
                 self.sync_file()?;
             }
             let lsn = last.map_or(base, |last| last.max(base));
-            match self.log.wait(lsn, Instant::now() + self.options.wait_max) {
+            match self.log.wait(lsn, self.options.deadline()) {
                 Ok(true) if self.is_outrun() => {}
                 Ok(true) => return Ok(()),
                 // Nobody else has it: then this disk does.
@@ -340,15 +351,15 @@ impl<L: Log> Shared<L> {
     /// Waits until the image was sent. The last record of all there is, and the image's.
     fn base_sent(&self) -> io::Result<(Option<Lsn>, Lsn)> {
         let mut state = self.sound()?;
-        let (mut before, mut until) = (state.base, Instant::now() + self.options.wait_max);
+        let (mut before, mut until) = (state.base, self.options.deadline());
         loop {
             if let Base::Sent(lsn) = state.base {
                 return Ok((state.last, lsn));
             }
             if state.base != before {
-                (before, until) = (state.base, Instant::now() + self.options.wait_max);
+                (before, until) = (state.base, self.options.deadline());
             }
-            let left = until.saturating_duration_since(Instant::now());
+            let left = until.map_or(SLEEP_MAX, |until| until.saturating_duration_since(Instant::now()));
             if left.is_zero() {
                 let text = format!(
                     "the partner took nothing of the file's image for {:.1} s",

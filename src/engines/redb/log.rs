@@ -26,8 +26,9 @@ pub(crate) type Fill<'a> = &'a mut dyn FnMut(&mut [u8]) -> io::Result<()>;
 pub(crate) trait Log: std::fmt::Debug + Send + Sync + 'static {
     /// Appends a record of `bytes` bytes that `fill` writes in place; none: without waiting.
     fn append(&self, bytes: usize, deadline: Option<Instant>, fill: Fill<'_>) -> Result<Lsn, AppendError>;
-    /// Waits until the record is acknowledged; [`LogError::Late`] where it is not by the deadline. Whether the partner has it: false where this node is alone.
-    fn wait(&self, lsn: Lsn, deadline: Instant) -> Result<bool, LogError>;
+    /// Waits until the record is acknowledged; [`LogError::Late`] where it is not by the deadline. Without one it waits for the log's end.
+    /// Whether the partner has it: false where this node is alone.
+    fn wait(&self, lsn: Lsn, deadline: Option<Instant>) -> Result<bool, LogError>;
     /// Frees what is acknowledged and applied.
     fn free(&self);
     /// Whether the partner can apply nothing before it has the whole file.
@@ -97,8 +98,12 @@ impl Log for Mirror {
         }
     }
 
-    fn wait(&self, lsn: Lsn, deadline: Instant) -> Result<bool, LogError> {
-        self.log.wait_until(lsn, deadline).map(|how| how != Acknowledgement::Alone)
+    fn wait(&self, lsn: Lsn, deadline: Option<Instant>) -> Result<bool, LogError> {
+        let waited = match deadline {
+            Some(deadline) => self.log.wait_until(lsn, deadline),
+            None => self.log.wait(lsn),
+        };
+        waited.map(|how| how != Acknowledgement::Alone)
     }
 
     fn free(&self) {

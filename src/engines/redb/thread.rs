@@ -4,6 +4,7 @@ use crate::clients::mirrored_log::{CopyState, LogCopy, Lsn};
 use crate::engines::redb::follower::{FollowError, Followed, Follower, FollowerOptions};
 use crate::engines::redb::image::ImageError;
 use crate::memory::Errno;
+use crate::sys;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -72,7 +73,7 @@ impl Drop for FollowerThread {
     fn drop(&mut self) {
         self.told.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+            sys::thread::join(thread);
         }
     }
 }

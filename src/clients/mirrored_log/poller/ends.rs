@@ -11,7 +11,10 @@ use crate::clients::mirrored_log::mirror::Mirror;
 use crate::clients::mirrored_log::numbers::next_term;
 use crate::clients::mirrored_log::term;
 use crate::fabric::Fabric;
+use crate::handshake::EndReason;
+use crate::manager::LostReason;
 use crate::session::Session;
+use crate::sys::panic::contain;
 
 impl<F: Fabric> LogPoller<F> {
     #[cold]
@@ -24,6 +27,23 @@ impl<F: Fabric> LogPoller<F> {
                 self.events.put(LogEvent::Lost { reason });
                 self.on_loss();
             }
+            Delivery::Closed => self.deserted(),
+        }
+    }
+
+    /// No session will begin any more: the log goes on alone, or it ends, so that nobody waits for ever.
+    fn deserted(&mut self) {
+        if self.mirror.is_some() {
+            self.let_go();
+            let reason = LostReason { reason: EndReason::Left, detail: None };
+            self.events.put(LogEvent::Lost { reason });
+        }
+        if self.shared.ended.get().is_some() {
+            return;
+        }
+        self.on_loss();
+        if self.alone == Alone::No {
+            self.finish(LogError::ManagerGone);
         }
     }
 
@@ -111,6 +131,17 @@ impl<F: Fabric> LogPoller<F> {
         self.alone = Alone::Yes;
         self.events.put(LogEvent::Alone { term });
         Ok(())
+    }
+
+    /// The callback panicked: what it was to tell is lost, so the log ends.
+    #[cold]
+    pub(super) fn panicked(&mut self, message: String) {
+        let callback = self.on_durable.take();
+        // Its own end may panic in turn, which adds nothing.
+        let _ = contain(|| drop(callback));
+        if self.shared.ended.get().is_none() {
+            self.finish(LogError::Callback { callback: "LogPoller::on_durable", message });
+        }
     }
 
     /// It cannot go on.

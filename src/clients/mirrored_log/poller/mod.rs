@@ -18,6 +18,7 @@ use super::shared::Shared;
 use super::stall::Stall;
 use super::writer::{Prepared, Writer};
 use crate::fabric::Fabric;
+use crate::sys::panic::contain;
 use std::sync::Arc;
 
 /// Between two looks at what need not be looked at each time.
@@ -126,7 +127,9 @@ impl<F: Fabric> LogPoller<F> {
     }
 
     /// Calls `each` from [`LogPoller::poll`] whenever the watermark has risen: every record whose lsn is below it is acknowledged; true where the
-    /// partner has it, false where this node is alone. Return soon.
+    /// partner has it, false where this node is alone. Return soon, and do not wait for the log here.
+    ///
+    /// A callback that panics ends the log, with [`LogError::Callback`]: whoever relies on it is told so.
     pub fn on_durable(&mut self, each: OnDurable) {
         self.on_durable = Some(each);
     }
@@ -146,7 +149,11 @@ impl<F: Fabric> LogPoller<F> {
     /// # Errors
     /// [`LogError::File`]: the term cannot be persisted. [`LogError::Alone`]: the log is not set up with [`OnLoss::GoOnAlone`](super::OnLoss::GoOnAlone).
     /// [`LogError::PartnerThere`]: a session stands. [`LogError::Damaged`]: the local ring has lost records. After an error nothing is opened.
+    /// What ended the log, if something has: [`LogError::ManagerGone`] where the manager was dropped before.
     pub fn begin_alone(&mut self) -> Result<(), LogError> {
+        if let Some(why) = self.shared.ended.get() {
+            return Err(why.clone());
+        }
         if self.mirror.is_some() {
             return Err(LogError::PartnerThere);
         }
@@ -271,7 +278,10 @@ impl<F: Fabric> LogPoller<F> {
         if durable > self.told {
             self.told = durable;
             if let Some(each) = &mut self.on_durable {
-                each(durable, self.shared.mirrored() >= durable);
+                let by_partner = self.shared.mirrored() >= durable;
+                if let Err(message) = contain(|| each(durable, by_partner)) {
+                    self.panicked(message);
+                }
             }
         }
         if self.shared.sleepers.any() {

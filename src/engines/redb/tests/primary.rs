@@ -111,6 +111,28 @@ fn a_sync_is_answered_only_when_the_record_is() -> Outcome {
     Ok(())
 }
 
+/// Beyond what the clock counts to: no deadline, and no panic.
+#[test]
+fn patience_without_end_is_no_deadline() -> Outcome {
+    for endless in [Duration::MAX, Duration::from_secs(u64::MAX / 2)] {
+        let folder = folder()?;
+        let log = MemoryLog::new(1 << 16, 7)?;
+        log.inside().records_max = 1;
+        let primary = backend(&folder, &[7; 20_000], &log, options().wait_max(endless))?;
+        // It waits for room, and for the image, and goes on when it is given what it waits for.
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let written = primary.write(0, b"x").and_then(|()| primary.set_len(30_000));
+            let _ = tell.send(written.and_then(|()| primary.sync_data(false)));
+        });
+        std::thread::sleep(Duration::from_millis(20));
+        log.inside().records_max = usize::MAX;
+        told.recv_timeout(Duration::from_secs(20)).map_err(|_| "it panicked, or waits still")??;
+        assert!(!log.inside().synced.is_empty(), "the sync was answered by the log");
+    }
+    Ok(())
+}
+
 #[test]
 fn a_sync_waits_until_the_image_was_sent() -> Outcome {
     let folder = folder()?;
