@@ -41,5 +41,14 @@ fn every_row_of_the_fabric_prints_a_figure() {
 
 #[test]
 fn every_row_of_the_log_prints_a_figure() {
-    figures(&["log"], &["received-64-1", "placed-64-1", "placed-64-2", "stream-placed-1", "stream-placed-2"]);
+    let mut rows: Vec<String> = ["memcpy", "bare-1", "bare-2", "received-1", "received-2", "placed-1", "placed-2"]
+        .map(|what| format!("stream-{what}"))
+        .to_vec();
+    for bytes in [64, 256, 4096, 65536] {
+        rows.extend(["write", "read", "tcp", "fdatasync"].map(|what| format!("{what}-{bytes}")));
+        for level in ["received", "placed"] {
+            rows.extend([1, 2].map(|producers| format!("{level}-{bytes}-{producers}")));
+        }
+    }
+    figures(&["log"], &rows.iter().map(String::as_str).collect::<Vec<_>>());
 }
