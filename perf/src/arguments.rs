@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::effort::Effort;
 use crate::rows::{ROWS, Row};
 use std::path::PathBuf;
 
@@ -7,9 +8,10 @@ use std::path::PathBuf;
 pub(crate) const HELP: &str = "\
 Latency of handfast on shared memory, beside what bare atomics need on the same machine.
 
-usage: handfast-perf [--quick] [--json] [--rows NAME,..] [--rounds N] [--report DIR]
+usage: handfast-perf [--quick|--smoke] [--json] [--rows NAME,..] [--rounds N] [--report DIR]
 
   --quick        a fifth of the samples
+  --smoke        a handful: shows that each row runs; its figures mean nothing
   --json         print JSON instead of the table
   --rows LIST    only these rows: steps, steps-keyed, write-8, write-4k, read-64-cached, read-64-dirty,
                  post-8, message-64, start, start-process
@@ -24,8 +26,8 @@ On an RDMA device, beside perftest: handfast-perf rdma --help
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Options {
-    /// Fewer samples.
-    pub(crate) quick: bool,
+    /// How many samples.
+    pub(crate) effort: Effort,
     /// JSON to standard output.
     pub(crate) json: bool,
     /// Which rows, in the order of the table.
@@ -40,7 +42,7 @@ pub(crate) struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { quick: false, json: false, rows: ROWS.to_vec(), rounds: 7, report: None, help: false }
+        Self { effort: Effort::Full, json: false, rows: ROWS.to_vec(), rounds: 7, report: None, help: false }
     }
 }
 
@@ -51,7 +53,8 @@ impl Options {
         while let Some(argument) = rest.next() {
             let mut value = || rest.next().ok_or_else(|| format!("`{argument}` needs a value: see --help"));
             match argument.as_str() {
-                "--quick" => options.quick = true,
+                "--quick" => options.effort = Effort::Quick,
+                "--smoke" => options.effort = Effort::Smoke,
                 "--json" => options.json = true,
                 "--help" | "-h" => options.help = true,
                 "--report" => options.report = Some(value()?.into()),
@@ -87,7 +90,7 @@ mod tests {
     #[test]
     fn options_are_read() {
         let expected = Options {
-            quick: true,
+            effort: Effort::Quick,
             rows: vec![Row::Write8, Row::Start],
             rounds: 5,
             report: Some("x".into()),

@@ -8,6 +8,7 @@ mod arguments;
 mod bare;
 mod completions;
 mod control;
+mod effort;
 mod lines;
 mod log;
 mod machine;

@@ -3,6 +3,7 @@
 use crate::bare::Arena;
 use crate::completions::held;
 use crate::control::{Control, Task};
+use crate::effort::Effort;
 use crate::lines::{Stamps, throw_blocks, throw_lines};
 use crate::machine::Scale;
 use crate::nodes::{Node, Side};
@@ -130,15 +131,14 @@ impl Row {
     }
 
     /// Samples in one round.
-    fn samples(self, quick: bool) -> u64 {
-        let (full, short) = match self {
+    fn samples(self, effort: Effort) -> u64 {
+        effort.samples(match self {
             Self::Steps | Self::StepsKeyed => (10_000, 2_000),
             Self::Write8 | Self::Message64 | Self::ReadDirty => (100_000, 20_000),
             Self::Write4k => (50_000, 10_000),
             Self::ReadCached | Self::Post8 => (10_000, 2_000),
             Self::Start | Self::StartProcess => (40, 8),
-        };
-        if quick { short } else { full }
+        })
     }
 }
 
@@ -183,8 +183,8 @@ impl<'a> Bench<'a> {
     }
 
     /// Samples of one side in one round, in tenths of a nanosecond.
-    pub(crate) fn sample(&mut self, row: Row, of: Of, quick: bool) -> Result<Vec<u64>, Box<dyn Error>> {
-        let samples = row.samples(quick);
+    pub(crate) fn sample(&mut self, row: Row, of: Of, effort: Effort) -> Result<Vec<u64>, Box<dyn Error>> {
+        let samples = row.samples(effort);
         match (row, of) {
             (Row::Steps | Row::StepsKeyed, Of::Limit) => self.bare_steps(samples),
             (Row::Steps, Of::Handfast) => self.steps(Keyed::No, samples),

@@ -4,6 +4,7 @@ use crate::about::About;
 use crate::arguments::Options;
 use crate::bare::Arena;
 use crate::control::ARENA_BYTES;
+use crate::effort::Effort;
 use crate::machine;
 use crate::peer;
 use crate::report::{Figures, Measured};
@@ -67,11 +68,11 @@ fn measure(options: &Options, run: u32, arena: &Arena) -> Result<(f64, Vec<Measu
 fn measure_row(bench: &mut Bench<'_>, row: Row, options: &Options) -> Result<Measured, Box<dyn Error>> {
     let (mut limit, mut handfast, mut probes_ns, mut set_aside) = (Side::default(), Side::default(), Vec::new(), 0);
     // One that does not count: pages, caches and branches are warm after it.
-    bench.sample(row, Of::Limit, true)?;
-    bench.sample(row, Of::Handfast, true)?;
+    bench.sample(row, Of::Limit, options.effort.short())?;
+    bench.sample(row, Of::Handfast, options.effort.short())?;
     let mut counted_at = Instant::now();
-    while limit.rounds.len() < options.rounds {
-        match repetition(bench, row, options.quick)? {
+    while limit.rounds.len() < options.effort.rounds(options.rounds) {
+        match repetition(bench, row, options.effort)? {
             Some((probes, bare, ours)) => {
                 probes_ns.push(probes);
                 limit.take(&bare, row.group())?;
@@ -94,17 +95,21 @@ fn measure_row(bench: &mut Bench<'_>, row: Row, options: &Options) -> Result<Mea
 type Repetition = ([f64; 3], Vec<u64>, Vec<u64>);
 
 /// One repetition; none where a probe found both processors on one core.
-fn repetition(bench: &mut Bench<'_>, row: Row, quick: bool) -> Result<Option<Repetition>, Box<dyn Error>> {
+fn repetition(bench: &mut Bench<'_>, row: Row, effort: Effort) -> Result<Option<Repetition>, Box<dyn Error>> {
+    if effort == Effort::Smoke {
+        let (bare, ours) = (bench.sample(row, Of::Limit, effort)?, bench.sample(row, Of::Handfast, effort)?);
+        return Ok(Some(([0.0; 3], bare, ours)));
+    }
     let before = bench.probe()?;
     if before < SHARED_CORE_NS {
         return Ok(None);
     }
-    let bare = bench.sample(row, Of::Limit, quick)?;
+    let bare = bench.sample(row, Of::Limit, effort)?;
     let between = bench.probe()?;
     if between < SHARED_CORE_NS {
         return Ok(None);
     }
-    let ours = bench.sample(row, Of::Handfast, quick)?;
+    let ours = bench.sample(row, Of::Handfast, effort)?;
     let after = bench.probe()?;
     Ok((after >= SHARED_CORE_NS).then_some(([before, between, after], bare, ours)))
 }

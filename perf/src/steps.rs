@@ -17,6 +17,10 @@ use handfast::page::{Incarnation, VersionRange};
 use std::error::Error;
 use std::time::{Duration, Instant};
 
+/// The accepting side's. The dialling side counts its lives from 1, and a partner of the same
+/// incarnation would be taken for a reflection of one's own page.
+const INCARNATION_THERE: Incarnation = Incarnation(u64::MAX / 2);
+
 /// Whether the two have a key in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Keyed {
@@ -142,7 +146,7 @@ impl Acceptor {
     pub(crate) fn listen(run: u32, keyed: Keyed) -> Result<Self, Box<dyn Error>> {
         let sizes = PageSizes { status: STATUS_BYTES, mailbox: MAILBOX_BYTES };
         let endpoint = Shm::new().listen(&address(run, keyed.port())?, sizes)?;
-        let handshake = Handshake::new(parties("b", "a", keyed)?, Incarnation(1), [9; 32]);
+        let handshake = Handshake::new(parties("b", "a", keyed)?, INCARNATION_THERE, [9; 32]);
         let mut acceptor = Self { endpoint, handshake, slot: None, published: [0; status::HANDSHAKE_BYTES] };
         acceptor.publish()?;
         Ok(acceptor)

@@ -55,6 +55,9 @@ impl Log {
             let config = NodeConfig::new(cluster, node, address(at), partner, address(partner_at));
             let mut manager = ClusterManager::boot(Shm::new(), config).expect("a node");
             let config = LogConfig::new("wal".parse().expect("a name")).ring_bytes(RING).pinned(false);
+            // A producer that loses its processor in a reservation is no matter here. To name it would
+            // take an allocation, and so at times the kernel.
+            let config = config.stalled_after(Duration::from_secs(24 * 3600));
             let opened = MirroredLog::open(config.acknowledge(acknowledge), &mut manager).expect("a log");
             manager.open();
             managers.push(manager);

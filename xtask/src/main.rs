@@ -8,6 +8,7 @@ mod json;
 mod rig;
 mod step;
 mod test;
+mod watchdog;
 
 use std::path::Path;
 use std::process::ExitCode;

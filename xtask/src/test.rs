@@ -2,6 +2,7 @@
 
 use crate::counts::Counts;
 use crate::step::Step;
+use crate::watchdog::{LONG_SILENCE_MAX, SILENCE_MAX};
 use crate::{demo, dependencies, features, rig};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -59,7 +60,8 @@ pub(crate) fn run(root: &Path, quick: bool) -> io::Result<bool> {
 
 /// What `cargo test` is told, but for the choice of tests. Everything is built with the feature `verbs`, once, where it can be built at all.
 fn cargo_test(words: &[&str]) -> Step {
-    Step::cargo(&["test", "--profile", "ci"]).with(features::words()).with(words)
+    let step = Step::cargo(&["test", "--profile", "ci"]).with(features::words()).with(words);
+    step.silence_max(SILENCE_MAX)
 }
 
 fn phases(root: &Path, quick: bool) -> io::Result<Vec<Phase>> {
@@ -108,7 +110,8 @@ fn loom(root: &Path, quick: bool) -> io::Result<Work> {
     let step = step
         .with(&["--", "--show-output"])
         .variable("RUSTFLAGS", "--cfg loom")
-        .variable("CARGO_TARGET_DIR", "target/loom");
+        .variable("CARGO_TARGET_DIR", "target/loom")
+        .silence_max(LONG_SILENCE_MAX);
     Ok(Work::Steps(vec![step]))
 }
 
@@ -121,7 +124,7 @@ fn long(root: &Path, quick: bool) -> io::Result<Work> {
     if quick {
         return Ok(Work::Skip(format!("--quick ({})", names.join(", "))));
     }
-    Ok(Work::Steps(vec![chosen(&[], &names).variable("HANDFAST_LONG", "1")]))
+    Ok(Work::Steps(vec![chosen(&[], &names).variable("HANDFAST_LONG", "1").silence_max(LONG_SILENCE_MAX)]))
 }
 
 /// The command that runs these integration tests.

@@ -1,5 +1,6 @@
 //! What is measured of the log, and what is to be reached.
 
+use crate::effort::Effort;
 use crate::samples::{Quantiles, Samples};
 use std::error::Error;
 
@@ -86,15 +87,14 @@ impl Row {
     }
 
     /// How many in one round, by each producer.
-    pub(crate) fn turns(self, quick: bool) -> u64 {
-        let (full, short) = match self {
+    pub(crate) fn turns(self, effort: Effort) -> u64 {
+        effort.samples(match self {
             Self::File(_) => (100, 20),
             Self::Write(65536) | Self::Read(65536) | Self::Append(_, 65536, _) | Self::Tcp(65536) => (2_000, 400),
             Self::Tcp(_) => (5_000, 1_000),
             Self::Write(_) | Self::Read(_) | Self::Append(..) => (20_000, 4_000),
             Self::Stream(..) | Self::Copies | Self::Bare(_) => (2_000_000, 400_000),
-        };
-        if quick { short } else { full }
+        })
     }
 }
 

@@ -38,6 +38,9 @@ const MODULES: &[&str] = &[
     "ext4",
 ];
 
+/// Where a guest has a file system of its own, see tests/rig/init: it does not see the host's there.
+const HIDDEN: &[&str] = &["/tmp", "/run", "/dev", "/proc", "/sys"];
+
 /// Kernel and initial file system.
 pub(super) struct Boot {
     pub(super) kernel: PathBuf,
@@ -46,6 +49,7 @@ pub(super) struct Boot {
 
 /// Makes what is missing. Finished folders appear by one rename, so neither an interrupted run nor a second one at work is ever seen.
 pub(super) fn prepare(root: &Path) -> io::Result<Boot> {
+    visible(&root.canonicalize()?)?;
     packages()?;
     let init = root.join("tests/rig/init");
     let mut hasher = DefaultHasher::new();
@@ -65,6 +69,17 @@ pub(super) fn prepare(root: &Path) -> io::Result<Boot> {
         made?;
     }
     Ok(Boot { kernel: done.join("vmlinuz"), initrd: done.join("initrd.gz") })
+}
+
+/// An error for a checkout that a guest does not see.
+fn visible(root: &Path) -> io::Result<()> {
+    match HIDDEN.iter().find(|place| root.starts_with(place)) {
+        None => Ok(()),
+        Some(place) => Err(io::Error::other(format!(
+            "a guest has its own {place}, and so does not see {}: move the checkout elsewhere",
+            root.display()
+        ))),
+    }
 }
 
 fn packages() -> io::Result<()> {
@@ -137,4 +152,17 @@ fn output(program: &str, words: &[&str], folder: &Path) -> io::Result<String> {
         )));
     }
     Ok(String::from_utf8_lossy(&run.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkout_that_a_guest_does_not_see_is_refused() {
+        assert!(visible(Path::new("/work/handfast")).is_ok());
+        assert!(visible(Path::new("/tmpfiles/handfast")).is_ok());
+        let refused = visible(Path::new("/tmp/handfast"));
+        assert!(refused.is_err_and(|error| error.to_string().contains("its own /tmp")));
+    }
 }
