@@ -116,9 +116,11 @@ fn spawn(place: Place, stays: bool) -> Result<u64, Errno> {
         let taken = { place }.take();
         let is_taken = taken.is_ok();
         let _ = tell.send(taken);
-        while stays && is_taken {
-            // A park may end early: it is begun again.
-            std::thread::park();
+        if stays && is_taken {
+            loop {
+                // A park may end early: it is begun again.
+                std::thread::park();
+            }
         }
     };
     let builder = std::thread::Builder::new().name("handfast-life".to_owned()).stack_size(STACK_BYTES);
@@ -179,7 +181,10 @@ mod tests {
         let value = unsafe { begin(life, proof) }?;
         // SAFETY:
         // - live: leaked.
-        let (life, proof) = unsafe { (life.as_ref(), proof.as_ref()) };
+        let life = unsafe { life.as_ref() };
+        // SAFETY:
+        // - live: leaked.
+        let proof = unsafe { proof.as_ref() };
         assert_eq!(life.word.load(Ordering::Acquire), value);
         assert_eq!(proof.word.load(Ordering::Acquire) as u32, FUTEX_WAITERS | FUTEX_OWNER_DIED);
         Ok(())
