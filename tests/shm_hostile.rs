@@ -4,6 +4,10 @@
 //! One test, alone in its process: the scribbler spares nobody.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "support/ending.rs"]
+mod ending;
+
+use ending::StopOnDrop;
 use handfast::fabric::shm::{Shm, ShmDomain, ShmEndpoint, ShmPort};
 use handfast::fabric::{
     AccessFlags, Completion, Dial, DialPurpose, Domain, Endpoint, EndpointEvent, Fabric, Link, LinkMonitor, LinkSlot,
@@ -164,6 +168,8 @@ fn whatever_is_scribbled_only_what_is_scribbled_over_suffers() -> Outcome {
         let stop = Arc::clone(&stop);
         move || scribble(&stop, seed)
     });
+    // However this test ends, the scribbler ends first: it spares nothing of this process.
+    let stopping = StopOnDrop(&stop);
     let begun = Instant::now();
     let (mut dials, mut links, mut messages, mut failures, mut talks) = (0u32, 0u32, 0u64, 0u32, 0u32);
     // Chance decides what is hit when: some time at least, and until enough was hit.
@@ -189,7 +195,7 @@ fn whatever_is_scribbled_only_what_is_scribbled_over_suffers() -> Outcome {
         talks += 1;
         failures += u32::from(failed);
     }
-    stop.store(true, Ordering::Relaxed);
+    drop(stopping);
     let (taken, refused) = scribbler.join().map_err(|_| "the scribbler failed")?;
     println!(
         "{taken} scribbles, {refused} refused by the kernel; {links} of {dials} dials, {failures} of {talks} talks failed, {messages} messages"
