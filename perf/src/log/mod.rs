@@ -127,7 +127,6 @@ fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
     let (port, listener) = today::listen()?;
     let mut partner = start(process, &arena, there, port)?;
     let measured = today::accept(&listener)
-        .map_err(Into::into)
         .and_then(|stream| Bench::open(process, &arena, there, stream, &options))
         .and_then(|mut bench| {
             let taken = bench.measure(rows, &options)?;
