@@ -8,7 +8,6 @@ use crate::log::today;
 use crate::machine;
 use crate::nodes::Side;
 use std::error::Error;
-use std::os::unix::process::parent_id;
 use std::time::Duration;
 
 /// Hidden first argument of this program.
@@ -17,12 +16,13 @@ pub(crate) const PEER: &str = "log-peer";
 /// Between two looks whether it is to wake.
 const SLEEP: Duration = Duration::from_millis(20);
 
-/// Runs until it is told to quit, or its parent is gone.
+/// Runs until it is told to quit, or its parent is gone: the kernel ends it then.
 pub(crate) fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
     let [run, descriptor, processor, port] = arguments else {
         return Err("arguments: RUN DESCRIPTOR PROCESSOR PORT".into());
     };
     let run: u32 = run.parse()?;
+    machine::end_with_parent(run)?;
     machine::pin(processor.parse()?)?;
     let arena = Arena::open(run, descriptor.parse()?)?;
     let control = Control::new(&arena)?;
@@ -32,9 +32,6 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
     loop {
         let Some(command) = control.next(last) else {
             node.check()?;
-            if parent_id() != run {
-                return Err("the measuring process is gone".into());
-            }
             continue;
         };
         last = command.number();
