@@ -1,4 +1,5 @@
-//! The partner's process: holds the copies. It sleeps while the log is measured, since nothing is asked of it: the second producer has its processor.
+//! The partner's process: holds the copies. It sleeps while the log is measured, but for its heartbeat: nothing else is asked of it, and the second
+//! producer has its processor.
 
 use crate::bare::Arena;
 use crate::control::{Control, Task};
@@ -13,8 +14,8 @@ use std::time::Duration;
 /// Hidden first argument of this program.
 pub(crate) const PEER: &str = "log-peer";
 
-/// Between two looks whether it is to wake.
-const SLEEP: Duration = Duration::from_millis(20);
+/// Between two beats, which are looks whether it is to wake too: what a control thread does in an idle session.
+const SLEEP: Duration = Duration::from_millis(1);
 
 /// Runs until it is told to quit, or its parent is gone: the kernel ends it then.
 pub(crate) fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
@@ -41,6 +42,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
             Task::Rest => {
                 while !control.is_stopped(&command) {
                     std::thread::sleep(SLEEP);
+                    node.beat();
                 }
             }
             Task::Records => today::acknowledge(&mut stream, &command)?,
