@@ -24,13 +24,27 @@ impl From<Buffer> for Kept {
 }
 
 impl Kept {
-    /// The buffer, where it is one; a loan ends here.
-    #[inline]
-    pub(crate) fn into_buffer(self) -> Option<Buffer> {
-        match self {
-            Self::Buffer(buffer) => Some(buffer),
-            Self::Nothing | Self::Loan(_) => None,
+    /// Whichever is there.
+    pub(crate) fn of(buffer: Option<Buffer>, loan: Option<Loan>) -> Self {
+        match (buffer, loan) {
+            (Some(buffer), _) => Self::Buffer(buffer),
+            (None, Some(loan)) => Self::Loan(loan),
+            (None, None) => Self::Nothing,
         }
+    }
+    /// The opposite.
+    pub(crate) fn split(self) -> (Option<Buffer>, Option<Loan>) {
+        match self {
+            Self::Nothing => (None, None),
+            Self::Buffer(buffer) => (Some(buffer), None),
+            Self::Loan(loan) => (None, Some(loan)),
+        }
+    }
+    /// Takes the buffer, where it is one; a loan ends here.
+    #[cfg(feature = "verbs")]
+    #[inline]
+    pub(crate) fn take_buffer(&mut self) -> Option<Buffer> {
+        std::mem::take(self).split().0
     }
     /// The protection domain it is registered in.
     pub(crate) fn domain(&self) -> Option<u64> {

@@ -13,12 +13,15 @@
 
 mod opaque;
 
-use opaque::{load_byte, load_word, store_byte, store_word};
+use opaque::{load_byte, load_turn, load_word, store_byte, store_turn, store_word};
 
 /// Copies up to this length move word by word.
 pub(crate) const WORDS_MAX: usize = 256;
 
 const WORD: usize = size_of::<u64>();
+
+/// Words a turn of the main loop: what keeps two loads and two stores a cycle busy.
+const TURN: usize = 4;
 
 /// Copies `length` bytes from shared memory.
 ///
@@ -81,8 +84,6 @@ pub(crate) unsafe fn copy_between_shared(from: *const u8, into: *mut u8, length:
 /// As for [`copy_to_shared`], [`copy_from_shared`] or [`copy_between_shared`].
 #[inline]
 unsafe fn copy_words<const FROM_SHARED: bool, const INTO_SHARED: bool>(from: *const u8, into: *mut u8, length: usize) {
-    /// Words a turn of the main loop: what keeps two loads and two stores a cycle busy.
-    const TURN: usize = 4;
     let shared = if INTO_SHARED { into.addr() } else { from.addr() };
     if length == WORD && shared.is_multiple_of(WORD) {
         // The commonest length of all, and where it is a constant this is all that is left of the function.
@@ -100,12 +101,10 @@ unsafe fn copy_words<const FROM_SHARED: bool, const INTO_SHARED: bool>(from: *co
         at += 1;
     }
     while words_end - at >= TURN * WORD {
-        for _ in 0..TURN {
-            // SAFETY:
-            // - bounds: `at + 8 <= words_end <= length`; the shared side is aligned, since `head` bytes and whole words come before it.
-            unsafe { move_word::<FROM_SHARED, INTO_SHARED>(from.wrapping_add(at), into.wrapping_add(at)) };
-            at += WORD;
-        }
+        // SAFETY:
+        // - bounds: `at + 32 <= words_end <= length`; the shared side is aligned, since `head` bytes and whole words come before it.
+        unsafe { move_turn::<FROM_SHARED, INTO_SHARED>(from.wrapping_add(at), into.wrapping_add(at)) };
+        at += TURN * WORD;
     }
     while at < words_end {
         // SAFETY:
@@ -170,6 +169,32 @@ unsafe fn move_word<const FROM_SHARED: bool, const INTO_SHARED: bool>(from: *con
         // SAFETY:
         // - bounds, alias: eight bytes that are the caller's alone; of any alignment.
         unsafe { into.cast::<u64>().write_unaligned(word) };
+    }
+}
+
+/// Moves four words, each in one access of the shared side.
+///
+/// # Safety
+/// As for [`move_word`], for 32 bytes.
+#[inline(always)]
+unsafe fn move_turn<const FROM_SHARED: bool, const INTO_SHARED: bool>(from: *const u8, into: *mut u8) {
+    let words = if FROM_SHARED {
+        // SAFETY:
+        // - bounds, device: 32 bytes, says the caller; they may change at any time.
+        unsafe { load_turn(from) }
+    } else {
+        // SAFETY:
+        // - bounds, alias: 32 bytes that nobody writes, says the caller; of any alignment.
+        unsafe { from.cast::<[u64; TURN]>().read_unaligned() }
+    };
+    if INTO_SHARED {
+        // SAFETY:
+        // - bounds, device: 32 bytes, says the caller; others may touch them too.
+        unsafe { store_turn(into, words) };
+    } else {
+        // SAFETY:
+        // - bounds, alias: 32 bytes that are the caller's alone; of any alignment.
+        unsafe { into.cast::<[u64; TURN]>().write_unaligned(words) };
     }
 }
 

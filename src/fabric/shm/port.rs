@@ -132,11 +132,18 @@ impl ShmPort {
 
     /// Puts an operation in the queue with what came of it; `None`: it could not be carried out yet.
     #[inline]
-    fn finish(&mut self, request: WorkRequest, operation: Operation, bytes: usize, kept: Kept, outcome: Outcome) {
+    fn finish(
+        &mut self,
+        request: WorkRequest,
+        operation: Operation,
+        bytes: usize,
+        buffer: Option<Buffer>,
+        outcome: Outcome,
+    ) {
         if outcome == Some(WorkCompletionStatus::Success) {
-            self.queue.push_done(request, operation, bytes as u32, kept);
+            self.queue.push_done(request, operation, bytes as u32, buffer);
         } else {
-            self.queue.push_waiting(request, operation, bytes as u32, kept);
+            self.queue.push_waiting(request, operation, bytes as u32, Kept::of(buffer, None));
             if let Some(status) = outcome {
                 self.fail(status);
             }
@@ -185,7 +192,7 @@ unsafe impl Port for ShmPort {
         } else {
             WorkCompletionStatus::LocalProtection
         };
-        self.finish(request, Operation::Read, bytes, into.into(), Some(outcome));
+        self.finish(request, Operation::Read, bytes, Some(into), Some(outcome));
         Ok(())
     }
 
@@ -202,7 +209,7 @@ unsafe impl Port for ShmPort {
         } else {
             WorkCompletionStatus::LocalProtection
         };
-        self.finish(request, Operation::Write, bytes, from.into(), Some(outcome));
+        self.finish(request, Operation::Write, bytes, Some(from), Some(outcome));
         Ok(())
     }
 
@@ -227,7 +234,7 @@ unsafe impl Port for ShmPort {
         };
         // It was copied, or never will be: its room is its ring's again.
         drop(from);
-        self.finish(request, Operation::Write, bytes, Kept::Nothing, Some(outcome));
+        self.finish(request, Operation::Write, bytes, None, Some(outcome));
         Ok(())
     }
 
@@ -252,7 +259,7 @@ unsafe impl Port for ShmPort {
             return Ok(());
         }
         let outcome = self.wire.write(to, offset, bytes);
-        self.finish(request, Operation::Write, bytes.len(), Kept::Nothing, Some(outcome));
+        self.finish(request, Operation::Write, bytes.len(), None, Some(outcome));
         Ok(())
     }
 
@@ -277,7 +284,7 @@ unsafe impl Port for ShmPort {
         if outcome.is_none() {
             self.wait(request, Waiting::WriteWithImmediate(to.clone(), offset, immediate), bytes, from.into());
         } else {
-            self.finish(request, Operation::WriteWithImmediate, bytes, from.into(), outcome);
+            self.finish(request, Operation::WriteWithImmediate, bytes, Some(from), outcome);
         }
         Ok(())
     }
@@ -324,7 +331,7 @@ unsafe impl Port for ShmPort {
         if outcome.is_none() {
             self.wait(request, Waiting::Send, bytes, from.into());
         } else {
-            self.finish(request, Operation::Send, bytes, from.into(), outcome);
+            self.finish(request, Operation::Send, bytes, Some(from), outcome);
         }
         Ok(())
     }
@@ -398,7 +405,7 @@ impl ShmPort {
         } else {
             WorkCompletionStatus::LocalProtection
         };
-        self.finish(request, atomic.operation(), 8, into.into(), Some(outcome));
+        self.finish(request, atomic.operation(), 8, Some(into), Some(outcome));
         Ok(())
     }
 }

@@ -9,6 +9,7 @@
 //! ```
 
 use crate::fabric::{Completion, Kept, Operation, WorkCompletionStatus, WorkRequest};
+use crate::memory::{Buffer, Loan};
 
 /// One operation.
 #[derive(Debug)]
@@ -18,13 +19,16 @@ struct Entry {
     operation: Operation,
     signalled: bool,
     status: WorkCompletionStatus,
-    kept: Kept,
+    /// None after it was handed out.
+    buffer: Option<Buffer>,
 }
 
 /// Operations in posting order. Counters wrap; differences count.
 #[derive(Debug)]
 pub(crate) struct SendQueue {
     entries: Box<[Entry]>,
+    /// What was lent for operations that wait, in the places of their entries; the others have none. Apart, since hardly any has one.
+    loans: Box<[Option<Loan>]>,
     max: u32,
     head: u32,
     ready: u32,
@@ -43,16 +47,22 @@ impl SendQueue {
             operation: Operation::Write,
             signalled: false,
             status: WorkCompletionStatus::Flushed,
-            kept: Kept::Nothing,
+            buffer: None,
         };
         let entries = (0..max.next_power_of_two()).map(entry).collect();
-        Self { entries, max, head: 0, ready: 0, executed: 0, tail: 0, bad: None }
+        let loans = (0..max.next_power_of_two()).map(|_| None).collect();
+        Self { entries, loans, max, head: 0, ready: 0, executed: 0, tail: 0, bad: None }
     }
 
     #[inline]
     fn entry(&mut self, at: u32) -> Option<&mut Entry> {
         let mask = self.entries.len().wrapping_sub(1);
         self.entries.get_mut(at as usize & mask)
+    }
+
+    fn loan(&mut self, at: u32) -> Option<&mut Option<Loan>> {
+        let mask = self.loans.len().wrapping_sub(1);
+        self.loans.get_mut(at as usize & mask)
     }
 
     /// Where the next operation to be carried out lies, for whoever keeps more about it.
@@ -81,8 +91,8 @@ impl SendQueue {
 
     /// Adds an operation that was carried out well.
     #[inline]
-    pub(crate) fn push_done(&mut self, request: WorkRequest, operation: Operation, bytes: u32, kept: Kept) {
-        self.push(request, operation, WorkCompletionStatus::Success, bytes, kept);
+    pub(crate) fn push_done(&mut self, request: WorkRequest, operation: Operation, bytes: u32, buffer: Option<Buffer>) {
+        self.push(request, operation, WorkCompletionStatus::Success, bytes, buffer);
         self.executed = self.tail;
         // The operation that fills the queue counts as signalled: else a queue full of unsignalled ones would stay full.
         if request.signalled || self.is_full() {
@@ -92,7 +102,12 @@ impl SendQueue {
 
     /// Adds an operation that has to wait.
     pub(crate) fn push_waiting(&mut self, request: WorkRequest, operation: Operation, bytes: u32, kept: Kept) {
-        self.push(request, operation, WorkCompletionStatus::Success, bytes, kept);
+        let (buffer, loan) = kept.split();
+        let tail = self.tail;
+        self.push(request, operation, WorkCompletionStatus::Success, bytes, buffer);
+        if let Some(place) = self.loan(tail) {
+            *place = loan;
+        }
     }
 
     #[inline]
@@ -102,7 +117,7 @@ impl SendQueue {
         operation: Operation,
         status: WorkCompletionStatus,
         bytes: u32,
-        kept: Kept,
+        buffer: Option<Buffer>,
     ) {
         let Some(entry) = self.entry(self.tail) else { return };
         entry.id = request.id;
@@ -110,26 +125,35 @@ impl SendQueue {
         entry.operation = operation;
         entry.signalled = request.signalled;
         entry.status = status;
-        // Nothing is there to be written over, so nothing needs to be written.
-        if !matches!(kept, Kept::Nothing) {
-            entry.kept = kept;
+        if buffer.is_some() {
+            entry.buffer = buffer;
         }
         self.tail = self.tail.wrapping_add(1);
     }
 
-    /// What the oldest operation that waits has kept; it goes back by [`SendQueue::return_kept`].
+    /// What the oldest operation that waits has kept; it goes back by [`SendQueue::return_kept`], but for a loan that is done with.
     pub(crate) fn take_kept(&mut self) -> Kept {
-        self.entry(self.executed).map(|entry| std::mem::take(&mut entry.kept)).unwrap_or_default()
+        let at = self.executed;
+        let loan = self.loan(at).and_then(Option::take);
+        Kept::of(self.entry(at).and_then(|entry| entry.buffer.take()), loan)
     }
     /// Puts it back.
     pub(crate) fn return_kept(&mut self, kept: Kept) {
-        if let Some(entry) = self.entry(self.executed) {
-            entry.kept = kept;
+        let (at, (buffer, loan)) = (self.executed, kept.split());
+        if let Some(place) = self.loan(at) {
+            *place = loan;
+        }
+        if let Some(entry) = self.entry(at) {
+            entry.buffer = buffer;
         }
     }
 
-    /// The oldest operation that waited was carried out well.
+    /// The oldest operation that waited was carried out well: what was lent for it goes back.
     pub(crate) fn done(&mut self) {
+        let at = self.executed;
+        if let Some(place) = self.loan(at) {
+            *place = None;
+        }
         let full = self.is_full() && self.executed.wrapping_add(1) == self.tail;
         let signalled = self.entry(self.executed).is_some_and(|entry| entry.signalled);
         self.executed = self.executed.wrapping_add(1);
@@ -165,6 +189,9 @@ impl SendQueue {
                 entry.status = status;
                 entry.bytes = 0;
             }
+            if let Some(place) = self.loan(at) {
+                *place = None;
+            }
             status = WorkCompletionStatus::Flushed;
             at = at.wrapping_add(1);
         }
@@ -187,7 +214,8 @@ impl SendQueue {
             completion.status = entry.status;
             completion.bytes = entry.bytes;
             completion.immediate = None;
-            completion.buffer = std::mem::take(&mut entry.kept).into_buffer();
+            completion.buffer = entry.buffer.take();
+
             self.head = head.wrapping_add(1);
             count += 1;
         }
@@ -201,7 +229,7 @@ mod tests {
     use WorkCompletionStatus::{Flushed, RemoteAccess, RetryExceeded, Success};
 
     fn push(queue: &mut SendQueue, id: u64, signalled: bool) {
-        queue.push_done(WorkRequest { id, signalled }, Operation::Write, 8, Kept::Nothing);
+        queue.push_done(WorkRequest { id, signalled }, Operation::Write, 8, None);
     }
 
     fn pop(queue: &mut SendQueue) -> Vec<(u64, WorkCompletionStatus)> {

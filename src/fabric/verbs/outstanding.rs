@@ -173,13 +173,7 @@ impl Outstanding {
         let told = self.told;
         self.told = told + 1;
         let slot = self.slot(told);
-        let mut completion = Completion::new(
-            slot.id,
-            slot.operation,
-            slot.status,
-            slot.bytes,
-            std::mem::take(&mut slot.kept).into_buffer(),
-        );
+        let mut completion = Completion::new(slot.id, slot.operation, slot.status, slot.bytes, slot.kept.take_buffer());
         completion.immediate = slot.immediate;
         Some(completion)
     }
