@@ -1,7 +1,7 @@
 //! The shm fabric under real concurrency: two threads, each with its own side of a link's ports.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[path = "support/ending.rs"]
+#[path = "../src/sys/ending.rs"]
 mod ending;
 
 use ending::{StopOnDrop, Wait, wait_until};
