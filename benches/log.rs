@@ -17,6 +17,8 @@ const RING: u64 = 256 << 10;
 const SIZES: [usize; 4] = [64, 256, 4096, 32768];
 /// Records appended before a poll.
 const BATCH: usize = 32;
+/// Polls for one record, at most: seconds of them.
+const POLLS_MAX: u32 = 1 << 26;
 
 /// A log that is mirrored, and what keeps it so.
 struct Open {
@@ -71,12 +73,15 @@ impl Open {
 
     /// Appends; where the ring is full, truncates and polls until it is not.
     fn append(&mut self, payload: &[u8]) -> Lsn {
+        let mut polls = 0;
         loop {
             if let Ok(lsn) = self.producer.append(black_box(payload)) {
                 return lsn;
             }
             self.truncate();
             self.poll();
+            polls += 1;
+            assert!(polls < POLLS_MAX, "the ring stays full");
         }
     }
 
@@ -87,8 +92,11 @@ impl Open {
 
     fn append_durable(&mut self, payload: &[u8]) {
         let lsn = self.append(payload);
+        let mut polls = 0;
         while self.log.durable() <= lsn {
             self.poll();
+            polls += 1;
+            assert!(polls < POLLS_MAX, "no acknowledgement of {lsn}");
         }
     }
 }

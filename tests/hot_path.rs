@@ -3,7 +3,7 @@
 
 #[path = "hot_path/counting.rs"]
 mod counting;
-#[path = "support/ending.rs"]
+#[path = "../src/sys/ending.rs"]
 mod ending;
 #[path = "hot/mod.rs"]
 mod hot;

@@ -3,7 +3,7 @@
 
 #[path = "log_reader/damage.rs"]
 mod damage;
-#[path = "support/ending.rs"]
+#[path = "../src/sys/ending.rs"]
 mod ending;
 #[path = "log_reader/image.rs"]
 mod image;

@@ -5,7 +5,7 @@
 #[cfg(feature = "redb")]
 #[path = "program/bank.rs"]
 mod bank;
-#[path = "support/ending.rs"]
+#[path = "../src/sys/ending.rs"]
 mod ending;
 #[path = "program/ends.rs"]
 mod ends;

@@ -237,13 +237,13 @@ fn commit_nothing(database: &Database) {
 }
 
 /// Commits until one is refused.
-fn filled(database: &Database) -> Option<redb::Error> {
-    let insert = |number| -> Result<(), redb::Error> {
+fn filled(database: &Database) -> Option<String> {
+    let insert = |number| -> Result<(), Box<dyn std::error::Error>> {
         let transaction = database.begin_write()?;
         transaction.open_table(TABLE)?.insert(number, blob(number).as_slice())?;
         Ok(transaction.commit()?)
     };
-    (0..1000).find_map(|number| insert(number).err())
+    (0..1000).find_map(|number| Some(insert(number).err()?.to_string()))
 }
 
 /// Nobody applies: the ring fills, and the engine is told why.
@@ -265,7 +265,7 @@ fn without_a_follower_the_ring_fills_up_and_says_so() {
     let backend = MirroredBackend::new(file, &primary.log, options).expect("a backend");
     // When the partner's wish for an image is known late, the new file's image fills the ring.
     let error = match Database::builder().create_with_backend(backend) {
-        Ok(database) => filled(&database).expect("a ring of 1 MiB is full by then").to_string(),
+        Ok(database) => filled(&database).expect("a ring of 1 MiB is full by then"),
         Err(error) => error.to_string(),
     };
     assert!(error.contains("see whether its follower runs"), "{error}");

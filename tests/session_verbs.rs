@@ -10,6 +10,8 @@ mod suite;
 mod cases;
 #[path = "session/duo.rs"]
 mod duo;
+#[path = "../src/sys/ending.rs"]
+mod ending;
 #[path = "process/mod.rs"]
 mod process;
 #[path = "session/stream.rs"]

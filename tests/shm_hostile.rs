@@ -4,7 +4,7 @@
 //! One test, alone in its process: the scribbler spares nobody.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[path = "support/ending.rs"]
+#[path = "../src/sys/ending.rs"]
 mod ending;
 
 use ending::StopOnDrop;

@@ -1,7 +1,7 @@
 //! The shm fabric under real concurrency: two threads, each with its own side of a link's ports.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[path = "support/ending.rs"]
+#[path = "../src/sys/ending.rs"]
 mod ending;
 
 use ending::{StopOnDrop, Wait, wait_until};
@@ -12,7 +12,9 @@ use handfast::fabric::{
 };
 use handfast::memory::{Buffer, Region};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex};
 use std::thread;
+use std::time::Duration;
 
 type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
 type Outcome = Fallible<()>;
@@ -218,13 +220,16 @@ fn a_read_behind_a_write_orders_both() -> Outcome {
     let memory = pair.exposed(4096)?;
     let remote = pair.left.import(memory.descriptor())?;
     let seen = [const { AtomicU64::new(0) }; 2];
-    let (steps, gone) = ([const { AtomicU64::new(0) }; 2], AtomicBool::new(false));
+    let (steps, came, gone) = (Mutex::new([0; 2]), Condvar::new(), AtomicBool::new(false));
     // Waits until both sides came to a step. A side that failed does not come: the other fails, too.
     let meet = |side: usize, step: u64| {
-        let there = || steps[1 - side].load(Ordering::Acquire) >= step;
-        steps[side].store(step, Ordering::Release);
-        wait_until("the other side", || there() || gone.load(Ordering::Acquire));
-        assert!(there(), "the other side failed");
+        let mut known = steps.lock().expect("no panic in here");
+        known[side] = step;
+        came.notify_all();
+        while known[1 - side] < step {
+            assert!(!gone.load(Ordering::Acquire), "the other side failed");
+            known = came.wait_timeout(known, Duration::from_millis(100)).expect("no panic in here").0;
+        }
     };
     let ports = [pair.ports(&PortOptions::new())?, pair.ports(&PortOptions::new())?];
     let buffers = [cut(&pair.left, 1, 8)?, cut(&pair.left, 1, 8)?];

@@ -4,6 +4,8 @@
 //! stay in `memory` and in the fabrics' backends.
 #![allow(unsafe_code)]
 
+#[cfg(test)]
+pub(crate) mod ending;
 mod errno;
 pub(crate) mod file;
 pub(crate) mod life;

@@ -1,7 +1,7 @@
 //! READ, WRITE, atomics: what arrives, where, and in which order.
 
 use crate::harness::Harness;
-use crate::rig::{Outcome, Rig, buffer, expose};
+use crate::rig::{Outcome, Rig, buffer, expose, until};
 use handfast::fabric::{AccessFlags, Domain, Operation, Port, PortOptions, PostError, WorkRequest};
 use std::sync::atomic::Ordering;
 
@@ -110,15 +110,14 @@ pub(crate) fn writes_of_one_port_land_in_order<H: Harness>() -> Outcome {
                 4096,
             )?;
         }
-        let mut seen = 0;
-        while seen < round * 100 + 30 {
-            rig.harness.pump();
-            seen = memory.load(4096, Ordering::Acquire)?;
+        until(&mut rig.harness, "the last word", || {
+            let seen = memory.load(4096, Ordering::Acquire)?;
             // What was posted before the word that we see has landed; what is later may have too.
             for step in 1..=seen.saturating_sub(round * 100).min(30) {
                 assert_eq!(memory.load(8 * step as usize, Ordering::Relaxed)?, round * 100 + step);
             }
-        }
+            Ok((seen >= round * 100 + 30).then_some(()))
+        })?;
         let done = rig.complete(&mut port, 60)?;
         let ids: Vec<u64> = done.iter().map(|done| done.id).collect();
         let expected: Vec<u64> = (1..=30).flat_map(|step| [step, 100 + step]).collect();

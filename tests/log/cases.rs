@@ -65,13 +65,8 @@ pub(crate) fn many_laps_through_a_small_ring() {
 pub(crate) fn a_full_ring_is_told_and_waited_for() {
     let mut pair = both("log-full");
     let first = pair.append(0, &[0; 4000]).0;
-    let error = loop {
-        match pair.side(0).producer.append(&[1; 4000]) {
-            Ok(_) => {}
-            Err(error) => break error,
-        }
-    };
-    assert_eq!(error, ReserveError::Full);
+    let error = (0..RING / 4000 + 1).find_map(|_| pair.side(0).producer.append(&[1; 4000]).err());
+    assert_eq!(error, Some(ReserveError::Full));
     let soon = Instant::now() + Duration::from_millis(20);
     assert_eq!(pair.side(0).producer.reserve_until(100, soon).map(|_| ()), Err(ReserveError::Full));
     let too_long = pair.side(0).producer.reserve(RING as usize / 4).map(|_| ());

@@ -300,8 +300,12 @@ impl Node {
         if let Some(running) = self.running.take() {
             let over = running.is_over();
             let stopping = std::thread::spawn(move || running.stop());
+            let began = Instant::now();
             while !stopping.is_finished() {
                 self.turn();
+                if began.elapsed() > Duration::from_secs(60) {
+                    return format!("= failed: the load does not end: {:?}", self.log.status());
+                }
             }
             if stopping.join().is_err() {
                 return "= failed: a thread panicked".to_owned();

@@ -48,7 +48,9 @@ impl Pair {
     pub(crate) fn leave(&mut self, index: usize) {
         let node = self.nodes[index].as_mut().expect("a live node");
         node.manager.leave();
+        let until = self.sim.now().after(Duration::from_secs(10));
         while !self.nodes[index].as_ref().expect("a live node").manager.is_gone() {
+            assert!(self.sim.now() < until, "it does not leave");
             self.run_for(Duration::from_micros(50));
         }
         self.nodes[index] = None;

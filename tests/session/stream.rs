@@ -1,6 +1,7 @@
 //! Several clients with several ports on several threads, all streaming at once, every byte checked.
 
 use crate::duo::Duo;
+use crate::ending::{StopOnDrop, Wait};
 use crate::process::is_long;
 use crate::process::node::{TestPort, TestRemote};
 use crate::under_test;
@@ -61,7 +62,9 @@ fn run(lane: &mut Lane, records: u64, failed: &AtomicBool) -> Result<(), String>
         inline(lane, checked, WATERMARK_AT + 8)?;
         std::thread::yield_now();
     }
+    let mut wait = Wait::new("the last completions");
     while lane.buffers.len() < RECORDS as usize {
+        wait.turn();
         take_back(lane)?;
     }
     Ok(())
@@ -71,11 +74,26 @@ fn word(lane: &Lane, at: usize) -> Result<u64, String> {
     lane.memory.load(lane.at + at, Ordering::Acquire).map_err(|error| error.to_string())
 }
 
+/// A lane's thread, until it returns or panics.
+struct Ending<'a> {
+    failed: &'a AtomicBool,
+    running: &'a AtomicU32,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.failed.fetch_or(std::thread::panicking(), Ordering::Relaxed);
+        self.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// One word there; tries again while the queue is full.
 fn inline(lane: &mut Lane, value: u64, at: usize) -> Result<(), String> {
     use handfast::fabric::PostError;
     let (bytes, at) = (value.to_ne_bytes(), (lane.at + at) as u64);
+    let mut wait = Wait::new("room for a word");
     loop {
+        wait.turn();
         match lane.port.post_write_inline(WorkRequest::signalled(value), &bytes, &lane.grant, at) {
             Ok(()) => return Ok(()),
             Err(PostError::QueueFull) => take_back(lane)?,
@@ -90,7 +108,9 @@ fn send(lane: &mut Lane, record: u64) -> Result<(), String> {
         *place = byte(record, index);
     }
     let at = lane.at + (record % RECORDS) as usize * RECORD;
+    let mut wait = Wait::new("room for a record");
     loop {
+        wait.turn();
         match lane.port.post_write(WorkRequest::unsignalled(record), buffer, &lane.grant, at as u64) {
             Ok(()) => break,
             Err(refused) if refused.reason == handfast::fabric::PostError::QueueFull => {
@@ -157,10 +177,13 @@ pub(crate) fn several_clients_stream_through_several_ports_at_once() {
     let all: Vec<Lane> = [0, 1].into_iter().flat_map(|index| lanes(&duo, index)).collect();
     assert_eq!(all.len(), 12);
     let problems: Vec<String> = std::thread::scope(|scope| {
+        // Whoever panics ends all others.
+        let _failed = StopOnDrop(&failed);
         let work = |mut lane: Lane| {
+            let ending = Ending { failed: &failed, running: &running };
             let outcome = run(&mut lane, records, &failed);
             failed.fetch_or(outcome.is_err(), Ordering::Relaxed);
-            running.fetch_sub(1, Ordering::Relaxed);
+            drop(ending);
             // The port goes back with it: dropped now it would end its counterpart's work.
             (outcome, lane)
         };

@@ -1,6 +1,7 @@
 //! Copies against a plain model, at every alignment and around every change of method, and their words under a concurrent writer.
 
 use super::*;
+use crate::sys::ending::StopOnDrop;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 const SPACE: usize = 3 * 4096;
@@ -89,6 +90,7 @@ fn words_are_never_torn_in_short_copies() {
     let start = shared.as_ptr().cast_mut().cast::<u8>();
     let address = start.expose_provenance();
     std::thread::scope(|scope| {
+        let _stop = StopOnDrop(&stop);
         scope.spawn(|| {
             let into = std::ptr::with_exposed_provenance_mut(address);
             for turn in 0.. {
@@ -125,7 +127,6 @@ fn words_are_never_torn_in_short_copies() {
                 seen[usize::from(word[0] == 0xff)] += 1;
             }
         }
-        stop.store(true, Ordering::Relaxed);
         assert_eq!(torn, 0);
         // Else nothing was put to the test: the writer never ran beside us.
         assert!(seen[0] > 0 && seen[1] > 0, "{seen:?}");

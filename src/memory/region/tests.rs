@@ -1,6 +1,7 @@
 //! Regions of every backing: bounds, words, seals, and the errors people meet.
 
 use super::*;
+use crate::sys::ending::Wait;
 use std::io;
 use std::os::fd::AsRawFd;
 
@@ -60,14 +61,18 @@ fn a_release_store_publishes_what_was_copied_before_it() -> Outcome {
             for turn in 1..=200u64 {
                 region.write(64, &[turn as u8; 3000])?;
                 region.store(0, turn, Ordering::Release)?;
+                let mut wait = Wait::new("the reader");
                 while region.load(8, Ordering::Acquire)? != turn {
+                    wait.turn();
                     std::thread::yield_now();
                 }
             }
             Ok(())
         });
         for turn in 1..=200u64 {
+            let mut wait = Wait::new("the writer");
             while region.load(0, Ordering::Acquire)? != turn {
+                wait.turn();
                 std::thread::yield_now();
             }
             let mut bytes = [0; 3000];

@@ -9,6 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
 
 /// What both workers are told.
 #[derive(Clone, Copy)]
@@ -76,10 +77,15 @@ impl Worker {
     /// Lets it leave in order, and waits for that.
     pub(crate) fn leave(mut self) -> Result<(), Failure> {
         self.orders = None;
-        // It ends when it has said everything.
-        while self.reports.recv_timeout(super::PATIENCE).is_ok() {}
-        let status = self.child.wait()?;
-        if status.success() { Ok(()) } else { Err(Failure::new(format!("the partner's process ended with {status}"))) }
+        let began = Instant::now();
+        while began.elapsed() < super::PATIENCE {
+            match self.child.try_wait()? {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => return Err(Failure::new(format!("the partner's process ended with {status}"))),
+                None => std::thread::sleep(Duration::from_millis(2)),
+            }
+        }
+        Err(Failure::new(format!("timed out after {} s waiting for the partner to leave", super::PATIENCE.as_secs())))
     }
 }
 

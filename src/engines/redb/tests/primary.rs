@@ -4,19 +4,11 @@ use super::memory_log::MemoryLog;
 use super::{Outcome, backend, folder, follower, options, rebuilt, records};
 use crate::clients::mirrored_log::Lsn;
 use crate::engines::redb::Operation;
+use crate::sys::ending::StopOnDrop;
 use ::redb::StorageBackend;
 use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-
-/// Tells a helper thread to end, also when the test returns early or panics.
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
 
 fn log_end(log: &MemoryLog) -> Lsn {
     log.inside().head
@@ -103,11 +95,8 @@ fn a_full_ring_waits_no_longer_than_told() -> Outcome {
     // The partner applies nothing more.
     log.inside().applied = Some(Lsn::ZERO);
     let began = Instant::now();
-    let failed = loop {
-        if let Err(error) = primary.write(0, &[2; 4000]) {
-            break error;
-        }
-    };
+    let failed = (0..100).find_map(|_| primary.write(0, &[2; 4000]).err());
+    let failed = failed.ok_or("a ring of 64 KiB is full by then")?;
     assert_eq!(failed.kind(), ErrorKind::TimedOut);
     assert!(failed.to_string().contains("the partner has applied everything before lsn"), "{failed}");
     assert!(began.elapsed() >= Duration::from_millis(300));

@@ -1,7 +1,8 @@
 //! How the helper threads and the loops of a test end, also when the test returns early or panics.
 //!
 //! A `thread::scope` waits for its threads even when its body panics: a thread that waits for a
-//! word from the body would then wait for ever, and hide the panic.
+//! word from the body would then wait for ever, and hide the panic. Integration tests include this
+//! file by its path.
 #![allow(dead_code, reason = "each test uses its part")]
 
 use std::sync::atomic::{AtomicBool, Ordering};
