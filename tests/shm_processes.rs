@@ -4,7 +4,7 @@
 use handfast::fabric::shm::{Shm, ShmEndpoint, ShmPort};
 use handfast::fabric::{
     Address, Completion, Dial, DialPurpose, Domain, Endpoint, EndpointEvent, Fabric, FabricError, Link, LinkMonitor,
-    LinkSlot, PageSizes, Port, WorkRequest,
+    LinkSlot, PageSizes, Port, WorkCompletionStatus, WorkRequest,
 };
 use handfast::memory::{Buffer, Region};
 use std::io::{BufRead, BufReader, Read};
@@ -227,8 +227,10 @@ fn a_killed_owner_is_noticed_and_its_leftovers_are_cleaned() -> Outcome {
     let lost = link.monitor.check().err().ok_or("the dead seem alive")?;
     assert!(matches!(&lost, FabricError::LinkLost { detail, .. } if detail.contains("has ended")), "{lost}");
     assert!(watching.monitor.check().is_err());
-    // Memory of the dead can still be read; it says nothing about now.
-    assert_eq!(read_status(&mut link)?, 41);
+    // Memory of the dead can still be read, but nothing is called done there.
+    let into = buffer(&link, 8)?;
+    link.port.post_read(WorkRequest::signalled(1), into, &link.status, 0)?;
+    assert_eq!(complete(&mut link.port)?.status, WorkCompletionStatus::RetryExceeded);
     for purpose in [DialPurpose::Session, DialPurpose::Observe] {
         let error = dial_error(&at, purpose)?;
         assert!(matches!(&error, FabricError::NotListening { detail, .. } if detail.contains("gone")), "{error}");

@@ -16,6 +16,7 @@ use handfast::clients::mirrored_log::Acknowledge;
 use hot::log::{Log, Pollers};
 use hot::posts::Posts;
 use hot::quiet::Quiet;
+use hot::remove_listings;
 use hot::steps::Steps;
 use process::child::command;
 use process::role::{asked, variable};
@@ -141,13 +142,16 @@ fn role() {
         mark(END);
         stop.store(true, Ordering::Release);
     });
+    // The second thread's are not dropped.
+    remove_listings();
 }
 
 /// Runs a loop behind the filter.
 fn filtered(which: &str) -> Option<Ended> {
-    let Prepared { mut once, beside } = prepared(which);
-    // What the child leaves behind (nothing is dropped there: `exit` is all it may) is ours, and dropped here.
     let ended = fork_and_wait(move || {
+        let Prepared { mut once, beside } = prepared(which);
+        // Nothing is dropped: `exit` is all it may.
+        remove_listings();
         if let Some(pollers) = beside {
             poll_filtered_beside(pollers);
         }

@@ -31,6 +31,7 @@ pub use error::FabricError;
 pub use exposed::Exposed;
 pub(crate) use kept::Kept;
 pub use port::{PendingPort, Port, PortLimits, PortOptions, PortState, PostError, Refused, Remote, WorkRequest};
+pub use system::Ticker;
 
 use crate::memory::{Buffer, Region, Ring, RingSource};
 
@@ -123,6 +124,12 @@ pub unsafe trait Fabric: Clone + Send + Sync + 'static {
     /// Now, on this fabric's clock. No system call on shm (the vDSO answers).
     fn now(&self) -> Timestamp;
 
+    /// Now, for one thread that asks all the time: at a few nanoseconds where the machine's counter will do, and the same as [`Fabric::now`] else.
+    fn now_by(&self, ticker: &mut Ticker) -> Timestamp {
+        let _ = ticker;
+        self.now()
+    }
+
     /// Fills `bytes` with random bytes fit for keys and nonces (in `sim`: from its seed).
     fn random(&self, bytes: &mut [u8]) -> Result<(), FabricError>;
 
@@ -194,6 +201,15 @@ pub trait Dial: Send {
 pub trait LinkMonitor: Send {
     /// An error once the link is known to be gone. May enter the kernel: call it at intervals, off the hot path.
     fn check(&mut self) -> Result<(), FabricError>;
+    /// Whether the partner's process is known to have ended, at the cost of a load: [`LinkMonitor::check`] says more. Always false on a fabric that
+    /// has no such word.
+    fn has_ended(&self) -> bool {
+        false
+    }
+    /// Sleeps for `patience`, or until the partner's process ends where the fabric can tell. One system call.
+    fn sleep(&self, patience: std::time::Duration) {
+        std::thread::sleep(patience);
+    }
 }
 
 /// A protection domain: memory and ports that may be used together.

@@ -229,7 +229,7 @@ fn versions_that_do_not_meet_are_both_shown() -> Outcome {
     b.handshake.parties.versions = VersionRange { min: 4, max: 6 };
     run(&mut a, &mut b, 3);
     let text = a.handshake.obstacle().ok_or("obstacle")?.to_string();
-    assert!(text.contains("speaks 1") && text.contains("partner 4 to 6"), "{text}");
+    assert!(text.contains("speaks 2") && text.contains("partner 4 to 6"), "{text}");
     Ok(())
 }
 

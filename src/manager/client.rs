@@ -17,10 +17,10 @@ pub(crate) const PORTS_MAX: u16 = 512;
 /// use them.
 ///
 /// A call that blocks holds up the whole manager. This node's heartbeat stands still meanwhile: whoever
-/// watches it takes the node for one that is stuck. The node answers no letter of its partner, and its
-/// other clients are told nothing, neither of a loss nor of a new session. A log of the partner's whose
-/// session begins meanwhile holds its acknowledgements back, since nobody reports this node's copy to
-/// it. Ports of a session that stands go on.
+/// watches it takes the node for one that is stuck, and the partner's log acknowledges nothing in this
+/// node's name (see [`LogConfig::heartbeat_age_max`](crate::clients::mirrored_log::LogConfig::heartbeat_age_max)).
+/// The node answers no letter of its partner, and its other clients are told nothing, neither of a loss
+/// nor of a new session. Ports of a session that stands go on.
 ///
 /// A call that panics costs the others nothing. The client is dropped, with what it holds of the
 /// session. It is not called again, and has no part in later sessions;

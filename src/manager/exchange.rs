@@ -22,6 +22,9 @@ use std::time::Duration;
 /// What may be done with memory granted to a client: everything, its counterpart being its only user.
 const GRANTED: AccessFlags = AccessFlags::ALL;
 
+/// The partner only READs the heartbeat.
+const BEAT: AccessFlags = AccessFlags::REMOTE_READ;
+
 /// A port fails when the partner's process ends: its end is the better reason, and is known soon after.
 const BETTER_REASON: Duration = Duration::from_millis(50);
 
@@ -50,6 +53,8 @@ pub(crate) struct Exchange<F: Fabric> {
     patience: Duration,
     deadline: Option<Timestamp>,
     domain: Option<F::Domain>,
+    /// The partner's heartbeat, once it named one.
+    heartbeat: Option<F::Remote>,
     wirings: Vec<Wiring<F>>,
     refused: Vec<(usize, Unavailable)>,
     served: Vec<usize>,
@@ -86,6 +91,7 @@ impl<F: Fabric> Exchange<F> {
             patience: config.timing.exchange,
             deadline: None,
             domain: None,
+            heartbeat: None,
             wirings: Vec::new(),
             refused: Vec::new(),
             served: Vec::new(),
@@ -199,21 +205,25 @@ impl<F: Fabric> Exchange<F> {
             };
             self.wirings.push(wiring);
         }
+        let region = Region::builder(size_of::<u64>()).backing(domain.backing(BEAT)).pinned(false).build()?;
+        let heartbeat = domain.expose(region, BEAT)?;
         self.domain = Some(domain);
         let entries: Vec<WiringEntry> = self.wirings.iter().map(Wiring::entry).collect();
-        connection.send_letter(LetterKind::Wiring, &tables::encode_wiring(&entries))?;
+        connection.send_letter(LetterKind::Wiring, &tables::encode_wiring(heartbeat.descriptor(), &entries))?;
+        connection.beat_in(Some(Arc::new(heartbeat)));
         self.stage = Stage::Wired;
         Ok(())
     }
 
     /// The partner's wiring is here: connect to it, and say for whom that went well.
     fn connect(&mut self, connection: &mut Connection<F>, body: &[u8]) -> Result<(), Error> {
-        let theirs = tables::decode_wiring(body).map_err(ExchangeError::Table)?;
+        let (heartbeat, theirs) = tables::decode_wiring(body).map_err(ExchangeError::Table)?;
         let names = |entry: &WiringEntry| entry.name;
         if !theirs.iter().map(names).eq(self.wirings.iter().map(|wiring| wiring.common.name)) {
             return Err(ExchangeError::Mismatch.into());
         }
         let Some(domain) = &self.domain else { return Ok(()) };
+        self.heartbeat = Some(domain.import(&heartbeat)?);
         for (wiring, entry) in self.wirings.iter_mut().zip(theirs) {
             wiring.connect(domain, entry.made);
         }
@@ -240,7 +250,7 @@ impl<F: Fabric> Exchange<F> {
     /// What each client gets, by its place in the roster. Once.
     pub(crate) fn take_sessions(&mut self, partner: NodeId, established: &Established) -> Vec<(usize, Served<F>)> {
         let mut served: Vec<(usize, Served<F>)> = Vec::new();
-        let Some(domain) = self.domain.clone() else { return served };
+        let (Some(domain), Some(heartbeat)) = (self.domain.clone(), self.heartbeat.clone()) else { return served };
         served.extend(self.refused.drain(..).map(|(index, reason)| (index, Err(reason))));
         for wiring in self.wirings.drain(..) {
             let index = wiring.common.index;
@@ -262,6 +272,7 @@ impl<F: Fabric> Exchange<F> {
                 ports: wiring.ports,
                 memory: wiring.memory,
                 grant: wiring.grant,
+                heartbeat: heartbeat.clone(),
                 domain: domain.clone(),
                 live: Arc::clone(&self.live),
             });

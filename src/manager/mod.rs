@@ -187,6 +187,11 @@ impl<F: Fabric> ClusterManager<F> {
         if busy { idle.min(Duration::from_micros(20)) } else { idle }
     }
 
+    /// Sleeps for `patience`, or until the partner's process ends, where the fabric can tell: on shm the kernel wakes the sleeper. Poll then.
+    pub fn sleep(&self, patience: Duration) {
+        self.connection.sleep(patience);
+    }
+
     /// This node's process, as the partner knows it.
     pub fn incarnation(&self) -> Incarnation {
         self.connection.handshake().own().incarnation
@@ -271,6 +276,7 @@ impl<F: Fabric> ClusterManager<F> {
     }
 
     fn lost(&mut self, session: SessionId, reason: &LostReason) {
+        self.connection.beat_in(None);
         if let Some(exchange) = self.exchange.take() {
             exchange.end();
             for index in exchange.notified() {
@@ -357,6 +363,7 @@ impl<F: Fabric> ClusterManager<F> {
 impl<F: Fabric> Drop for ClusterManager<F> {
     fn drop(&mut self) {
         self.leave();
+        self.connection.beat_in(None);
         if let Some(exchange) = self.exchange.take() {
             exchange.end();
         }

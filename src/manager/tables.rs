@@ -75,8 +75,9 @@ pub(crate) fn decode_offer(bytes: &[u8]) -> Result<(u16, Vec<OfferEntry>), Table
     reader.end(entries).map(|entries| (version, entries))
 }
 
-pub(crate) fn encode_wiring(entries: &[WiringEntry]) -> Vec<u8> {
-    let mut bytes = Vec::new();
+/// `heartbeat`: the sender's, in memory of the session.
+pub(crate) fn encode_wiring(heartbeat: &RemoteDescriptor, entries: &[WiringEntry]) -> Vec<u8> {
+    let mut bytes = heartbeat.encode().to_vec();
     bytes.extend((entries.len() as u16).to_le_bytes());
     for entry in entries {
         bytes.extend(entry.name.as_bytes());
@@ -96,8 +97,9 @@ pub(crate) fn encode_wiring(entries: &[WiringEntry]) -> Vec<u8> {
     bytes
 }
 
-pub(crate) fn decode_wiring(bytes: &[u8]) -> Result<Vec<WiringEntry>, TableError> {
+pub(crate) fn decode_wiring(bytes: &[u8]) -> Result<(RemoteDescriptor, Vec<WiringEntry>), TableError> {
     let mut reader = Reader { table: "wiring", bytes, offset: 0 };
+    let heartbeat = RemoteDescriptor::decode(&reader.take::<REMOTE_DESCRIPTOR_BYTES>()?);
     let count = reader.count(CLIENTS_MAX)?;
     let mut entries = Vec::with_capacity(count);
     for _ in 0..count {
@@ -116,7 +118,7 @@ pub(crate) fn decode_wiring(bytes: &[u8]) -> Result<Vec<WiringEntry>, TableError
         }
         entries.push(WiringEntry { name, made: (is_made == 1).then_some(made) });
     }
-    reader.end(entries)
+    reader.end((heartbeat, entries))
 }
 
 pub(crate) fn encode_ready(wired: &[bool]) -> Vec<u8> {
@@ -172,6 +174,9 @@ mod tests {
     use super::*;
     use crate::fabric::AccessFlags;
 
+    const BEAT: RemoteDescriptor =
+        RemoteDescriptor { address: 5, length: 8, key: 6, access: AccessFlags::REMOTE_READ, context: 7 };
+
     fn wiring() -> Result<Vec<WiringEntry>, crate::page::NameError> {
         let descriptor = RemoteDescriptor { address: 1, length: 2, key: 3, access: AccessFlags::ALL, context: 4 };
         Ok(vec![
@@ -191,14 +196,14 @@ mod tests {
             OfferEntry { name: "monitor".parse()?, ports: 1, memory: 0 },
         ];
         assert_eq!(decode_offer(&encode_offer(3, &offer))?, (3, offer));
-        assert_eq!(decode_wiring(&encode_wiring(&wiring()?))?, wiring()?);
+        assert_eq!(decode_wiring(&encode_wiring(&BEAT, &wiring()?))?, (BEAT, wiring()?));
         assert_eq!(decode_ready(&encode_ready(&[true, false]))?, [true, false]);
         Ok(())
     }
 
     #[test]
     fn every_truncation_is_an_error() -> Result<(), Box<dyn std::error::Error>> {
-        let bytes = encode_wiring(&wiring()?);
+        let bytes = encode_wiring(&BEAT, &wiring()?);
         for length in 0..bytes.len() {
             assert!(decode_wiring(&bytes[..length]).is_err(), "{length} bytes");
         }

@@ -6,9 +6,7 @@ use crate::manager::{ClusterManager, Event};
 use crate::memory::Errno;
 use crate::page::Incarnation;
 use crate::sys;
-use std::sync::mpsc::{
-    Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError, TrySendError, channel, sync_channel,
-};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, TrySendError, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -116,17 +114,16 @@ fn run<F: Fabric>(manager: &mut ClusterManager<F>, commands: &Receiver<Command>,
             moved_at = Instant::now();
         }
         let idle = manager.idle_for();
-        let command = if moved_at.elapsed() < SPIN || idle.is_zero() {
+        if moved_at.elapsed() < SPIN || idle.is_zero() {
             std::hint::spin_loop();
-            commands.try_recv().map_err(|error| error == TryRecvError::Disconnected)
         } else {
-            let outcome = commands.recv_timeout(idle.min(SLEEP_MAX));
-            outcome.map_err(|error| error == RecvTimeoutError::Disconnected)
-        };
-        match command {
+            // Woken by the partner's death, where the fabric can tell.
+            manager.sleep(idle.min(SLEEP_MAX));
+        }
+        match commands.try_recv() {
             Ok(Command::Stage { name, done, total }) => manager.stage(&name, done, total),
-            Ok(Command::Leave) | Err(true) => manager.leave(),
-            Err(false) => {}
+            Ok(Command::Leave) | Err(TryRecvError::Disconnected) => manager.leave(),
+            Err(TryRecvError::Empty) => {}
         }
     }
 }

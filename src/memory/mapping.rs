@@ -106,6 +106,8 @@ impl<'a> Plan<'a> {
             Backing::SharedMemory(name) => self.named_file(&shared_memory_path(name)?)?,
             Backing::File(path) => self.named_file(path)?,
         };
+        sys::memory::keep_private(start(&map), map.len())
+            .map_err(|errno| self.failed("keeping from children (MADV_DONTFORK)", "memory", errno))?;
         Ok((Mapped { map, page_bytes: self.page_bytes }, file))
     }
 

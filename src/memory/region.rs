@@ -64,6 +64,8 @@ pub enum HugePages {
 /// in which their bytes appear. Copies have no ordering of their own: order them by a word that is loaded with `Acquire` or stored with
 /// `Release`. Copies and words cost what they cost in ordinary memory, and neither allocate nor enter the kernel.
 ///
+/// A child made by `fork` without `exec` does not have it (`madvise(2)`, MADV_DONTFORK): touching it there ends the child. Nor is it in core dumps.
+///
 /// It may be shared and sent between threads: every access is atomic or opaque to the compiler. Dropping it unmaps it; a named file stays.
 #[derive(Debug)]
 pub struct Region {

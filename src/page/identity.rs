@@ -192,8 +192,8 @@ pub struct VersionRange {
 }
 
 impl VersionRange {
-    /// What this release speaks.
-    pub const CURRENT: Self = Self { min: 1, max: 1 };
+    /// What this release speaks. 2: the wiring names a session's heartbeat.
+    pub const CURRENT: Self = Self { min: 2, max: 2 };
 
     /// The highest version both speak.
     pub fn common(self, other: Self) -> Option<u16> {

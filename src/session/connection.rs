@@ -1,7 +1,7 @@
 //! One node's connection to its partner: page, links and handshake, advanced by one non-blocking call.
 
 use crate::error::Error;
-use crate::fabric::{Address, Endpoint, Fabric, FabricError, PageSizes, Timestamp};
+use crate::fabric::{Address, Endpoint, Exposed, Fabric, FabricError, PageSizes, Timestamp};
 use crate::handshake::{EndReason, Established, Handshake, Obstacle, Parties};
 use crate::page::mailbox::{LetterKind, MAILBOX_BYTES};
 use crate::page::status::{Progress, RosterEntry, STATUS_BYTES, StageName};
@@ -14,6 +14,7 @@ use crate::session::publish::Publisher;
 use crate::session::steps::{Step, StepClock};
 use crate::session::timing::{Backoff, Timing};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// After something moved on a link, and until a session stands, the next thing is expected within this: what the partner does in answer takes
@@ -73,6 +74,8 @@ pub struct Connection<F: Fabric> {
     dialling: Dialling<F>,
     mailboxes: Mailboxes,
     publisher: Publisher,
+    /// The session's own copy of the heartbeat, for its clients' ports.
+    heartbeat: Option<Arc<Exposed>>,
     backoff: Backoff,
     steps: StepClock,
     next_check: Timestamp,
@@ -111,6 +114,7 @@ impl<F: Fabric> Connection<F> {
             dialling: Dialling::idle(),
             mailboxes: Mailboxes::new(),
             publisher: Publisher::new(),
+            heartbeat: None,
             backoff: Backoff::new(word(chance)),
             steps: StepClock::default(),
             next_check: Timestamp(0),
@@ -205,6 +209,19 @@ impl<F: Fabric> Connection<F> {
         due.since(now)
     }
 
+    /// Sleeps for `patience`, or until the partner's process ends where the fabric can tell that.
+    pub fn sleep(&self, patience: Duration) {
+        match &self.dialling {
+            Dialling::Up(up) => up.sleep(patience),
+            _ => std::thread::sleep(patience),
+        }
+    }
+
+    /// Bumps a word beside the status block's heartbeat from here on: that of memory which the partner's clients can READ. None: no more.
+    pub(crate) fn beat_in(&mut self, heartbeat: Option<Arc<Exposed>>) {
+        self.heartbeat = heartbeat;
+    }
+
     /// Ends the session from this side; the handshake begins anew.
     pub fn end(&mut self, reason: EndReason) {
         self.handshake.end(reason);
@@ -267,7 +284,7 @@ impl<F: Fabric> Connection<F> {
             self.eager_until = now.after(EAGER);
         }
         self.watch(now);
-        let beat = self.publisher.beat(self.endpoint.status(), now, self.timing.beat);
+        let beat = self.publisher.beat((self.endpoint.status(), self.heartbeat.as_deref()), now, self.timing.beat);
         self.report(beat.map(|_| ()));
         self.settle();
         moved
@@ -275,7 +292,8 @@ impl<F: Fabric> Connection<F> {
 
     /// Links of others: looked after at each call while there is no session, and once per check interval while there is.
     fn accept(&mut self, now: Timestamp) -> bool {
-        let due = now >= self.next_check;
+        let ended = matches!(&self.dialling, Dialling::Up(up) if up.has_ended());
+        let due = ended || now >= self.next_check;
         if self.handshake.established().is_some() && !due {
             return false;
         }

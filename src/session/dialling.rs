@@ -171,6 +171,16 @@ impl<F: Fabric> Dialled<F> {
         self.link.monitor.check()
     }
 
+    /// Whether the partner's process is known to have ended. A load.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.link.monitor.has_ended()
+    }
+
+    /// Sleeps, no longer than the partner's process lives where the fabric can tell.
+    pub(crate) fn sleep(&self, patience: std::time::Duration) {
+        self.link.monitor.sleep(patience);
+    }
+
     fn advance(&mut self, context: &mut Context<'_, F>) -> Result<Progress, FabricError> {
         let completed = self.complete(context)?;
         // The clock is read again: between two rounds lies the whole of a step.

@@ -24,6 +24,7 @@ pub(crate) struct SessionParts<F: Fabric> {
     pub(crate) ports: Vec<F::Port>,
     pub(crate) memory: Option<Arc<Exposed>>,
     pub(crate) grant: Option<F::Remote>,
+    pub(crate) heartbeat: F::Remote,
     pub(crate) domain: F::Domain,
     pub(crate) live: Arc<AtomicBool>,
 }
@@ -66,6 +67,12 @@ impl<F: Fabric> Session<F> {
     /// Memory at the partner that this client may address. None where it asked for none.
     pub fn grant(&self) -> Option<&F::Remote> {
         self.parts.grant.as_ref()
+    }
+
+    /// The partner's heartbeat: one little-endian 8-byte word that its manager bumps each [`Timing::beat`](crate::session::Timing::beat), to be READ
+    /// on this session's ports. It stands still while that process is stopped, dumps core, or does not poll its manager.
+    pub fn heartbeat(&self) -> &F::Remote {
+        &self.parts.heartbeat
     }
 
     /// Registers private memory as a buffer for this session's ports. Enters the kernel on some fabrics: not on the hot path.

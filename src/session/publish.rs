@@ -1,6 +1,6 @@
 //! What a node writes into its own status block.
 
-use crate::fabric::Timestamp;
+use crate::fabric::{Exposed, Timestamp};
 use crate::memory::{MemoryError, Region};
 use crate::page::status::{
     HANDSHAKE_BYTES, HEARTBEAT_OFFSET, PROGRESS_OFFSET, Progress, ROSTER_OFFSET, RosterEntry, STAGE_NAME_OFFSET,
@@ -54,10 +54,10 @@ impl Publisher {
         Ok(())
     }
 
-    /// Bumps the heartbeat when it is due; whether it was.
+    /// Bumps the heartbeat when it is due, in the status block and in the session's own memory; whether it was.
     pub(crate) fn beat(
         &mut self,
-        status: &Region,
+        (status, session): (&Region, Option<&Exposed>),
         now: Timestamp,
         every: std::time::Duration,
     ) -> Result<bool, MemoryError> {
@@ -67,6 +67,9 @@ impl Publisher {
         self.next_beat = now.after(every);
         self.beats += 1;
         status.store(HEARTBEAT_OFFSET, self.beats.to_le(), Ordering::Release)?;
+        if let Some(session) = session {
+            session.store(0, self.beats.to_le(), Ordering::Release)?;
+        }
         Ok(true)
     }
 

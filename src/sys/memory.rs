@@ -12,6 +12,19 @@ pub(crate) fn lock(start: NonNull<u8>, bytes: usize) -> Result<(), Errno> {
     checked(unsafe { libc::mlock(start.as_ptr().cast(), bytes) }).map(|_| ())
 }
 
+/// Leaves a mapping out of children made by `fork` (MADV_DONTFORK) and out of core dumps (MADV_DONTDUMP): a child would hold on to memory that the
+/// partner takes for this process's, and the dump of a large one keeps a dead process looking alive. The second is a wish: a kernel that
+/// cannot is no error.
+pub(crate) fn keep_private(start: NonNull<u8>, bytes: usize) -> Result<(), Errno> {
+    // SAFETY:
+    // - bounds: the kernel checks the range against the mappings of this process, and changes no byte.
+    let kept = checked(unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_DONTFORK) });
+    // SAFETY:
+    // - bounds: as above.
+    let _ = checked(unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_DONTDUMP) });
+    kept.map(|_| ())
+}
+
 /// The limit of locked memory for this process, bytes; none where there is none.
 pub(crate) fn lock_limit() -> Option<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
@@ -83,6 +96,7 @@ mod tests {
         // The first page of the address space is never mapped.
         let nowhere = NonNull::new(std::ptr::without_provenance_mut(8)).ok_or("null")?;
         assert!(matches!(lock(nowhere, 4096), Err(errno) if [libc::ENOMEM, libc::EPERM].contains(&errno.number())));
+        assert_eq!(keep_private(nowhere, 4096), Err(Errno::new(libc::EINVAL)));
         assert_eq!(prefer_node(nowhere, 4096, 5000), Err(Errno::new(libc::EINVAL)));
         assert!(page_bytes().is_power_of_two() && page_bytes() >= 4096);
         Ok(())

@@ -6,11 +6,13 @@
 
 mod errno;
 pub(crate) mod file;
+pub(crate) mod life;
 pub(crate) mod memory;
 pub(crate) mod panic;
 pub(crate) mod process;
 pub(crate) mod random;
 pub(crate) mod thread;
+pub(crate) mod ticks;
 #[cfg(feature = "verbs")]
 pub(crate) mod verbs;
 

@@ -9,6 +9,7 @@ use handfast::clients::mirrored_log::{
 };
 use handfast::fabric::shm::Shm;
 use handfast::manager::{ClusterManager, NodeConfig};
+use handfast::session::Timing;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -19,13 +20,26 @@ const RING: u64 = 64 << 10;
 /// How long a round may take: whoever waits longer waits for ever.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The pollers of both nodes: polled by whoever appends, or on a thread of its own.
-pub(crate) struct Pollers([LogPoller<Shm>; 2]);
+/// Polls of the logs between two of the managers, which beat.
+const BEATS: u32 = 64;
+
+/// What both nodes poll: by whoever appends, or on a thread of its own. Without the managers no heart would beat, and nothing would be acknowledged.
+pub(crate) struct Pollers {
+    logs: [LogPoller<Shm>; 2],
+    managers: Vec<ClusterManager<Shm>>,
+    turns: u32,
+}
 
 impl Pollers {
     pub(crate) fn poll(&mut self) {
-        for poller in &mut self.0 {
+        for poller in &mut self.logs {
             poller.poll();
+        }
+        self.turns = self.turns.wrapping_add(1);
+        if self.turns.is_multiple_of(BEATS) {
+            for manager in &mut self.managers {
+                while manager.poll().is_some() {}
+            }
         }
     }
 }
@@ -40,7 +54,6 @@ pub(crate) struct Log {
     told: Arc<AtomicU64>,
     state: u64,
     full: u64,
-    _managers: Vec<ClusterManager<Shm>>,
 }
 
 impl Log {
@@ -52,7 +65,10 @@ impl Log {
         for (node, at, partner, partner_at) in [("a", 1, "b", 2), ("b", 2, "a", 1)] {
             let (node, partner) = (node.parse().expect("a name"), partner.parse().expect("a name"));
             let cluster = "hot".parse().expect("a name");
-            let config = NodeConfig::new(cluster, node, address(at), partner, address(partner_at));
+            // Looking at whether the partner lives may enter the kernel, at intervals of its own: here once an hour.
+            let mut timing = Timing::default();
+            timing.check = Duration::from_secs(3600);
+            let config = NodeConfig::new(cluster, node, address(at), partner, address(partner_at)).timing(timing);
             let mut manager = ClusterManager::boot(Shm::new(), config).expect("a node");
             let config = LogConfig::new("wal".parse().expect("a name")).ring_bytes(RING).pinned(false);
             // A producer that loses its processor in a reservation is no matter here. To name it would
@@ -69,9 +85,10 @@ impl Log {
         pollers[0].on_durable(Box::new(move |_, _| {
             counted.fetch_add(1, Ordering::Relaxed);
         }));
-        let pollers = pollers.try_into().map(Pollers).unwrap_or_else(|_| panic!("two pollers"));
+        let logs = pollers.try_into().unwrap_or_else(|_| panic!("two pollers"));
+        let pollers = Pollers { logs, managers, turns: 0 };
         let producer = log.producer("hot");
-        let mut made = Self { log, producer, pollers: Some(pollers), told, state: 1, full: 0, _managers: managers };
+        let mut made = Self { log, producer, pollers: Some(pollers), told, state: 1, full: 0 };
         made.open();
         made
     }
@@ -81,12 +98,9 @@ impl Log {
         let (began, mut mirrored) = (Instant::now(), 0);
         while mirrored < 2 {
             assert!(began.elapsed() < PATIENCE, "no mirrored log in {PATIENCE:?}");
-            for manager in &mut self._managers {
-                while manager.poll().is_some() {}
-            }
             let Some(pollers) = &mut self.pollers else { return };
             pollers.poll();
-            let events = pollers.0.iter_mut().flat_map(|poller| std::iter::from_fn(|| poller.next_event()));
+            let events = pollers.logs.iter_mut().flat_map(|poller| std::iter::from_fn(|| poller.next_event()));
             mirrored += events.filter(|event| matches!(event, LogEvent::Mirrored { .. })).count();
         }
         (0..100).for_each(|_| self.once());

@@ -18,15 +18,16 @@ pub(crate) enum Ended {
     Signal(i32),
 }
 
-/// Runs `work` in a forked child with this one thread, which ends by [`exit_thread`], and waits for it.
+/// Runs `work` in a forked child, whose first thread this is, and waits for it. Memory of handfast's is not in the child: it makes its own.
 pub(crate) fn fork_and_wait(work: impl FnOnce() -> i32) -> Ended {
     // SAFETY:
-    // - thread: the child has this thread alone; it touches only memory that no other thread had locked (glibc readies its allocator for forks).
+    // - thread: the child begins with this thread alone; it touches only memory that no other thread had locked (glibc readies its allocator
+    //   for forks).
     let child = unsafe { libc::fork() };
     assert!(child >= 0, "fork: {}", std::io::Error::last_os_error());
     if child == 0 {
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-        exit_thread(outcome.unwrap_or(101));
+        exit_process(outcome.unwrap_or(101));
     }
     let mut status = 0;
     // SAFETY:
@@ -41,7 +42,7 @@ pub(crate) fn fork_and_wait(work: impl FnOnce() -> i32) -> Ended {
     }
 }
 
-/// From here on the kernel ends this process by SIGSYS at every system call but `write` and `exit`.
+/// From here on the kernel ends this process by SIGSYS at every system call of this thread but `write` and `exit`, of the thread or the process.
 ///
 /// By a filter: the strict mode of old takes the clock's counter (`rdtsc`) away too, which is no system call.
 pub(crate) fn allow_no_system_calls() -> std::io::Result<()> {
@@ -56,7 +57,8 @@ pub(crate) fn allow_no_system_calls() -> std::io::Result<()> {
     let mut filter = [
         // The first word of what the filter is shown is the call's number.
         instruction(load, none, 0),
-        instruction(equal, (2, 0), libc::SYS_write as u32),
+        instruction(equal, (3, 0), libc::SYS_write as u32),
+        instruction(equal, (2, 0), libc::SYS_exit_group as u32),
         instruction(equal, (1, 0), libc::SYS_exit as u32),
         instruction(give, none, libc::SECCOMP_RET_KILL_PROCESS),
         instruction(give, none, libc::SECCOMP_RET_ALLOW),
@@ -72,11 +74,20 @@ pub(crate) fn allow_no_system_calls() -> std::io::Result<()> {
     if unprivileged == 0 && filtered == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
+/// Ends this process with all of its threads, and runs nothing more.
+pub(crate) fn exit_process(code: i32) -> ! {
+    loop {
+        // SAFETY:
+        // - thread: ends every thread of the process; nothing runs after it.
+        unsafe { libc::syscall(libc::SYS_exit_group, code) };
+    }
+}
+
 /// Ends this thread by the plain `exit` system call (that of the C library is `exit_group`).
 pub(crate) fn exit_thread(code: i32) -> ! {
     loop {
         // SAFETY:
-        // - thread: ends the calling thread, the only one of a forked child; nothing runs after it.
+        // - thread: ends the calling thread; nothing runs on it after that.
         unsafe { libc::syscall(libc::SYS_exit, code) };
     }
 }

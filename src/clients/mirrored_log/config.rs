@@ -68,6 +68,7 @@ pub struct LogConfig {
     pub(crate) start: Start,
     pub(crate) keep: Option<PathBuf>,
     pub(crate) stalled_after: Duration,
+    pub(crate) heartbeat_age_max: Duration,
     pub(crate) batch_bytes_max: u32,
     pub(crate) batches_max: u32,
     pub(crate) applied_bounds_truncation: bool,
@@ -89,6 +90,7 @@ impl LogConfig {
             start: Start::Restore,
             keep: None,
             stalled_after: Duration::from_millis(100),
+            heartbeat_age_max: Duration::from_millis(20),
             batch_bytes_max: 1 << 20,
             batches_max: 16,
             applied_bounds_truncation: false,
@@ -161,6 +163,15 @@ impl LogConfig {
         self
     }
 
+    /// How long ago the partner's heartbeat may have moved where something is acknowledged in its name: 2 ms to 10 s, default 20 ms. Memory of a
+    /// process that is stopped or dumps core takes WRITEs like any other, so nothing else tells such a partner from a live one. Where the
+    /// heartbeat is older, acknowledgements wait: they come when it moves, or with the next session. Take several times the partner's
+    /// [`Timing::beat`](crate::session::Timing::beat), and more where its control thread has to wait for a processor.
+    pub fn heartbeat_age_max(mut self, age: Duration) -> Self {
+        self.heartbeat_age_max = age;
+        self
+    }
+
     /// Records travel in WRITEs of so many bytes at most, one record at least. 4 KiB to 1 GiB, default 1 MiB.
     pub fn batch_bytes_max(mut self, bytes: u32) -> Self {
         self.batch_bytes_max = bytes;
@@ -190,6 +201,8 @@ impl LogConfig {
         };
         in_range("batch_bytes_max", u64::from(self.batch_bytes_max), 4096, 1 << 30)?;
         in_range("batches_max", u64::from(self.batches_max), 1, 64)?;
+        let age_ms = u64::try_from(self.heartbeat_age_max.as_millis()).unwrap_or(u64::MAX);
+        in_range("heartbeat_age_max, milliseconds,", age_ms, 2, 10_000)?;
         Ok(ring)
     }
 }

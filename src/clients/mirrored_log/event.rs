@@ -46,6 +46,14 @@ pub enum LogEvent {
     /// Records are to be [`Acknowledge::Persistent`](super::Acknowledge::Persistent), and the partner keeps no file, or cannot write it any more: none is acknowledged
     /// until it does. Its own log's events say why.
     NotKept,
+    /// Records are with the partner, and its heartbeat stands still: its process is stopped, dumps core, or does not poll its manager. Nothing is
+    /// acknowledged in its name before it moves again: see [`LogConfig::heartbeat_age_max`](super::LogConfig::heartbeat_age_max).
+    PartnerSilent,
+    /// The partner's heartbeat moves again, and what waited for it is acknowledged.
+    PartnerHeard {
+        /// For how long acknowledgements waited.
+        silent: Duration,
+    },
     /// The session is gone; the log stops, or goes on alone.
     Lost {
         /// Why.

@@ -6,10 +6,13 @@
 //!        └────────────────────────────────► header ──► records … ──► header: whole ──► acknowledged
 //! ```
 
-use super::area::{PERSISTED_OFFSET, REPORT_OFFSET, RING_OFFSET, RingBytes};
+mod completing;
+
+use super::area::{REPORT_OFFSET, RING_OFFSET, RingBytes};
 use super::config::{Acknowledge, LogConfig};
 use super::error::LogError;
-use super::header::{HEADER_BYTES, HeaderFault, HeaderState, LogHeader};
+use super::header::{HeaderFault, HeaderState, LogHeader};
+use super::lease::{Heard, Lease};
 use super::lsn::Lsn;
 use super::numbers::Numbers;
 use super::report::{CopyReport, REPORT_BYTES, ReportState};
@@ -18,11 +21,10 @@ use super::scrub::Scrub;
 use super::shared::Shared;
 use super::wire::{Purpose, Wire};
 use super::writer::Writer;
-use crate::fabric::{Exposed, Fabric, Timestamp};
+use crate::fabric::{Exposed, Fabric, Ticker, Timestamp};
 use crate::memory::RingSource;
 use crate::session::Session;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Records looked at for one batch.
@@ -42,6 +44,13 @@ pub(super) struct Mirror<F: Fabric> {
     session: Session<F>,
     pub(super) wire: Wire<F>,
     exposed: Arc<Exposed>,
+    fabric: F,
+    ticker: Ticker,
+    /// The clock, as last looked at.
+    now: Timestamp,
+    lease: Lease,
+    /// A READ of the heartbeat for its own sake is on its way.
+    listening: bool,
     ring_bytes: RingBytes,
     source: Option<RingSource>,
     pub(super) restore: Option<Restore>,
@@ -52,6 +61,8 @@ pub(super) struct Mirror<F: Fabric> {
     refill: Refill,
     /// News of that, until it is taken.
     pub(super) to_tell: Option<Told>,
+    /// News of the partner's heartbeat, until it is taken.
+    pub(super) to_hear: Option<Heard>,
 }
 
 /// Records on their way.
@@ -107,7 +118,12 @@ pub(super) enum Told {
 impl<F: Fabric> Mirror<F> {
     /// # Errors
     /// Why the session is of no use, and the session.
-    pub(super) fn new(mut session: Session<F>, ring_bytes: RingBytes) -> Result<Self, Box<(Session<F>, LogError)>> {
+    pub(super) fn new(
+        mut session: Session<F>,
+        ring_bytes: RingBytes,
+        fabric: F,
+        config: &LogConfig,
+    ) -> Result<Self, Box<(Session<F>, LogError)>> {
         let wire = match Wire::new(&mut session) {
             Ok(wire) => wire,
             Err(error) => return Err(Box::new((session, error))),
@@ -119,6 +135,11 @@ impl<F: Fabric> Mirror<F> {
             session,
             wire,
             exposed,
+            now: fabric.now(),
+            fabric,
+            ticker: Ticker::default(),
+            lease: Lease::new(config.heartbeat_age_max),
+            listening: false,
             ring_bytes,
             source: None,
             restore: None,
@@ -127,6 +148,7 @@ impl<F: Fabric> Mirror<F> {
             headers: Headers::default(),
             refill: Refill::default(),
             to_tell: None,
+            to_hear: None,
         })
     }
 
@@ -251,7 +273,7 @@ impl<F: Fabric> Mirror<F> {
                 let offset = RING_OFFSET + self.ring_bytes.offset_of(at);
                 self.wire.write_inline(bytes, offset, !placed_by_probe, Purpose::Records(batch_end))?;
                 if placed_by_probe {
-                    self.wire.probe(offset + bytes.len() as u64)?;
+                    self.wire.probe(self.now)?;
                 } else {
                     self.wire.batches += 1;
                 }
@@ -269,7 +291,7 @@ impl<F: Fabric> Mirror<F> {
             } else {
                 self.wire.write(loan, offset, !placed_by_probe, Purpose::Records(next))?;
                 if placed_by_probe {
-                    self.wire.probe(offset + (next.0 - at.0))?;
+                    self.wire.probe(self.now)?;
                 } else {
                     self.wire.batches += 1;
                 }
@@ -315,7 +337,7 @@ impl<F: Fabric> Mirror<F> {
         let header = writer.header(state, shared.term(), tail, acknowledged);
         let offset = super::area::HEADER_OFFSETS[(header.sequence % 2) as usize];
         self.wire.write_block(&header.encode(), offset, None, Purpose::Header(header.sequence))?;
-        self.wire.probe(offset + HEADER_BYTES as u64)?;
+        self.wire.probe(self.now)?;
         self.headers.posted = Some((header, false));
         Ok(true)
     }
@@ -325,97 +347,6 @@ impl<F: Fabric> Mirror<F> {
         match shared.applied() {
             Some(applied) => applied.min(self.sending.received),
             None => self.sending.received,
-        }
-    }
-
-    /// Takes in what is done, and acknowledges.
-    #[inline]
-    pub(super) fn complete(
-        &mut self,
-        writer: Option<&mut Writer>,
-        shared: &Shared,
-        level: Acknowledge,
-    ) -> Result<bool, LogError> {
-        let Self { wire, sending, headers, restore, scrub, .. } = self;
-        let before = *sending;
-        let worked = wire.poll(|purpose, buffer| match purpose {
-            Purpose::Records(end) => sending.received = end,
-            Purpose::Probe => {
-                sending.placed = sending.received;
-                if let Some((header, true)) = &headers.posted {
-                    headers.placed = Some(*header);
-                    headers.posted = None;
-                }
-            }
-            Purpose::Header(_) => {
-                if let Some((_, arrived)) = &mut headers.posted {
-                    *arrived = true;
-                }
-            }
-            Purpose::Piece => {
-                if let (Some(restore), Some(piece)) = (&mut *restore, buffer.take()) {
-                    restore.arrived(piece);
-                }
-            }
-            Purpose::Scrub => {
-                if let (Some(scrub), Some(piece)) = (&mut *scrub, buffer.take()) {
-                    scrub.done(piece);
-                }
-            }
-            Purpose::Part | Purpose::Reply => {}
-        })?;
-        if worked && let Some(writer) = writer {
-            self.acknowledge(writer, shared, level);
-            self.after(writer, shared, before);
-        }
-        Ok(worked)
-    }
-
-    /// Acknowledges what the partner has, once its copy is whole.
-    #[inline]
-    fn acknowledge(&self, writer: &Writer, shared: &Shared, level: Acknowledge) {
-        if !self.is_whole() {
-            return;
-        }
-        let to = match level {
-            Acknowledge::Received => self.sending.received,
-            Acknowledge::Placed => self.sending.placed,
-            Acknowledge::Persistent => {
-                // The partner's word: no more than it was sent, and whole records.
-                let persisted = self.exposed.load(PERSISTED_OFFSET as usize, Ordering::Acquire);
-                let persisted = Lsn(persisted.map(u64::from_le).unwrap_or(0)).min(self.sending.received);
-                if !writer.is_boundary(persisted) {
-                    return;
-                }
-                persisted
-            }
-        };
-        shared.acknowledge(to, true);
-    }
-
-    /// What else follows from completions: room is free, a refill is further, the copy is whole.
-    #[inline]
-    fn after(&mut self, writer: &mut Writer, shared: &Shared, before: Sending) {
-        let Some(placed) = &self.headers.placed else { return };
-        writer.free(placed.tail, placed.term, shared.durable());
-        if self.refill.told != u64::MAX {
-            self.refilled(before);
-        }
-    }
-
-    #[cold]
-    fn refilled(&mut self, before: Sending) {
-        let Some(placed) = &self.headers.placed else { return };
-        let total = self.refill.to.0 - self.refill.from.0;
-        if placed.state == HeaderState::Whole {
-            self.refill.told = u64::MAX;
-            self.to_tell = Some(Told::Whole(placed.tail, total));
-        } else if self.sending.received > before.received {
-            let done = self.sending.received.min(self.refill.to).0 - self.refill.from.0;
-            if done.saturating_sub(self.refill.told) > total / TELLINGS {
-                self.refill.told = done;
-                self.to_tell = Some(Told::Refilled(done, total));
-            }
         }
     }
 }

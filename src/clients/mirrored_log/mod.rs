@@ -17,6 +17,7 @@ mod follow;
 pub mod header;
 mod inbox;
 mod keeper;
+mod lease;
 mod log;
 mod lsn;
 mod mirror;

@@ -2,7 +2,7 @@
 
 use super::error::LogError;
 use super::lsn::Lsn;
-use crate::fabric::{Completion, Fabric, Operation, Port, PortState, PostError, Refused, WorkRequest};
+use crate::fabric::{Completion, Fabric, Operation, Port, PortState, PostError, Refused, Timestamp, WorkRequest};
 use crate::memory::{Buffer, Loan, Region};
 use crate::session::Session;
 use std::collections::VecDeque;
@@ -32,8 +32,10 @@ pub(super) enum Purpose {
     Records(Lsn),
     /// The ring's header, with this sequence.
     Header(u64),
-    /// A READ behind what was posted before it.
-    Probe,
+    /// A READ of the partner's heartbeat behind what was posted before it; posted no earlier than this.
+    Probe(Timestamp),
+    /// The same where nothing was posted before it that it would prove.
+    Heartbeat(Timestamp),
     /// A piece of the partner's copy.
     Piece,
     /// Zeroes for what the partner's copy held before.
@@ -47,7 +49,8 @@ impl Purpose {
         match self {
             Self::Part | Self::Records(_) => "a WRITE of records into the partner's copy",
             Self::Header(_) => "a WRITE of the ring's header into the partner's copy",
-            Self::Probe => "the READ that proves records placed",
+            Self::Probe(_) => "the READ that proves records placed",
+            Self::Heartbeat(_) => "a READ of the partner's heartbeat",
             Self::Piece => "a READ of the partner's copy",
             Self::Scrub => "a WRITE that empties the partner's copy",
             Self::Reply => "a WRITE of a reply about the partner's log",
@@ -59,6 +62,7 @@ impl Purpose {
 pub(super) struct Wire<F: Fabric> {
     port: F::Port,
     grant: F::Remote,
+    heartbeat: F::Remote,
     posted: VecDeque<Purpose>,
     blocks: Vec<Buffer>,
     words: Vec<Buffer>,
@@ -89,6 +93,7 @@ impl<F: Fabric> Wire<F> {
         let mut wire = Self {
             port,
             grant,
+            heartbeat: session.heartbeat().clone(),
             posted: VecDeque::with_capacity(REQUESTS_MAX as usize + 1),
             blocks: blocks.split_into(BLOCK_BYTES),
             words: words.split_into(WORD_BYTES),
@@ -155,23 +160,34 @@ impl<F: Fabric> Wire<F> {
         Ok(())
     }
 
-    /// READs the word that ends at `end` of the partner's copy: what was posted before is placed when it is done.
+    /// READs the partner's heartbeat: what was posted before is placed when it is done. `now`: a moment that has passed.
     #[inline]
-    pub(super) fn probe(&mut self, end: u64) -> Result<(), LogError> {
+    pub(super) fn probe(&mut self, now: Timestamp) -> Result<(), LogError> {
+        self.read_heartbeat(Purpose::Probe(now))?;
+        self.probes += 1;
+        Ok(())
+    }
+
+    /// READs the partner's heartbeat for its own sake.
+    pub(super) fn listen(&mut self, now: Timestamp) -> Result<(), LogError> {
+        self.read_heartbeat(Purpose::Heartbeat(now))
+    }
+
+    #[inline]
+    fn read_heartbeat(&mut self, purpose: Purpose) -> Result<(), LogError> {
         // As many words as there can be probes: see `send`.
         let Some(word) = self.words.pop() else { return Err(broken("a READ", PostError::QueueFull)) };
-        let offset = end.saturating_sub(WORD_BYTES as u64);
-        let posted = self.port.post_read(WorkRequest::signalled(0), word, &self.grant, offset);
-        posted.map_err(|refused| taken_back(Purpose::Probe, &refused))?;
-        self.posted.push_back(Purpose::Probe);
-        self.probes += 1;
+        let request = WorkRequest::signalled(0);
+        let posted = self.port.post_read(request, word, &self.heartbeat, 0);
+        posted.map_err(|refused| taken_back(purpose, &refused))?;
+        self.posted.push_back(purpose);
         Ok(())
     }
 
     /// Whether a probe can be posted.
     #[inline]
     pub(super) fn can_probe(&self) -> bool {
-        !self.words.is_empty()
+        !self.words.is_empty() && self.room() > 0
     }
 
     /// READs a piece of the partner's copy.
@@ -235,14 +251,14 @@ impl<F: Fabric> Wire<F> {
         self.port.ring().map_err(|reason| broken("ringing the doorbell", reason))
     }
 
-    /// Takes in what is done: each request of this log that succeeded, with its buffer where that is the caller's to take. Whether there was anything.
+    /// Takes in what is done: each request of this log that succeeded, with its buffer where that is the caller's to take. How much there was.
     #[inline]
-    pub(super) fn poll(&mut self, mut each: impl FnMut(Purpose, &mut Option<Buffer>)) -> Result<bool, LogError> {
+    pub(super) fn poll(&mut self, mut each: impl FnMut(Purpose, &mut Option<Buffer>)) -> Result<usize, LogError> {
         let count = self.port.poll(&mut self.completions);
         if count == 0 {
             return match self.port.state() {
                 PortState::Error if self.posted.is_empty() => Err(broken("the log's port", PostError::PortInError)),
-                _ => Ok(false),
+                _ => Ok(0),
             };
         }
         for completion in self.completions.iter_mut().take(count) {
@@ -267,10 +283,11 @@ impl<F: Fabric> Wire<F> {
             each(purpose, buffer);
             // A small buffer goes back to its kind.
             match (purpose, buffer.take()) {
-                (Purpose::Probe, Some(word)) => {
+                (Purpose::Probe(_), Some(word)) => {
                     self.probes -= 1;
                     self.words.push(word);
                 }
+                (Purpose::Heartbeat(_), Some(word)) => self.words.push(word),
                 (Purpose::Header(_) | Purpose::Reply, Some(mut block)) => {
                     block.restore();
                     self.blocks.push(block);
@@ -279,7 +296,7 @@ impl<F: Fabric> Wire<F> {
                 _ => {}
             }
         }
-        Ok(true)
+        Ok(count)
     }
 
     /// Ends the port. Its outstanding requests are given up.

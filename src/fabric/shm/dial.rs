@@ -9,8 +9,10 @@ use super::discovery::{self, Record};
 use super::domain::ShmDomain;
 use super::door::{CELLS, DOOR_BYTES, Door, Request};
 use super::peer::{Denied, Peer, Wanted};
-use super::pending::{Parsed, ShmPendingPort};
+use super::pending::{Parsed, ShmPendingPort, Watched};
 use super::table::{Geometry, PortWords};
+use std::time::Duration;
+
 use crate::fabric::{Address, Dial, DialPurpose, Domain, FabricError, Link, LinkMonitor, PendingPort};
 
 /// A link being opened. Each poll does one step; dropping it takes the request back.
@@ -93,7 +95,8 @@ impl ShmDial {
         let parsed = parsed.ok_or_else(gone)?;
         let table = domain.foreign(parsed.table, |table| table.token() == parsed.token);
         let table = table.map_err(|denied| self.denied(record, denied))?.ok_or_else(gone)?;
-        let watched = table.port(parsed.index, parsed.number).filter(PortWords::is_ready).ok_or_else(gone)?;
+        let words = table.port(parsed.index, parsed.number).filter(PortWords::is_ready).ok_or_else(gone)?;
+        let watched = Watched { words, life: table.life().clone() };
         let status = domain.import(&record.status)?;
         if !status.is_mapped() {
             return Err(gone());
@@ -206,23 +209,33 @@ impl Drop for ShmDial {
 pub struct ShmMonitor {
     peer: Peer,
     own: PortWords,
-    watched: PortWords,
+    watched: Watched,
     address: String,
 }
 
 impl LinkMonitor for ShmMonitor {
-    /// One system call.
+    /// A few loads; one system call where the other process has no life word.
     fn check(&mut self) -> Result<(), FabricError> {
         let lost = |detail: String| Err(FabricError::LinkLost { address: self.address.clone(), detail });
-        if self.peer.is_gone() {
+        let life = &self.watched.life;
+        if !life.is_alive() || (!life.is_known() && self.peer.is_gone()) {
             return lost(format!("process {} has ended", self.peer.number()));
         }
-        if !self.watched.is_ready() {
+        if !self.watched.words.is_ready() {
             return lost("the other side closed it".to_owned());
         }
         if !self.own.is_ready() {
             return lost("our port is in error, closed or dropped".to_owned());
         }
         Ok(())
+    }
+
+    #[inline]
+    fn has_ended(&self) -> bool {
+        !self.watched.life.is_alive()
+    }
+
+    fn sleep(&self, patience: Duration) {
+        self.watched.life.sleep(patience);
     }
 }

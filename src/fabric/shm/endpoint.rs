@@ -167,17 +167,21 @@ impl ShmEndpoint {
         }
     }
 
-    /// The next accepted link that has ended and was not reported. One system call at most, none without links.
+    /// The next accepted link that has ended and was not reported. One system call at most, for links of processes without a life word.
     fn ended(&mut self) -> Option<EndpointEvent> {
-        let closed = self
-            .links
-            .iter()
-            .position(|link| link.as_ref().is_some_and(|link| !link.ended && !link.port.partner().is_ready()));
+        let open = |link: &'_ &Accepted| !link.ended;
+        let position = |ended: &dyn Fn(&Accepted) -> bool| {
+            self.links.iter().position(|link| link.as_ref().filter(open).is_some_and(ended))
+        };
+        let dead = position(&|link| !link.port.partner().life.is_alive());
+        let closed = position(&|link| !link.port.partner().words.is_ready());
+        // Processes without a life word are asked after.
         let mut peers = [None; 8];
         for (peer, link) in peers.iter_mut().zip(&self.links) {
-            *peer = link.as_ref().filter(|link| !link.ended).map(|link| &link.peer);
+            let asked = link.as_ref().filter(open).filter(|link| !link.port.partner().life.is_known());
+            *peer = asked.map(|link| &link.peer);
         }
-        let number = match first_gone(peers) {
+        let number = match dead.or_else(|| first_gone(peers)) {
             Some(gone) => gone,
             None => closed?,
         };
@@ -226,7 +230,7 @@ impl Endpoint for ShmEndpoint {
         &self.status
     }
 
-    /// The next thing that happened: a few loads, and one system call while links are open; every 50 ms two more, for the file it is found by.
+    /// The next thing that happened: a few loads; every 50 ms two more, for the file it is found by.
     fn poll(&mut self) -> Option<EndpointEvent> {
         if let Some(event) = self.ended() {
             return Some(event);

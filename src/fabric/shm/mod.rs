@@ -21,9 +21,9 @@
 //! - Operations are carried out while they are posted, so a completion can be polled at once. A SEND or WRITE with immediate waits for the other
 //!   side's receive, and what is posted behind it on the port waits too.
 //! - A SEND longer than the receive that it meets ends that receive as `LocalLength` and its port; the sender learns it by `RetryExceeded` at its next completion.
-//! - A port reports the end of the other side's port (`RetryExceeded`; receives are flushed), not the death of its process: that is
-//!   [`LinkMonitor`](crate::fabric::LinkMonitor) and [`EndpointEvent::Closed`](crate::fabric::EndpointEvent::Closed). WRITEs to a dead process's memory succeed, and
-//!   land in memory that nobody reads.
+//! - A port reports the end of the other side's port and of its process (`RetryExceeded`; receives are flushed) before it hands out a good
+//!   completion: by a word that the kernel marks when the process ends (a robust futex, `set_robust_list(2)`, tried at the start). Not while it is
+//!   stopped, nor before the end of a core dump: memory takes WRITEs meanwhile, and only a heartbeat that stands still tells.
 //! - Deregistered memory is refused from then on; an operation under way at that moment may still be reported as done, and lands in
 //!   memory its owner has given up.
 //! - Atomics are atomic with the owner's CPU too.
@@ -36,6 +36,7 @@ mod discovery;
 mod domain;
 mod door;
 mod endpoint;
+mod life;
 mod mapping;
 mod peer;
 mod pending;
@@ -56,7 +57,9 @@ pub use pending::ShmPendingPort;
 pub use port::ShmPort;
 pub use remote::ShmRemote;
 
-use crate::fabric::{Address, DialPurpose, Fabric, FabricError, Link, PageSizes, PortOptions, Timestamp, system};
+use crate::fabric::{
+    Address, DialPurpose, Fabric, FabricError, Link, PageSizes, PortOptions, Ticker, Timestamp, system,
+};
 use table::Geometry;
 
 /// Ports of links carry READs and WRITEs only.
@@ -98,6 +101,11 @@ unsafe impl Fabric for Shm {
     #[inline]
     fn now(&self) -> Timestamp {
         system::now()
+    }
+
+    #[inline]
+    fn now_by(&self, ticker: &mut Ticker) -> Timestamp {
+        ticker.now()
     }
 
     fn random(&self, bytes: &mut [u8]) -> Result<(), FabricError> {

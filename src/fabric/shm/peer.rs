@@ -5,8 +5,10 @@
 use super::mapping::Mapping;
 use crate::memory::Errno;
 use crate::sys::file::{seals, seals_of};
+use crate::sys::memory::keep_private;
 use crate::sys::process::{Process, any_ended};
 use memmap2::MmapOptions;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 /// The process behind a link.
@@ -95,7 +97,12 @@ impl Peer {
         let mut options = MmapOptions::new();
         options.len(length);
         let map = if wanted.writable { options.map_raw(&file) } else { options.map_raw_read_only(&file) };
-        Mapping::foreign(map.map_err(kernel)?, wanted.writable).ok_or(Denied::Unfit("its memory file has no place"))
+        let map = map.map_err(kernel)?;
+        if let Some(start) = NonNull::new(map.as_mut_ptr()) {
+            // A child made by `fork` has no business in the partner's memory.
+            keep_private(start, length).map_err(Denied::Kernel)?;
+        }
+        Mapping::foreign(map, wanted.writable).ok_or(Denied::Unfit("its memory file has no place"))
     }
 }
 

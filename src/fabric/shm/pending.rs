@@ -3,6 +3,7 @@
 //! Imports `domain`, `table`, `mapping`, `ring`, `port`.
 
 use super::domain::{Named, ShmDomain};
+use super::life::LifeWord;
 use super::mapping::{Mapping, Span};
 use super::peer::{Denied, Wanted};
 use super::port::{Granted, Parts, ShmPort};
@@ -87,6 +88,23 @@ impl Slots {
     #[inline]
     pub(crate) fn read(&self, number: u64, into: &mut [u8]) -> bool {
         into.len() <= self.message_bytes_max && self.span.read(self.at(number) + SLOT_HEADER_BYTES, into)
+    }
+}
+
+/// A port of the partner, as the other side of it sees it: its words, and whether its process lives.
+#[derive(Debug, Clone)]
+pub(crate) struct Watched {
+    /// The port's words.
+    pub(crate) words: PortWords,
+    /// Its process's word.
+    pub(crate) life: LifeWord,
+}
+
+impl Watched {
+    /// Whether the port can be used and its process has not ended. Two loads.
+    #[inline]
+    pub(crate) fn is_ready(&self) -> bool {
+        self.words.is_ready() && self.life.is_alive()
     }
 }
 
@@ -192,22 +210,22 @@ impl ShmPendingPort {
         }
     }
 
-    fn find(&self, partner: &Parsed) -> Result<Option<(PortWords, Slots)>, Denied> {
+    fn find(&self, partner: &Parsed) -> Result<Option<(Watched, Slots)>, Denied> {
         let table = self.domain.foreign(partner.table, |table| table.token() == partner.token)?;
         let Some(table) = table else { return Ok(None) };
         let Some(words) = table.port(partner.index, partner.number) else { return Ok(None) };
         let ring = table.peer().map(partner.ring_file, Wanted { writable: true, bytes_min: 1 })?;
         let slots = Slots::new(&ring, partner.ring_slots.into(), partner.message_bytes_max as usize);
         let slots = slots.filter(|slots| slots.span.word(0).is_some_and(|word| word.load_acquire() == partner.number));
-        Ok(slots.map(|slots| (words, slots)))
+        Ok(slots.map(|slots| (Watched { words, life: table.life().clone() }, slots)))
     }
 
     /// A port without a partner's port: it reads what the domain `token` exposes for as long as `watched` is ready.
-    pub(crate) fn observe(self, watched: PortWords, token: u64) -> ShmPort {
+    pub(crate) fn observe(self, watched: Watched, token: u64) -> ShmPort {
         self.into_port(watched, token, None)
     }
 
-    fn into_port(self, peer: PortWords, peer_domain: u64, peer_slots: Option<Slots>) -> ShmPort {
+    fn into_port(self, peer: Watched, peer_domain: u64, peer_slots: Option<Slots>) -> ShmPort {
         let granted = Granted::from(&self.options);
         let own = self.place.words.clone();
         let domain = self.domain.number();
@@ -234,7 +252,7 @@ impl PendingPort for ShmPendingPort {
             return Err(wrong("what it sent names no shm port"));
         };
         match self.find(&parsed) {
-            Ok(Some((words, slots))) => Ok(self.into_port(words, parsed.token, Some(slots))),
+            Ok(Some((watched, slots))) => Ok(self.into_port(watched, parsed.token, Some(slots))),
             Ok(None) => Err(wrong("the port that it sent is not in its process's memory")),
             Err(Denied::Gone) => Err(self.domain.lost("its process is gone")),
             Err(Denied::Unfit(what)) => Err(wrong(what)),

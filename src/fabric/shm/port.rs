@@ -6,11 +6,11 @@
 //! message waits for the other side's receive.
 //!
 //! A port's own state word is the one thing others may end it by ([`Domain::revoke`](crate::fabric::Domain::revoke)): it is looked at in
-//! every call. The partner's is looked at before a completion is handed out as good.
+//! every call. The partner's, and the word that the kernel marks when its process ends, are looked at before a completion is handed out as good.
 
 mod progress;
 
-use super::pending::{Place, Slots};
+use super::pending::{Place, Slots, Watched};
 use super::queue::SendQueue;
 use super::receives::Receives;
 use super::remote::ShmRemote;
@@ -48,8 +48,8 @@ pub(crate) struct Parts {
     pub(crate) place: Place,
     /// Its words there.
     pub(crate) own: PortWords,
-    /// The words of the partner's port.
-    pub(crate) peer: PortWords,
+    /// The partner's port.
+    pub(crate) peer: Watched,
     /// Number of its domain in this process.
     pub(crate) domain: u64,
     /// Token of the domain of the partner's port.
@@ -66,7 +66,7 @@ pub(crate) struct Parts {
 #[derive(Debug)]
 pub struct ShmPort {
     own: PortWords,
-    peer: PortWords,
+    peer: Watched,
     domain: u64,
     /// In error or closed, and everything outstanding flushed.
     down: bool,
@@ -91,7 +91,7 @@ impl ShmPort {
         let limits = parts.granted.limits;
         Self {
             queue: SendQueue::new(limits.send_work_requests_max),
-            wire: Wire::new(parts.peer.clone(), parts.peer_domain, parts.peer_slots),
+            wire: Wire::new(parts.peer.words.clone(), parts.peer_domain, parts.peer_slots),
             receives: Receives::new(limits.receive_work_requests_max, parts.slots, parts.domain),
             waiting: WaitingQueue::new(limits.send_work_requests_max, parts.granted.receiver_wait_ns),
             own: parts.own,
@@ -106,8 +106,8 @@ impl ShmPort {
         }
     }
 
-    /// The words of the partner's port, for whoever watches it.
-    pub(crate) fn partner(&self) -> &PortWords {
+    /// The partner's port, for whoever watches it.
+    pub(crate) fn partner(&self) -> &Watched {
         &self.peer
     }
 

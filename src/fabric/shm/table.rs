@@ -5,11 +5,12 @@
 //! from it are checked against what is really mapped.
 //!
 //! ```text
-//! 0    magic, token, ports | exposures << 32
+//! 0    magic, token, ports | exposures << 32, where the life word is
 //! 64   ports:     128 bytes each: state word; on the next line, count of posted receives
 //! ...  exposures:  32 bytes each: key, length, access | descriptor << 32, spare
 //! ```
 
+use super::life::{self, LifeName, LifeWord};
 use super::mapping::{Mapping, SharedWord, Span};
 use super::peer::{Denied, Peer, Wanted};
 use super::words::Word;
@@ -158,7 +159,8 @@ impl Table {
         let token = random_word()?;
         let span = Mapping::own(region).map(|mapping| Span::whole(&mapping));
         let span = span.ok_or_else(|| no_place("a domain's table"))?;
-        let header = [(8, token), (16, u64::from(geometry.ports) | u64::from(geometry.exposures) << 32), (0, MAGIC)];
+        let sizes = u64::from(geometry.ports) | u64::from(geometry.exposures) << 32;
+        let header = [(8, token), (16, sizes), (24, LifeName::encode(life::own())), (0, MAGIC)];
         for (at, value) in header {
             if let Some(word) = span.word(at) {
                 word.store_release(value);
@@ -274,6 +276,7 @@ impl Table {
 #[derive(Debug)]
 pub(crate) struct ForeignTable {
     peer: Peer,
+    life: LifeWord,
     span: Span,
     geometry: Geometry,
     token: u64,
@@ -295,12 +298,18 @@ impl ForeignTable {
         if !sane || !span.holds(0, geometry.bytes()) {
             return Err(Denied::Unfit("its table is larger than its memory file"));
         }
-        Ok(Self { peer: peer.clone(), span, geometry, token })
+        let life = LifeWord::open(peer, LifeName::decode(word(24)))?;
+        Ok(Self { peer: peer.clone(), life, span, geometry, token })
     }
 
     /// The process.
     pub(crate) fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// Its process's life word.
+    pub(crate) fn life(&self) -> &LifeWord {
+        &self.life
     }
 
     /// The number that tells it from every other table.

@@ -56,7 +56,7 @@ pub use pending::VerbsPendingPort;
 pub use port::VerbsPort;
 pub use remote::VerbsRemote;
 
-use crate::fabric::{Address, DialPurpose, Fabric, FabricError, Link, PageSizes, Timestamp, system};
+use crate::fabric::{Address, DialPurpose, Fabric, FabricError, Link, PageSizes, Ticker, Timestamp, system};
 use crate::sys::verbs::EventChannel;
 
 /// RDMA devices as a fabric. Holds nothing but its settings: everything belongs to endpoints, links and domains.
@@ -103,6 +103,11 @@ unsafe impl Fabric for Verbs {
     #[inline]
     fn now(&self) -> Timestamp {
         system::now()
+    }
+
+    #[inline]
+    fn now_by(&self, ticker: &mut Ticker) -> Timestamp {
+        ticker.now()
     }
 
     fn random(&self, bytes: &mut [u8]) -> Result<(), FabricError> {

@@ -49,7 +49,7 @@ impl<F: Fabric> LogPoller<F> {
 
     fn ready(&mut self, session: Session<F>) {
         self.let_go();
-        match Mirror::new(session, self.ring_bytes) {
+        match Mirror::new(session, self.ring_bytes, self.fabric.clone(), &self.config) {
             Ok(mirror) => {
                 self.replica.begin(mirror.exposed(), mirror.session_number());
                 self.mirror = Some(mirror);

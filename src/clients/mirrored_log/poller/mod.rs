@@ -9,6 +9,7 @@ use super::error::LogError;
 use super::event::LogEvent;
 use super::events::Events;
 use super::inbox::Inbox;
+use super::lease::Heard;
 use super::lsn::Lsn;
 use super::mirror::{Mirror, Told};
 use super::own::OwnSource;
@@ -245,6 +246,12 @@ impl<F: Fabric> LogPoller<F> {
     fn keep_session(&mut self) -> Result<bool, LogError> {
         let Some(mirror) = &mut self.mirror else { return Ok(false) };
         let mut worked = self.replica.tell(&mut mirror.wire)?;
+        mirror.listen()?;
+        match mirror.to_hear.take() {
+            None => {}
+            Some(Heard::Silent) => self.events.put(LogEvent::PartnerSilent),
+            Some(Heard::Again(silent)) => self.events.put(LogEvent::PartnerHeard { silent }),
+        }
         let Some(writer) = &mut self.writer else { return Ok(worked) };
         if !mirror.is_streaming() {
             return Ok(worked);

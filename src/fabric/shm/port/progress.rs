@@ -28,11 +28,12 @@ impl ShmPort {
         self.waiting.clear();
     }
 
-    /// The partner's port ended (or was fenced): what was not handed out yet may or may not have been taken.
+    /// The partner's port or process ended (or it was fenced): what was not handed out yet may or may not have been taken.
     #[cold]
     fn partner_ended(&mut self) {
         self.disowned = true;
-        let fenced = self.peer.state.load_relaxed() == self.peer.number() << 8 | phase::FENCED;
+        let words = &self.peer.words;
+        let fenced = words.state.load_relaxed() == words.number() << 8 | phase::FENCED;
         self.queue.disown(if fenced { WorkCompletionStatus::Fenced } else { WorkCompletionStatus::RetryExceeded });
         self.go_down();
     }
