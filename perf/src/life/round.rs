@@ -50,8 +50,10 @@ pub(crate) struct Setting {
 /// What a round yields; times in nanoseconds from just before the signal (or the exec).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Sample {
-    /// The last rise of `mirrored`.
+    /// The last rise of `mirrored`: after the poll that brought it.
     pub(crate) last_ns: i64,
+    /// Before that poll.
+    pub(crate) polled_ns: i64,
     /// When the kernel said that the partner is gone, or stopped.
     pub(crate) gone_ns: Option<i64>,
     /// From SIGCONT to the next rise; none where it is not asked for, or did not come.
@@ -93,8 +95,8 @@ pub(crate) fn run<F: Fabric>(fabric: F, row: Row, setting: &Setting) -> Result<S
     flow(&mut manager, &watch, &mut partner)?;
     let (from, mut gone) = (strike(row.way, &mut partner)?, None);
     let status = quiet(row.way, &watch, &mut partner, from, &mut gone)?;
-    let last_ns = since(from, watch.rose_ns());
-    let mut sample = Sample { last_ns, gone_ns: gone, resumed_ns: None, core_bytes: 0 };
+    let (last_ns, polled_ns) = (since(from, watch.rose_ns()), since(from, watch.polled_ns()));
+    let mut sample = Sample { last_ns, polled_ns, gone_ns: gone, resumed_ns: None, core_bytes: 0 };
     if row.way == Way::Stop {
         sample.resumed_ns = resume(&mut manager, &watch, &partner)?;
     }

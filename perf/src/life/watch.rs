@@ -20,6 +20,8 @@ const LIFE_MAX: Duration = Duration::from_secs(300);
 struct Told {
     /// The clock after the poll in which `mirrored` rose last.
     rose_ns: AtomicU64,
+    /// The clock before that poll; stored first.
+    polled_ns: AtomicU64,
     /// How often a session made the partner's copy whole.
     wholes: AtomicU64,
     stop: AtomicBool,
@@ -49,6 +51,11 @@ impl Watch {
         self.told.rose_ns.load(Ordering::Acquire)
     }
 
+    /// The clock before the poll in which `mirrored` rose last.
+    pub(crate) fn polled_ns(&self) -> u64 {
+        self.told.polled_ns.load(Ordering::Acquire)
+    }
+
     /// How often the partner's copy has become whole.
     pub(crate) fn wholes(&self) -> u64 {
         self.told.wholes.load(Ordering::Acquire)
@@ -75,9 +82,11 @@ fn run<F: Fabric>(log: &MirroredLog, mut poller: LogPoller<F>, told: &Told) {
     while !told.stop.load(Ordering::Relaxed) {
         // A ring that is full takes no record; the log is polled all the same.
         let _ = producer.append(&RECORD);
+        let polled_ns = machine::monotonic_ns();
         poller.poll();
         let now = log.mirrored();
         if now > mirrored {
+            told.polled_ns.store(polled_ns, Ordering::Release);
             told.rose_ns.store(machine::monotonic_ns(), Ordering::Release);
         }
         mirrored = now;
