@@ -24,6 +24,9 @@ pub(crate) const PEER: &str = "life-peer";
 /// How long the other process may take for its start.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// From the close of a process's output to that of its last descriptor.
+const CLOSES: Duration = Duration::from_millis(5);
+
 /// The program that the partner becomes, and how long it runs at most.
 const OTHER_PROGRAM: (&str, &str) = ("sleep", "60");
 
@@ -127,9 +130,13 @@ impl Partner {
 
 impl Drop for Partner {
     fn drop(&mut self) {
-        // A forked child ends with the input that it inherited.
+        // A forked child ends with the input that it inherited, and holds the address till then.
         self.process.stdin = None;
         let _ = self.process.kill();
         let _ = self.process.wait();
+        let began = Instant::now();
+        // Nobody has the output open any more once both are gone.
+        while self.heard.recv_timeout(PATIENCE.saturating_sub(began.elapsed())).is_ok() {}
+        std::thread::sleep(CLOSES);
     }
 }
