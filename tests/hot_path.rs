@@ -3,10 +3,13 @@
 
 #[path = "hot_path/counting.rs"]
 mod counting;
+#[path = "support/ending.rs"]
+mod ending;
 #[path = "hot/mod.rs"]
 mod hot;
 
 use counting::{Counting, counted};
+use ending::StopOnDrop;
 use handfast::clients::mirrored_log::Acknowledge;
 use hot::log::Log;
 use hot::posts::Posts;
@@ -82,8 +85,9 @@ fn the_mirrored_log_allocates_nothing_with_a_poller_on_another_thread() {
         let (mut pollers, stop) = (log.pollers.take().expect("the pollers"), AtomicBool::new(false));
         let (theirs, ours) = std::thread::scope(|scope| {
             let polling = scope.spawn(|| counted(|| poll_until(&stop, || pollers.poll())).0);
+            let stopping = StopOnDrop(&stop);
             let (ours, ()) = counted(|| (0..ROUNDS / 10).for_each(|_| log.once()));
-            stop.store(true, Ordering::Relaxed);
+            drop(stopping);
             (polling.join().expect("the poller's thread"), ours)
         });
         eprintln!("{level:?}: {ours} calls to the allocator by the producer, {theirs} by the poller");

@@ -3,6 +3,8 @@
 
 #[path = "log_reader/damage.rs"]
 mod damage;
+#[path = "support/ending.rs"]
+mod ending;
 #[path = "log_reader/image.rs"]
 mod image;
 #[path = "log_reader/live.rs"]

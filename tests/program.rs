@@ -5,6 +5,8 @@
 #[cfg(feature = "redb")]
 #[path = "program/bank.rs"]
 mod bank;
+#[path = "support/ending.rs"]
+mod ending;
 #[path = "program/ends.rs"]
 mod ends;
 #[path = "program/fabrics.rs"]

@@ -4,6 +4,10 @@
 //! One test, alone in its process: the scribbler spares nobody.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "support/ending.rs"]
+mod ending;
+
+use ending::StopOnDrop;
 use handfast::fabric::shm::{Shm, ShmDomain, ShmEndpoint, ShmPort};
 use handfast::fabric::{
     AccessFlags, Completion, Dial, DialPurpose, Domain, Endpoint, EndpointEvent, Fabric, Link, LinkMonitor, LinkSlot,
@@ -139,6 +143,18 @@ fn talk(left: &ShmDomain, right: &ShmDomain) -> Fallible<(u64, bool)> {
     Ok((came, failed))
 }
 
+/// Whether the door opens again once nobody scribbles.
+fn heals(endpoint: &mut ShmEndpoint, slot: LinkSlot) -> bool {
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(20) {
+        if try_dial(endpoint, slot).is_some() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    false
+}
+
 #[test]
 fn whatever_is_scribbled_only_what_is_scribbled_over_suffers() -> Outcome {
     let address = format!("shm://hostile.{}:1", std::process::id()).parse()?;
@@ -164,6 +180,8 @@ fn whatever_is_scribbled_only_what_is_scribbled_over_suffers() -> Outcome {
         let stop = Arc::clone(&stop);
         move || scribble(&stop, seed)
     });
+    // However this test ends, the scribbler ends first: it spares nothing of this process.
+    let stopping = StopOnDrop(&stop);
     let begun = Instant::now();
     let (mut dials, mut links, mut messages, mut failures, mut talks) = (0u32, 0u32, 0u64, 0u32, 0u32);
     // Chance decides what is hit when: some time at least, and until enough was hit.
@@ -189,7 +207,7 @@ fn whatever_is_scribbled_only_what_is_scribbled_over_suffers() -> Outcome {
         talks += 1;
         failures += u32::from(failed);
     }
-    stop.store(true, Ordering::Relaxed);
+    drop(stopping);
     let (taken, refused) = scribbler.join().map_err(|_| "the scribbler failed")?;
     println!(
         "{taken} scribbles, {refused} refused by the kernel; {links} of {dials} dials, {failures} of {talks} talks failed, {messages} messages"
@@ -197,15 +215,6 @@ fn whatever_is_scribbled_only_what_is_scribbled_over_suffers() -> Outcome {
     assert!(taken > 1000 && refused > 1000, "the scribbler was at work");
     assert!(enough(links, dials, failures), "it hit something, and not everything");
     assert!(link.monitor.check().is_ok() && link.port.state() == PortState::Ready);
-
-    let begun = Instant::now();
-    let healed = loop {
-        if let Some(link) = try_dial(&mut endpoint, slot(2)?) {
-            break link;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(20), "the door stays broken");
-        std::thread::sleep(Duration::from_millis(1));
-    };
-    drop(healed);
+    assert!(heals(&mut endpoint, slot(2)?), "the door stays broken");
     Ok(())
 }

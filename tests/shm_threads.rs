@@ -1,13 +1,17 @@
 //! The shm fabric under real concurrency: two threads, each with its own side of a link's ports.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "support/ending.rs"]
+mod ending;
+
+use ending::{StopOnDrop, Wait, wait_until};
 use handfast::fabric::shm::{Shm, ShmDomain, ShmEndpoint, ShmPort};
 use handfast::fabric::{
     AccessFlags, Completion, Dial, DialPurpose, Domain, Endpoint, EndpointEvent, Exposed, Fabric, Link, LinkSlot,
     PageSizes, PendingPort, Port, PortOptions, WorkRequest,
 };
 use handfast::memory::{Buffer, Region};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
@@ -26,7 +30,9 @@ fn pair() -> Fallible<Pair> {
     let address = format!("shm://threads.{}.{number}:1", std::process::id()).parse()?;
     let mut endpoint = Shm::new().listen(&address, PageSizes { status: 4096, mailbox: 4096 })?;
     let mut dial = Shm::new().dial(&address, DialPurpose::Session)?;
+    let mut wait = Wait::new("the link");
     let link = loop {
+        wait.turn();
         if let Some(link) = dial.poll()? {
             break link;
         }
@@ -82,22 +88,27 @@ fn what_was_written_before_a_word_is_seen_with_it() -> Outcome {
         let writing = scope.spawn(move || {
             for round in 1..=ROUNDS {
                 let length = LENGTHS[round as usize % LENGTHS.len()];
-                while buffers.is_empty() {
+                wait_until("a buffer", || {
                     drain(&mut port, &mut buffers);
-                }
+                    !buffers.is_empty()
+                });
                 let mut from = buffers.pop().expect("a buffer");
                 from.restore();
                 from.truncate(length);
                 from.as_mut_slice().chunks_exact_mut(8).for_each(|word| word.copy_from_slice(&round.to_ne_bytes()));
                 port.post_write(WorkRequest::signalled(round), from, &remote, 64).expect("room in the queue");
                 port.post_write_inline(WorkRequest::signalled(0), &round.to_ne_bytes(), &remote, 0).expect("room");
-                while drain(&mut port, &mut buffers) == 0 {}
+                wait_until("a completion", || drain(&mut port, &mut buffers) != 0);
             }
         });
-        let mut seen = 0;
+        let (mut seen, mut wait) = (0, Wait::new("the next round"));
         while seen < ROUNDS {
+            wait.turn();
             let now = memory.load(0, Ordering::Acquire).expect("in range");
             assert!(now >= seen, "the word went back from {seen} to {now}");
+            if now > seen {
+                wait.restart();
+            }
             seen = now;
             let length = LENGTHS[seen as usize % LENGTHS.len()];
             for at in (0..if seen == 0 { 0 } else { length }).step_by(8) {
@@ -125,6 +136,7 @@ fn messages_cross_both_ways() -> Outcome {
             }
             let (mut sent, mut came) = (0, 0);
             let mut done: Vec<Completion> = (0..8).map(|_| Completion::default()).collect();
+            let mut wait = Wait::new("the other side's messages");
             while sent < MESSAGES || came < MESSAGES || sends.len() < 16 {
                 while sent < MESSAGES
                     && let Some(mut from) = sends.pop()
@@ -136,6 +148,10 @@ fn messages_cross_both_ways() -> Outcome {
                     sent += 1;
                 }
                 let count = port.poll(&mut done);
+                if count > 0 {
+                    wait.restart();
+                }
+                wait.turn();
                 for done in &mut done[..count] {
                     assert!(done.is_success(), "{done:?}");
                     let buffer = done.buffer.take().expect("a buffer");
@@ -180,9 +196,7 @@ fn atomics_of_several_ports_lose_nothing() -> Outcome {
                     let into = buffers.pop().expect("a buffer");
                     let request = WorkRequest::signalled(number);
                     port.post_fetch_add(request, into, &remote, 8, number + 1).expect("room");
-                    while buffers.is_empty() {
-                        drain(&mut port, &mut buffers);
-                    }
+                    wait_until("a completion", || drain(&mut port, &mut buffers) != 0);
                 }
             });
         }
@@ -203,34 +217,40 @@ fn a_read_behind_a_write_orders_both() -> Outcome {
     let pair = pair()?;
     let memory = pair.exposed(4096)?;
     let remote = pair.left.import(memory.descriptor())?;
-    let barrier = std::sync::Barrier::new(2);
     let seen = [const { AtomicU64::new(0) }; 2];
+    let (steps, gone) = ([const { AtomicU64::new(0) }; 2], AtomicBool::new(false));
+    // Waits until both sides came to a step. A side that failed does not come: the other fails, too.
+    let meet = |side: usize, step: u64| {
+        let there = || steps[1 - side].load(Ordering::Acquire) >= step;
+        steps[side].store(step, Ordering::Release);
+        wait_until("the other side", || there() || gone.load(Ordering::Acquire));
+        assert!(there(), "the other side failed");
+    };
+    let ports = [pair.ports(&PortOptions::new())?, pair.ports(&PortOptions::new())?];
+    let buffers = [cut(&pair.left, 1, 8)?, cut(&pair.left, 1, 8)?];
     let mut partners = Vec::new();
-    thread::scope(|scope| -> Outcome {
-        for side in 0..2u64 {
-            let (mut port, partner) = pair.ports(&PortOptions::new())?;
+    thread::scope(|scope| {
+        for (side, ((mut port, partner), mut buffers)) in (0..2u64).zip(ports.into_iter().zip(buffers)) {
             partners.push(partner);
-            let (remote, mut buffers) = (remote.clone(), cut(&pair.left, 1, 8)?);
-            let (barrier, seen) = (&barrier, &seen);
+            let (remote, seen, gone, meet) = (remote.clone(), &seen, &gone, &meet);
             scope.spawn(move || {
+                let _gone = StopOnDrop(gone);
                 for round in 1..=ROUNDS {
-                    barrier.wait();
+                    meet(side as usize, 2 * round - 1);
                     let into = buffers.pop().expect("a buffer");
                     let (mine, theirs) = (side * 128, (1 - side) * 128);
                     port.post_write_inline(WorkRequest::unsignalled(0), &round.to_ne_bytes(), &remote, mine)
                         .expect("room");
                     port.post_read(WorkRequest::signalled(1), into, &remote, theirs).expect("room");
-                    while buffers.is_empty() {
-                        drain(&mut port, &mut buffers);
-                    }
+                    wait_until("a completion", || drain(&mut port, &mut buffers) != 0);
                     let word = u64::from_ne_bytes(buffers[0].as_slice().try_into().expect("8 bytes"));
                     seen[side as usize].store(word, Ordering::SeqCst);
-                    barrier.wait();
+                    meet(side as usize, 2 * round);
                     let both = [&seen[0], &seen[1]].map(|seen| seen.load(Ordering::SeqCst));
                     assert!(both.contains(&round), "round {round}: neither saw the other: {both:?}");
                 }
             });
         }
-        Ok(())
-    })
+    });
+    Ok(())
 }

@@ -3,7 +3,7 @@
 use crate::bare::{Arena, Line};
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Bytes of the arena.
@@ -119,6 +119,15 @@ pub(crate) fn spin(mut ready: impl FnMut() -> bool) -> Result<(), Stalled> {
 #[cold]
 fn is_late(began: &mut Option<Instant>) -> bool {
     began.get_or_insert_with(Instant::now).elapsed() > Duration::from_secs(10)
+}
+
+/// Sets a word when it is dropped: a thread that waits for it goes on, whatever happened here.
+pub(crate) struct SetOnDrop<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
 }
 
 /// Spins until a word holds a value.

@@ -11,8 +11,9 @@ pub(crate) enum Effort {
     Smoke,
 }
 
-/// Samples, at most, of a row that only shows that it runs.
-const SMOKE_SAMPLES_MAX: u64 = 64;
+/// Samples, at most, of a row that only shows that it runs: enough for a poll of the streams. On a
+/// busy machine, each may take both processes a turn of the scheduler.
+const SMOKE_SAMPLES_MAX: u64 = 36;
 
 impl Effort {
     /// Of the samples of a full and of a quick round, those of this one.
@@ -24,9 +25,9 @@ impl Effort {
         }
     }
 
-    /// For a sample that does not count.
-    pub(crate) fn short(self) -> Self {
-        if self == Self::Smoke { self } else { Self::Quick }
+    /// For a sample that does not count; none where no figure does.
+    pub(crate) fn warm_up(self) -> Option<Self> {
+        (self != Self::Smoke).then_some(Self::Quick)
     }
 
     /// Rounds, where so many are asked for.

@@ -1,11 +1,13 @@
 //! The machine: which processors we may use, pinning, and a tick counter that costs little.
 //!
-//! The one module besides `bare` with unsafe code: the C library's affinity calls and the time-stamp counter.
+//! The one module besides `bare` with unsafe code: the C library's affinity calls, prctl(2) and the
+//! time-stamp counter.
 #![allow(unsafe_code)]
 
 use handfast::fabric::Fabric;
 use handfast::fabric::shm::Shm;
 use std::io;
+use std::os::unix::process::parent_id;
 use std::time::{Duration, Instant};
 
 /// Now, in nanoseconds of CLOCK_MONOTONIC: the same clock in every process of the machine.
@@ -63,6 +65,21 @@ pub(crate) fn pin(processor: usize) -> io::Result<()> {
     // - bounds: the size passed is its own.
     let outcome = unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) };
     if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Has the kernel end this process when the thread that started it ends, whatever it does then.
+pub(crate) fn end_with_parent(parent: u32) -> io::Result<()> {
+    // SAFETY:
+    // - thread: sets an attribute of this process; takes a number, and no memory.
+    let outcome = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong) };
+    if outcome != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // It may have ended before.
+    if parent_id() != parent {
+        return Err(io::Error::other("the measuring process is gone"));
+    }
+    Ok(())
 }
 
 /// Ticks now, in program order only roughly: for stamps that are taken while something else is waited for.

@@ -67,9 +67,11 @@ fn measure(options: &Options, run: u32, arena: &Arena) -> Result<(f64, Vec<Measu
 /// Rounds of limit and handfast in turn, with a probe before, between and behind them.
 fn measure_row(bench: &mut Bench<'_>, row: Row, options: &Options) -> Result<Measured, Box<dyn Error>> {
     let (mut limit, mut handfast, mut probes_ns, mut set_aside) = (Side::default(), Side::default(), Vec::new(), 0);
-    // One that does not count: pages, caches and branches are warm after it.
-    bench.sample(row, Of::Limit, options.effort.short())?;
-    bench.sample(row, Of::Handfast, options.effort.short())?;
+    if let Some(effort) = options.effort.warm_up() {
+        // One that does not count: pages, caches and branches are warm after it.
+        bench.sample(row, Of::Limit, effort)?;
+        bench.sample(row, Of::Handfast, effort)?;
+    }
     let mut counted_at = Instant::now();
     while limit.rounds.len() < options.effort.rounds(options.rounds) {
         match repetition(bench, row, options.effort)? {

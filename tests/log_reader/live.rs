@@ -1,5 +1,6 @@
 //! Reading while somebody writes: the source is never the same twice, and what comes out is right all the same.
 
+use crate::ending::{StopOnDrop, Wait};
 use crate::image::{Image, Seeded, payload_at, thousand, write_round};
 use handfast::clients::mirrored_log::area::RING_OFFSET;
 use handfast::clients::mirrored_log::{
@@ -70,16 +71,19 @@ fn a_log_that_is_written_round_and_round_is_read_rightly() {
     let writer = {
         let (region, done) = (Arc::clone(&region), Arc::clone(&done));
         std::thread::spawn(move || {
-            let head = write_round(&region, image.header, 60_000, &AtomicBool::new(false));
-            done.store(true, Ordering::Release);
-            head
+            // Also when it panics: the reader then comes to its end, and joins it.
+            let _done = StopOnDrop(&done);
+            write_round(&region, image.header, 60_000, &AtomicBool::new(false))
         })
     };
     let mut records = Records::open(Arc::clone(&region)).expect("a log");
     let (mut bytes, mut read, mut overrun) = (Vec::new(), 0u64, 0u64);
-    let mut last = None;
+    let (mut last, mut wait) = (None, Wait::new("the log's end"));
     loop {
         let was_done = done.load(Ordering::Acquire);
+        if was_done {
+            wait.turn();
+        }
         while let Some(record) = records.next_into(&mut bytes).expect("bytes") {
             assert!(last < Some(record.lsn), "each comes once, in order");
             assert_eq!(bytes, payload_at(record.lsn), "lsn {}", record.lsn);

@@ -1,5 +1,6 @@
 //! `handfast log`: what it says of logs that are whole, damaged, cut short, being written, or none at all.
 
+use crate::ending::StopOnDrop;
 use crate::image::{Image, Written, thousand, write_round};
 use crate::run::{program, unique};
 use handfast::clients::mirrored_log::area::{HEADER_OFFSETS, PERSISTED_OFFSET, REPORT_OFFSET};
@@ -11,7 +12,7 @@ use handfast::memory::{Backing, Region};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 /// A file with a log, in a folder of its own.
 struct File {
@@ -291,8 +292,9 @@ fn a_log_that_is_being_written_is_never_called_damaged() {
     let stop = AtomicBool::new(false);
     let head = std::thread::scope(|scope| {
         let writer = scope.spawn(|| write_round(&region, image.header, u64::MAX, &stop));
+        let stopping = StopOnDrop(&stop);
         let outputs: Vec<_> = (0..30).map(|_| texts(&log("verify", &path, &[]))).collect();
-        stop.store(true, Ordering::Relaxed);
+        drop(stopping);
         for (status, text, complaint) in outputs {
             assert!(status == Some(0) || complaint.contains("faster than they can be read"), "{text}\n{complaint}");
         }

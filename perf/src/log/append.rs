@@ -1,6 +1,6 @@
 //! What is timed of the log and of bare operations: all on the measuring process, one record at a time or as many as go.
 
-use crate::control::{Stalled, spin};
+use crate::control::{SetOnDrop, Stalled, spin};
 use crate::log::bare::Ring;
 use crate::log::node::{Log, Plain, RECORD_BYTES_MAX, RING_BYTES};
 use crate::machine::{pin, ticks, ticks_ordered};
@@ -8,7 +8,7 @@ use handfast::clients::mirrored_log::{LogPoller, Lsn, MirroredLog, Producer, Res
 use handfast::fabric::shm::Shm;
 use std::error::Error;
 use std::hint::black_box;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Records between two truncations.
 const TRUNCATE_EVERY: u64 = 64;
@@ -29,6 +29,22 @@ fn append(producer: &Producer, bytes: usize) -> Outcome<Option<Lsn>> {
     }
 }
 
+/// A record of the payload's first bytes; calls `wait` while the ring is full.
+#[inline(always)]
+fn append_when_free(producer: &Producer, bytes: usize, mut wait: impl FnMut() -> Outcome<()>) -> Outcome<Lsn> {
+    let mut appended = Ok(None);
+    spin(|| {
+        appended = append(producer, bytes);
+        if matches!(appended, Ok(None))
+            && let Err(error) = wait()
+        {
+            appended = Err(error);
+        }
+        !matches!(appended, Ok(None))
+    })?;
+    appended?.ok_or_else(|| Stalled.into())
+}
+
 fn truncate(log: &MirroredLog) -> Outcome<()> {
     Ok(log.truncate(log.durable())?)
 }
@@ -39,12 +55,10 @@ fn append_and_poll(log: &MirroredLog, poller: &mut LogPoller<Shm>, bytes: usize,
     let (producer, mut taken) = (log.producer("polls"), Vec::with_capacity(turns as usize));
     for turn in 0..turns {
         let from = ticks_ordered();
-        let lsn = loop {
-            match append(&producer, bytes)? {
-                Some(lsn) => break lsn,
-                None => poller.poll(),
-            };
-        };
+        let lsn = append_when_free(&producer, bytes, || {
+            poller.poll();
+            Ok(())
+        })?;
         spin(|| {
             poller.poll();
             log.durable() > lsn
@@ -63,13 +77,7 @@ fn append_and_wait(log: &MirroredLog, bytes: usize, turns: u64) -> Outcome<Vec<u
     let (producer, mut taken) = (log.producer("waits"), Vec::with_capacity(turns as usize));
     for _ in 0..turns {
         let from = ticks_ordered();
-        let mut lsn = None;
-        spin(|| {
-            let got = append(&producer, bytes);
-            lsn = got.as_ref().ok().copied().flatten();
-            lsn.is_some() || got.is_err()
-        })?;
-        let lsn = lsn.ok_or("a record was refused")?;
+        let lsn = append_when_free(&producer, bytes, || Ok(()))?;
         spin(|| log.durable() > lsn)?;
         taken.push(ticks_ordered().wrapping_sub(from));
     }
@@ -92,13 +100,11 @@ pub(crate) fn latencies(
     let (go, done) = (AtomicBool::new(false), AtomicBool::new(false));
     let (theirs, ours) = std::thread::scope(|scope| {
         let other = scope.spawn(|| {
-            let outcome = pin(processor).map_err(Into::into).and_then(|()| {
+            let (_go, _done) = (SetOnDrop(&go), SetOnDrop(&done));
+            pin(processor).map_err(Into::into).and_then(|()| {
                 go.store(true, Ordering::Release);
                 append_and_wait(log, bytes, turns)
-            });
-            go.store(true, Ordering::Release);
-            done.store(true, Ordering::Release);
-            outcome
+            })
         });
         let ours = spin_for(&go).and_then(|()| append_and_poll(log, poller, bytes, turns));
         while !done.load(Ordering::Acquire) {
@@ -130,28 +136,28 @@ pub(crate) fn stream(
         plainly(drain(log, poller, last))?;
         return Ok((ticks().wrapping_sub(from), turns));
     };
-    let (go, stop, made) = (AtomicBool::new(false), AtomicBool::new(false), AtomicU64::new(0));
+    let (go, stop, done) = (AtomicBool::new(false), AtomicBool::new(false), AtomicBool::new(false));
     let (theirs, took) = std::thread::scope(|scope| {
+        // However this part ends, the other one ends too.
+        let stopping = SetOnDrop(&stop);
         let other = scope.spawn(|| {
-            let outcome = pin(processor).map_err(Into::into).and_then(|()| {
+            let (_go, _done) = (SetOnDrop(&go), SetOnDrop(&done));
+            pin(processor).map_err(Into::into).and_then(|()| {
                 go.store(true, Ordering::Release);
                 push(log, bytes, &stop)
-            });
-            go.store(true, Ordering::Release);
-            made.store(1, Ordering::Release);
-            outcome
+            })
         });
         let took = spin_for(&go).and_then(|()| {
             let from = ticks();
             let mut last = pump(log, poller, bytes, turns)?;
             stop.store(true, Ordering::Release);
             // What the other one has appended till then is counted, and waited for.
-            spin(|| made.load(Ordering::Acquire) == 1)?;
+            spin_for(&done)?;
             last = last.max(Lsn(log.status().head.0.saturating_sub(1)));
             drain(log, poller, last)?;
             Ok(ticks().wrapping_sub(from))
         });
-        stop.store(true, Ordering::Release);
+        drop(stopping);
         (other.join(), took)
     });
     let theirs = plainly(theirs.map_err(|_| "the second producer panicked")?)?;
@@ -163,15 +169,10 @@ pub(crate) fn stream(
 fn pump(log: &MirroredLog, poller: &mut LogPoller<Shm>, bytes: usize, turns: u64) -> Outcome<Lsn> {
     let (producer, mut last) = (log.producer("polls"), Lsn(0));
     for turn in 1..=turns {
-        loop {
-            match append(&producer, bytes)? {
-                Some(lsn) => break last = lsn,
-                None => {
-                    poller.poll();
-                    truncate(log)?;
-                }
-            }
-        }
+        last = append_when_free(&producer, bytes, || {
+            poller.poll();
+            truncate(log)
+        })?;
         if turn % POLL_EVERY == 0 {
             poller.poll();
             if turn % (16 * POLL_EVERY) == 0 {
@@ -267,25 +268,26 @@ pub(crate) fn bare_stream(turns: u64, second: Option<usize>) -> Result<(u64, u64
         (Ring::new(RING_BYTES), AtomicBool::new(false), AtomicBool::new(false), AtomicBool::new(false));
     let Some(processor) = second else {
         let from = ticks();
-        ring.pump(turns, &stop, || true);
+        ring.pump(turns, &stop, || true)?;
         return Ok((ticks().wrapping_sub(from), turns));
     };
     let (theirs, took) = std::thread::scope(|scope| {
-        let other = scope.spawn(|| {
-            let pinned = pin(processor);
+        // However this part ends, the other one ends too.
+        let stopping = SetOnDrop(&stop);
+        let other = scope.spawn(|| -> Outcome<u64> {
+            let (_go, _done) = (SetOnDrop(&go), SetOnDrop(&done));
+            pin(processor)?;
             go.store(true, Ordering::Release);
-            let made = ring.push(&stop);
-            done.store(true, Ordering::Release);
-            pinned.map(|()| made)
+            Ok(ring.push(&stop)?)
         });
-        let took = spin_for(&go).map(|()| {
+        let took = spin_for(&go).and_then(|()| {
             let from = ticks();
-            ring.pump(turns, &stop, || done.load(Ordering::Acquire));
-            ticks().wrapping_sub(from)
+            ring.pump(turns, &stop, || done.load(Ordering::Acquire))?;
+            Ok(ticks().wrapping_sub(from))
         });
-        stop.store(true, Ordering::Release);
+        drop(stopping);
         (other.join(), took)
     });
-    let theirs = theirs.map_err(|_| "the second producer panicked")??;
+    let theirs = plainly(theirs.map_err(|_| "the second producer panicked")?)?;
     Ok((plainly(took)?, turns + theirs))
 }

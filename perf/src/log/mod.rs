@@ -127,7 +127,6 @@ fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
     let (port, listener) = today::listen()?;
     let mut partner = start(process, &arena, there, port)?;
     let measured = today::accept(&listener)
-        .map_err(Into::into)
         .and_then(|stream| Bench::open(process, &arena, there, stream, &options))
         .and_then(|mut bench| {
             let taken = bench.measure(rows, &options)?;
@@ -183,9 +182,11 @@ impl<'a> Bench<'a> {
     /// Rounds of all rows, one row after the other in each.
     fn measure(&mut self, rows: Vec<Row>, options: &Options) -> Result<Vec<Taken>, Box<dyn Error>> {
         let mut taken = rows.into_iter().map(Taken::new).collect::<Result<Vec<_>, _>>()?;
-        for row in &taken {
+        if let Some(effort) = options.effort.warm_up() {
             // One that does not count: pages, caches and branches are warm after it.
-            self.sample(row.row, options.effort.short())?;
+            for row in &taken {
+                self.sample(row.row, effort)?;
+            }
         }
         for round in 0..options.effort.rounds(options.rounds) {
             for row in &mut taken {

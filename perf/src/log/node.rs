@@ -103,9 +103,14 @@ impl Node {
         Ok(count)
     }
 
+    /// Lets the manager do what is due, which is little but its heartbeat.
+    pub(crate) fn beat(&mut self) {
+        while self.manager.poll().is_some() {}
+    }
+
     /// Lets manager and logs do what is due. Between measurements only.
     pub(crate) fn tend(&mut self) -> Result<(), Box<dyn Error>> {
-        while self.manager.poll().is_some() {}
+        self.beat();
         for log in [&mut self.received, &mut self.placed] {
             for _ in 0..64 {
                 log.poller.poll();

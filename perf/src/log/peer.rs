@@ -1,4 +1,5 @@
-//! The partner's process: holds the copies. It sleeps while the log is measured, since nothing is asked of it: the second producer has its processor.
+//! The partner's process: holds the copies. It sleeps while the log is measured, but for its heartbeat: nothing else is asked of it, and the second
+//! producer has its processor.
 
 use crate::bare::Arena;
 use crate::control::{Control, Task};
@@ -8,21 +9,21 @@ use crate::log::today;
 use crate::machine;
 use crate::nodes::Side;
 use std::error::Error;
-use std::os::unix::process::parent_id;
 use std::time::Duration;
 
 /// Hidden first argument of this program.
 pub(crate) const PEER: &str = "log-peer";
 
-/// Between two looks whether it is to wake.
-const SLEEP: Duration = Duration::from_millis(20);
+/// Between two beats, which are looks whether it is to wake too: what a control thread does in an idle session.
+const SLEEP: Duration = Duration::from_millis(1);
 
-/// Runs until it is told to quit, or its parent is gone.
+/// Runs until it is told to quit, or its parent is gone: the kernel ends it then.
 pub(crate) fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
     let [run, descriptor, processor, port] = arguments else {
         return Err("arguments: RUN DESCRIPTOR PROCESSOR PORT".into());
     };
     let run: u32 = run.parse()?;
+    machine::end_with_parent(run)?;
     machine::pin(processor.parse()?)?;
     let arena = Arena::open(run, descriptor.parse()?)?;
     let control = Control::new(&arena)?;
@@ -32,9 +33,6 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
     loop {
         let Some(command) = control.next(last) else {
             node.check()?;
-            if parent_id() != run {
-                return Err("the measuring process is gone".into());
-            }
             continue;
         };
         last = command.number();
@@ -44,6 +42,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
             Task::Rest => {
                 while !control.is_stopped(&command) {
                     std::thread::sleep(SLEEP);
+                    node.beat();
                 }
             }
             Task::Records => today::acknowledge(&mut stream, &command)?,

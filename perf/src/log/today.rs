@@ -56,9 +56,15 @@ pub(crate) fn listen() -> std::io::Result<(u16, TcpListener)> {
     Ok((listener.local_addr()?.port(), listener))
 }
 
-/// The connection of the other process.
-pub(crate) fn accept(listener: &TcpListener) -> std::io::Result<TcpStream> {
-    prepared(listener.accept()?.0)
+/// The connection of the other process. An error where it does not come: it may have ended.
+pub(crate) fn accept(listener: &TcpListener) -> Result<TcpStream, Box<dyn Error>> {
+    listener.set_nonblocking(true)?;
+    let mut accepted = Err(ErrorKind::WouldBlock.into());
+    spin(|| {
+        accepted = listener.accept();
+        accepted.as_ref().map_or_else(|error| error.kind() != ErrorKind::WouldBlock, |_| true)
+    })?;
+    Ok(prepared(accepted?.0)?)
 }
 
 /// The peer's end.

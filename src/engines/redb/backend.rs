@@ -362,7 +362,8 @@ impl<L: Log> Shared<L> {
             let left = until.map_or(SLEEP_MAX, |until| until.saturating_duration_since(Instant::now()));
             if left.is_zero() {
                 let text = format!(
-                    "the partner took nothing of the file's image for {:.1} s",
+                    "the partner took nothing of the file's image for {:.1} s; \
+                     see whether its follower runs",
                     self.options.wait_max.as_secs_f64()
                 );
                 return self.fail(&mut state, io::Error::new(ErrorKind::TimedOut, text));

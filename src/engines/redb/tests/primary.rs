@@ -179,7 +179,9 @@ fn a_partner_that_lost_its_image_gets_another() -> Outcome {
     };
     // It has taken the first one, and asks for another until it has that.
     log.inside().needs_image = true;
+    let until = Instant::now() + Duration::from_secs(20);
     while images()? < 2 {
+        assert!(Instant::now() < until, "no second image");
         std::thread::yield_now();
     }
     std::thread::sleep(Duration::from_millis(20));
@@ -188,7 +190,9 @@ fn a_partner_that_lost_its_image_gets_another() -> Outcome {
     primary.sync_data(false)?;
     // It was killed before it was seen to have taken that, and what it would need of it is freed.
     log.inside().applied = Some(log_end(&log));
+    let until = Instant::now() + Duration::from_secs(20);
     while images()? < 1 || log.inside().header.tail == Lsn::ZERO {
+        assert!(Instant::now() < until, "no third image");
         std::thread::yield_now();
     }
     primary.write(1, b"I")?;
