@@ -120,7 +120,7 @@ fn flow<F: Fabric>(manager: &mut Held<F>, watch: &Watch, partner: &mut Partner) 
             return Err(format!("the partner ended before the log flowed: {status}").into());
         }
         if began.elapsed() > START_MAX {
-            return Err("the log did not flow in time".into());
+            return Err(format!("the log did not flow in time: {}", watch.story()).into());
         }
         std::thread::sleep(LOOK);
     }
@@ -129,7 +129,7 @@ fn flow<F: Fabric>(manager: &mut Held<F>, watch: &Watch, partner: &mut Partner) 
     let began = Instant::now();
     while since(watch.rose_ns(), monotonic_ns()) > FLOWS.as_nanos() as i64 {
         if began.elapsed() > FLOWS_MAX {
-            return Err("the log stood still before anything happened".into());
+            return Err(format!("the log stood still before anything happened: {}", watch.story()).into());
         }
         std::thread::sleep(LOOK);
     }

@@ -3,8 +3,8 @@
 use crate::machine;
 use handfast::clients::mirrored_log::{LogEvent, LogPoller, MirroredLog};
 use handfast::fabric::Fabric;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,8 @@ struct Told {
     /// How often a session made the partner's copy whole.
     wholes: AtomicU64,
     stop: AtomicBool,
+    /// What the log told, for messages.
+    events: Mutex<Vec<LogEvent>>,
 }
 
 /// The thread; it ends when this is dropped.
@@ -59,6 +61,11 @@ impl Watch {
     /// How often the partner's copy has become whole.
     pub(crate) fn wholes(&self) -> u64 {
         self.told.wholes.load(Ordering::Acquire)
+    }
+
+    /// What the log told so far, for messages.
+    pub(crate) fn story(&self) -> String {
+        format!("{:?}", self.told.events.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether the thread is at work.
@@ -97,6 +104,7 @@ fn run<F: Fabric>(log: &MirroredLog, mut poller: LogPoller<F>, told: &Told) {
         // Refused before the log is open.
         let _ = log.truncate(log.durable());
         while let Some(event) = poller.next_event() {
+            told.events.lock().unwrap_or_else(PoisonError::into_inner).push(event.clone());
             match event {
                 LogEvent::Mirrored { .. } => told.wholes.fetch_add(1, Ordering::Release),
                 LogEvent::Ended(_) => return,
