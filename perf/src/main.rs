@@ -1,7 +1,8 @@
 //! Latency profiler of handfast: two processes, one on each of two processors, and beside each figure what bare atomics need for the
-//! same in the same run; or (`rdma`) on an RDMA device, beside perftest; or (`log`) of the mirrored log. `perf/METHOD.md` says how.
+//! same in the same run; or (`rdma`) on an RDMA device, beside perftest; or (`log`) of the mirrored log; or (`life`) how long that log is still
+//! acknowledged after its partner died. `perf/METHOD.md` says how.
 //!
-//! Unsafe code is in `machine` (pinning, the tick counter) and `bare` (the limits' own shared memory) alone.
+//! Unsafe code is in `machine` (pinning, the tick counter), `bare` (the limits' own shared memory) and `life::sys` (signals, fork) alone.
 
 mod about;
 mod arguments;
@@ -9,6 +10,7 @@ mod bare;
 mod completions;
 mod control;
 mod effort;
+mod life;
 mod lines;
 mod log;
 mod machine;
@@ -37,6 +39,9 @@ fn main() -> ExitCode {
         return told(outcome);
     }
     if let Some(outcome) = log::part(&arguments) {
+        return told(outcome);
+    }
+    if let Some(outcome) = life::part(&arguments) {
         return told(outcome);
     }
     told(match arguments.split_first() {

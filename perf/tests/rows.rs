@@ -52,3 +52,10 @@ fn every_row_of_the_log_prints_a_figure() {
     }
     figures(&["log"], &rows.iter().map(String::as_str).collect::<Vec<_>>());
 }
+
+#[test]
+fn every_row_of_a_partners_life_prints_a_figure() {
+    let ways = ["kill", "stop", "exec", "fork"];
+    let rows: Vec<String> = ways.iter().flat_map(|way| [format!("{way}-thread"), format!("{way}-unpolled")]).collect();
+    figures(&["life", "--rows", &ways.join(",")], &rows.iter().map(String::as_str).collect::<Vec<_>>());
+}

@@ -42,6 +42,54 @@ pub(crate) fn fork_and_wait(work: impl FnOnce() -> i32) -> Ended {
     }
 }
 
+/// Forks a child that holds all this process has, until the standard input has no writer left.
+pub(crate) fn fork_and_live_on() {
+    /// It ends by itself after this, should the writer never close.
+    const SECONDS_MAX: u32 = 120;
+    // SAFETY:
+    // - thread: the child has this thread alone, and makes plain system calls until it ends.
+    let child = unsafe { libc::fork() };
+    assert!(child >= 0, "fork: {}", std::io::Error::last_os_error());
+    if child > 0 {
+        return;
+    }
+    // SAFETY:
+    // - thread: a plain system call.
+    unsafe { libc::alarm(SECONDS_MAX) };
+    let mut byte = [0u8; 1];
+    loop {
+        // SAFETY:
+        // - live, alias, bounds: one byte of a local that outlives the call.
+        let read = unsafe { libc::read(0, byte.as_mut_ptr().cast(), 1) };
+        if read <= 0 {
+            exit_thread(0);
+        }
+    }
+}
+
+/// Sends a signal to a child that nobody has waited for yet.
+pub(crate) fn signal(process: u32, signal: i32) {
+    // SAFETY:
+    // - thread: touches no memory; the number is of a child that is not reaped yet.
+    let outcome = unsafe { libc::kill(process as i32, signal) };
+    assert_eq!(outcome, 0, "kill: {}", std::io::Error::last_os_error());
+}
+
+/// Whether a child is stopped by now; does not reap one that has ended.
+pub(crate) fn is_stopped(process: u32) -> bool {
+    // SAFETY:
+    // - bounds: plain words, for which all zeroes is a value.
+    let mut found: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let wanted = libc::WSTOPPED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY:
+    // - live, alias: `found` is a local that outlives the call.
+    let outcome = unsafe { libc::waitid(libc::P_PID, process, &raw mut found, wanted) };
+    assert_eq!(outcome, 0, "waitid: {}", std::io::Error::last_os_error());
+    // SAFETY:
+    // - bounds: the kernel wrote a child's fields, or left the zeroes.
+    unsafe { found.si_pid() != 0 }
+}
+
 /// From here on the kernel ends this process by SIGSYS at every system call of this thread but `write` and `exit`, of the thread or the process.
 ///
 /// By a filter: the strict mode of old takes the clock's counter (`rdtsc`) away too, which is no system call.
