@@ -124,9 +124,9 @@ pub unsafe trait Fabric: Clone + Send + Sync + 'static {
     /// Now, on this fabric's clock. No system call on shm (the vDSO answers).
     fn now(&self) -> Timestamp;
 
-    /// Now, for one thread that asks all the time: at a few nanoseconds where the machine's counter will do, and the same as [`Fabric::now`] else.
-    fn now_by(&self, ticker: &mut Ticker) -> Timestamp {
-        let _ = ticker;
+    /// Now; and where the machine has a counter for it, `ticker` is granted a stretch as long as `remaining` says, in nanoseconds.
+    fn look(&self, ticker: &mut Ticker, remaining: impl FnOnce(Timestamp) -> u64) -> Timestamp {
+        let _ = (ticker, remaining);
         self.now()
     }
 

@@ -17,56 +17,69 @@ pub(crate) fn fill_random(bytes: &mut [u8]) -> Result<(), FabricError> {
     random::fill(bytes).map_err(system)
 }
 
-/// A clock for one thread that looks at it all the time: the time-stamp counter between two looks at the real clock, at most a millisecond apart.
+/// A stretch of time whose end one thread tells by the processor's time-stamp counter: a reading and a comparison, some 9 ns on x86-64.
 ///
-/// As exact as the rate that the last such stretch showed, so that an error of the counter cannot grow. Where the kernel does not trust the
-/// counter, it is the real clock.
+/// A stretch is a millisecond at most, and begins with a look at the real clock, so that no error of the counter can grow. Where the kernel
+/// does not trust the counter no stretch is ever granted, and the real clock is looked at each time.
 #[derive(Debug, Default)]
 pub struct Ticker {
-    /// Counter and real clock at one moment.
+    /// The stretch: the counter at its start, and ticks.
+    start: u64,
+    span: u64,
+    /// Counter and real clock at one earlier moment, to learn the rate from.
     anchor: Option<(u64, u64)>,
-    /// Nanoseconds a tick, in units of 2^-32; none before the rate is known.
-    rate: u64,
-    /// Ticks after which the real clock is looked at again.
-    stretch: u64,
+    /// Ticks of a microsecond; zero before it is known.
+    ticks_per_us: u64,
 }
 
-/// How far from the real clock a reading may be taken, nanoseconds.
+/// The longest stretch, nanoseconds.
 const STRETCH_NS: u64 = 1_000_000;
 
+/// The real clock and the counter are read so many ticks apart at most: what is read further apart was interrupted.
+const APART_MAX: u64 = 10_000;
+
 impl Ticker {
-    /// Now: some 8 ns on x86-64, and what the real clock costs else.
+    /// Whether no stretch is granted, or the last one is over.
     #[inline]
-    pub(crate) fn now(&mut self) -> Timestamp {
-        let Some((counter, real)) = self.anchor else { return self.look() };
-        let passed = ticks::now().wrapping_sub(counter);
-        if passed >= self.stretch {
-            return self.look();
-        }
-        // Below 2^64: `stretch` is the ticks of a millisecond.
-        Timestamp(real + ((passed * self.rate) >> 32))
+    pub(crate) fn is_spent(&self) -> bool {
+        self.span == 0 || ticks::now().wrapping_sub(self.start) >= self.span
     }
 
-    /// Looks at the real clock, and learns the rate.
+    /// Ends the stretch.
+    #[inline]
+    pub(crate) fn end(&mut self) {
+        self.span = 0;
+    }
+
+    /// Grants a stretch that ends no later than `ns` after `now`, which was read from the real clock since the counter stood at `before`.
     #[cold]
-    fn look(&mut self) -> Timestamp {
-        let now = Timestamp(random::monotonic_ns());
-        if !ticks::are_steady() {
-            return now;
+    fn grant_since(&mut self, before: u64, now: Timestamp, ns: u64) {
+        self.span = 0;
+        if !ticks::are_steady() || ticks::now().wrapping_sub(before) > APART_MAX {
+            return;
         }
-        let counter = ticks::now();
-        if let Some((before, real)) = self.anchor {
-            let (passed, ns) = (counter.wrapping_sub(before), now.0.saturating_sub(real));
-            // A rate is learned from a stretch long enough to be exact and short enough to be multiplied; it is 0.1 to 10 ns a tick.
-            let rate = ns.checked_mul(1 << 32).and_then(|ns| ns.checked_div(passed)).unwrap_or(0);
-            let is_sane = (STRETCH_NS / 4..2_000_000_000).contains(&ns) && (1 << 28..10 << 32).contains(&rate);
-            if is_sane {
-                (self.rate, self.stretch) = (rate, (STRETCH_NS << 32) / rate);
-            } else if ns < STRETCH_NS / 4 && self.rate == 0 {
-                return now;
+        match self.anchor {
+            None => self.anchor = Some((before, now.0)),
+            Some((counter, real)) => {
+                let (passed, us) = (before.wrapping_sub(counter), now.0.saturating_sub(real) / 1000);
+                // Long enough to be exact to a percent; processors count 100 to 10,000 ticks a microsecond.
+                if us >= 250 {
+                    let rate = passed / us;
+                    self.ticks_per_us = if (100..=10_000).contains(&rate) { rate } else { 0 };
+                    self.anchor = Some((before, now.0));
+                }
             }
         }
-        self.anchor = Some((counter, now.0));
+        self.start = before;
+        // One part in sixteen less, for the rate's error.
+        self.span = ns.min(STRETCH_NS) / 1000 * self.ticks_per_us / 16 * 15;
+    }
+
+    /// Looks at the real clock, and grants a stretch as long as `remaining` says for that moment, in nanoseconds.
+    pub(crate) fn look(&mut self, remaining: impl FnOnce(Timestamp) -> u64) -> Timestamp {
+        let before = ticks::now();
+        let now = Timestamp(random::monotonic_ns());
+        self.grant_since(before, now, remaining(now));
         now
     }
 }
@@ -76,20 +89,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ticker_follows_the_clock() {
-        let mut ticker = Ticker::default();
-        let (mut last, began) = (Timestamp(0), now());
-        let mut worst = 0;
-        while now().since(began).as_millis() < 20 {
-            let before = now();
-            let ticked = ticker.now();
-            let after = now();
-            // By how much it lies outside of what the real clock said before and after: it errs by the rate's error over a millisecond.
-            let outside = before.0.saturating_sub(ticked.0).max(ticked.0.saturating_sub(after.0));
-            worst = worst.max(outside);
-            last = last.max(ticked);
+    fn a_stretch_is_over_when_the_clock_says_so() {
+        let (mut ticker, mut granted) = (Ticker::default(), 0);
+        let began = now();
+        while granted < 20 && now().since(began).as_secs() < 10 {
+            let start = ticker.look(|_| 500_000);
+            while !ticker.is_spent() {
+                let read = now();
+                // Looked at again: between the two the thread may have lost its processor.
+                if ticker.is_spent() {
+                    break;
+                }
+                assert!(read.0 - start.0 <= 500_000, "{} ns into a stretch of 500,000", read.0 - start.0);
+            }
+            granted += u32::from(now().0 - start.0 > 100_000);
+            std::thread::sleep(std::time::Duration::from_micros(50));
         }
-        assert!(worst < STRETCH_NS / 2, "{worst} ns off");
-        assert!(last > began);
+        assert!(granted == 20 || !ticks::are_steady(), "{granted} stretches in 10 s");
+        ticker.look(|_| 0);
+        assert!(ticker.is_spent());
+        ticker.look(|_| 1_000_000);
+        ticker.end();
+        assert!(ticker.is_spent());
     }
 }

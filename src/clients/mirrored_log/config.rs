@@ -163,7 +163,7 @@ impl LogConfig {
         self
     }
 
-    /// How long ago the partner's heartbeat may have moved where something is acknowledged in its name: 2 ms to 10 s, default 20 ms. Memory of a
+    /// How long ago the partner's heartbeat may have moved where something is acknowledged in its name: 5 ms to 10 s, default 20 ms. Memory of a
     /// process that is stopped or dumps core takes WRITEs like any other, so nothing else tells such a partner from a live one. Where the
     /// heartbeat is older, acknowledgements wait: they come when it moves, or with the next session. Take several times the partner's
     /// [`Timing::beat`](crate::session::Timing::beat), and more where its control thread has to wait for a processor.
@@ -202,7 +202,7 @@ impl LogConfig {
         in_range("batch_bytes_max", u64::from(self.batch_bytes_max), 4096, 1 << 30)?;
         in_range("batches_max", u64::from(self.batches_max), 1, 64)?;
         let age_ms = u64::try_from(self.heartbeat_age_max.as_millis()).unwrap_or(u64::MAX);
-        in_range("heartbeat_age_max, milliseconds,", age_ms, 2, 10_000)?;
+        in_range("heartbeat_age_max, milliseconds,", age_ms, 5, 10_000)?;
         Ok(ring)
     }
 }

@@ -11,8 +11,6 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(super) struct Lease {
     patience: Duration,
-    /// The same in nanoseconds: what is compared for each acknowledgement.
-    patience_ns: u64,
     /// The last value read, and when the last READ of it was posted.
     seen: Option<(u64, Timestamp)>,
     /// The word moved after this moment.
@@ -39,8 +37,7 @@ pub(super) enum Heard {
 impl Lease {
     /// Holds for `patience` after a movement.
     pub(super) fn new(patience: Duration) -> Self {
-        let patience_ns = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
-        Self { patience, patience_ns, seen: None, moved_after: None, withheld: None }
+        Self { patience, seen: None, moved_after: None, withheld: None }
     }
 
     /// A READ that was posted no earlier than `posted` brought this value.
@@ -55,9 +52,14 @@ impl Lease {
     }
 
     /// Whether the heartbeat moved within the patience before `now`.
-    #[inline]
     pub(super) fn holds(&self, now: Timestamp) -> bool {
-        self.moved_after.is_some_and(|moved| now.0.saturating_sub(moved.0) <= self.patience_ns)
+        self.moved_after.is_some_and(|moved| now.since(moved) <= self.patience)
+    }
+
+    /// For how many nanoseconds from `now` on it holds, whatever is read.
+    pub(super) fn remaining(&self, now: Timestamp) -> u64 {
+        let until = self.moved_after.map_or(Timestamp(0), |moved| moved.after(self.patience));
+        until.0.saturating_sub(now.0)
     }
 
     /// Whether an acknowledgement waits for the heartbeat.

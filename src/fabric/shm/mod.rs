@@ -103,9 +103,8 @@ unsafe impl Fabric for Shm {
         system::now()
     }
 
-    #[inline]
-    fn now_by(&self, ticker: &mut Ticker) -> Timestamp {
-        ticker.now()
+    fn look(&self, ticker: &mut Ticker, remaining: impl FnOnce(Timestamp) -> u64) -> Timestamp {
+        ticker.look(remaining)
     }
 
     fn random(&self, bytes: &mut [u8]) -> Result<(), FabricError> {

@@ -57,8 +57,6 @@ impl<F: Fabric> Mirror<F> {
             Purpose::Part | Purpose::Reply => {}
         })?;
         if count != 0 {
-            // After the READ came back: what it says of the partner's life is as old as this at least.
-            self.now = self.fabric.now_by(&mut self.ticker);
             if let Some(writer) = writer {
                 self.acknowledge_alive(writer, shared, level);
                 self.after(writer, shared, before);
@@ -71,19 +69,37 @@ impl<F: Fabric> Mirror<F> {
     /// Acknowledges what the partner has, if its heartbeat has moved lately: else the acknowledgement waits.
     #[inline]
     fn acknowledge_alive(&mut self, writer: &Writer, shared: &Shared, level: Acknowledge) {
-        if self.lease.holds(self.now) {
-            self.acknowledge(writer, shared, level);
-            if self.lease.is_withheld() {
-                self.to_hear = self.lease.release(self.now).or(self.to_hear);
+        // After the READ came back: what it says of the partner's life is no younger than this look.
+        if self.ticker.is_spent() && !self.renew() {
+            if self.is_whole() {
+                self.lease.withhold(self.now);
             }
-        } else if self.is_whole() {
-            self.lease.withhold(self.now);
+            return;
         }
+        self.acknowledge(writer, shared, level);
+    }
+
+    /// Looks at the clock, and whether the lease holds; while it does, for a millisecond at most, the counter tells.
+    #[cold]
+    fn renew(&mut self) -> bool {
+        let lease = &self.lease;
+        self.now = self.fabric.look(&mut self.ticker, |now| lease.remaining(now));
+        let holds = self.lease.holds(self.now);
+        if !holds {
+            self.ticker.end();
+        } else if self.lease.is_withheld() {
+            self.to_hear = self.lease.release(self.now).or(self.to_hear);
+        }
+        holds
     }
 
     /// Reads the partner's heartbeat where nothing else did lately; what waited for it is acknowledged by the completion.
     pub(in super::super) fn listen(&mut self) -> Result<(), LogError> {
-        self.now = self.fabric.now_by(&mut self.ticker);
+        if !self.ticker.is_spent() {
+            // Records flow, or the lease was looked at within the last millisecond.
+            return Ok(());
+        }
+        self.renew();
         self.to_hear = self.lease.tell(self.now).or(self.to_hear);
         let is_heard = self.listening || self.wire.probes != 0;
         if is_heard || !self.wire.can_probe() || self.now < self.lease.next_reading(self.now) {
