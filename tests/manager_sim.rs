@@ -119,6 +119,30 @@ fn storms_of_every_fault_end_in_a_session() {
     }
 }
 
+/// Ports are asked for anew all the while; after the storm each that is asked for comes once.
+#[test]
+fn ports_are_had_anew_after_every_storm() {
+    let renewed = std::cell::Cell::new(0);
+    let seeds = seeds();
+    let count = seeds.end - seeds.start;
+    for seed in seeds {
+        let renewed = std::panic::AssertUnwindSafe(&renewed);
+        let run = move |pair: &mut Pair| {
+            pair.renewing = true;
+            pair.start_both();
+            pair.storm(60);
+            renewed.set(renewed.get() + pair.renewed());
+            pair.calm();
+            pair.run_until_ready(Duration::from_secs(20));
+            pair.renew_all();
+            pair.check_data_path();
+        };
+        history("ports_are_had", seed, run, Faults::storm(), seed % 2 == 0);
+    }
+    eprintln!("{count} seeds, {} ports that the storms left", renewed.get());
+    assert!(count < 100 || renewed.get() > 0, "no port came anew in any storm");
+}
+
 #[test]
 fn a_crashed_partner_is_met_again_within_milliseconds() {
     for seed in 0..50 {

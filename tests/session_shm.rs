@@ -11,6 +11,8 @@ mod cases;
 mod duo;
 #[path = "process/mod.rs"]
 mod process;
+#[path = "session/renewal.rs"]
+mod renewal;
 #[path = "session/stream.rs"]
 mod stream;
 #[path = "process/on_shm.rs"]
