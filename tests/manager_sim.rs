@@ -225,3 +225,51 @@ fn a_client_that_panics_is_taken_out_and_the_others_go_on() {
         history("panics", 5, run, Faults::none(), false);
     }
 }
+
+/// Its counterpart is told that there is no new port, and the others of the same round come.
+#[test]
+fn a_client_that_panics_at_its_new_port_gets_no_other() {
+    let run = |pair: &mut Pair| {
+        pair.start_both();
+        pair.run_until_ready(Duration::from_millis(20));
+        let clients = [0, 1].map(|node| pair.nodes[node].as_ref().expect("a live node").clients.clone());
+        let ask = |node: usize, client: usize| {
+            let notes = clients[node][client].lock().unwrap();
+            notes.session.as_ref().expect("a session").renew_port(0).expect("asked");
+        };
+        let told = |node: usize, client: usize| {
+            let notes = clients[node][client].lock().unwrap();
+            (notes.renewed, notes.unavailable.clone(), notes.lost.len())
+        };
+        clients[0][0].lock().unwrap().panics_at = Some("port");
+        ask(1, 0);
+        pair.run_for(Duration::from_millis(100));
+        assert_eq!([told(0, 0), told(1, 0)], [(0, vec![], 0), (1, vec![], 0)]);
+        ask(1, 0);
+        ask(0, 1);
+        pair.run_for(Duration::from_millis(100));
+        let reason = handfast::manager::Unavailable::FailedThere.to_string();
+        assert_eq!([told(0, 0), told(1, 0)], [(0, vec![], 0), (1, vec![reason], 0)]);
+        assert_eq!([told(0, 1), told(1, 1)], [(1, vec![], 0), (1, vec![], 0)]);
+    };
+    history("panics_at_its_new_port", 6, run, Faults::none(), true);
+}
+
+/// However fast a client asks, its partner makes new ports no faster than a round each pause.
+#[test]
+fn rounds_of_renewals_are_paced() {
+    let run = |pair: &mut Pair| {
+        pair.start_both();
+        pair.run_until_ready(Duration::from_millis(20));
+        let client = Arc::clone(&pair.nodes[0].as_ref().expect("a live node").clients[1]);
+        for _ in 0..1000 {
+            client.lock().unwrap().session.as_ref().expect("a session").renew_port(0).expect("asked");
+            pair.run_for(Duration::from_millis(1));
+        }
+        // 50 ms is the pause of the default timing.
+        let renewed = client.lock().unwrap().renewed;
+        assert!((15..=21).contains(&renewed), "{renewed} rounds in a second");
+        assert_eq!(pair.lost(), 0);
+    };
+    history("rounds_of_renewals", 7, run, Faults::none(), false);
+}

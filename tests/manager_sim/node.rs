@@ -68,9 +68,13 @@ impl Client<SimNode> for Noting {
     fn on_port(&mut self, index: u16, port: Result<SimPort, Unavailable>) {
         let mut notes = self.notes("port");
         notes.take_ports();
-        let place = &mut notes.ports[usize::from(index)];
-        *place = port.expect("a new port: nothing is at its limit here");
-        notes.renewed += 1;
+        match port {
+            Ok(port) => {
+                notes.ports[usize::from(index)] = port;
+                notes.renewed += 1;
+            }
+            Err(reason) => notes.unavailable.push(reason.to_string()),
+        }
     }
 }
 
