@@ -273,3 +273,26 @@ fn rounds_of_renewals_are_paced() {
     };
     history("rounds_of_renewals", 7, run, Faults::none(), false);
 }
+
+/// A partner that stands still takes no part in a round: that ends the session, not before its time.
+#[test]
+fn a_round_that_the_partner_does_not_answer_ends_the_session() {
+    let run = |pair: &mut Pair| {
+        pair.start_both();
+        pair.run_until_ready(Duration::from_millis(20));
+        pair.sim.pause("b");
+        let notes = Arc::clone(&pair.nodes[0].as_ref().expect("a live node").clients[0]);
+        notes.lock().unwrap().session.as_ref().expect("a session").renew_port(1).expect("asked");
+        pair.run_for(Duration::from_millis(4900));
+        assert_eq!(pair.lost(), 0, "lost before the exchange's time is over");
+        pair.run_for(Duration::from_millis(200));
+        assert_eq!(pair.lost(), 1);
+        let told =
+            |event: &Event| event.to_string().contains("did not complete the exchange of clients within 5000 ms");
+        assert!(pair.nodes[0].as_ref().expect("a live node").events.iter().any(told));
+        pair.sim.resume("b");
+        pair.run_until_ready(Duration::from_secs(1));
+        pair.check_data_path();
+    };
+    history("does_not_answer", 8, run, Faults::none(), false);
+}
