@@ -260,7 +260,8 @@ impl<F: Fabric> Connection<F> {
         Ok(letters::send(up, &self.handshake.parties().node, established, letter, body)?)
     }
 
-    /// The partner's letter of this kind and round, once it has wholly arrived. Allocates for one that is there.
+    /// The partner's letter of this kind and round, once it has wholly arrived. Allocates where there
+    /// is one.
     pub(crate) fn receive_letter(&self, letter: (LetterKind, u64)) -> Result<Option<Vec<u8>>, LetterError> {
         let Some(established) = self.handshake.established() else { return Ok(None) };
         let Some(mailbox) = self.endpoint.mailbox(established.slot) else { return Ok(None) };

@@ -128,8 +128,9 @@ impl<F: Fabric> Session<F> {
         Ok(())
     }
 
-    /// Has the manager end the session, for all of its clients, and seek another: for a client whose part of it is of no use any more. Where only a
-    /// port is in error, [`Session::renew_port`] costs the other clients nothing.
+    /// Has the manager end the session, for all of its clients, and seek another: for a client whose
+    /// part of it is of no use any more. Where only a port is in error, [`Session::renew_port`] costs the
+    /// other clients nothing.
     pub fn give_up(&self) {
         self.parts.live.store(false, Ordering::Release);
     }
