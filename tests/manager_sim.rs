@@ -119,6 +119,30 @@ fn storms_of_every_fault_end_in_a_session() {
     }
 }
 
+/// Ports are asked for anew all the while; after the storm each that is asked for comes once.
+#[test]
+fn ports_are_had_anew_after_every_storm() {
+    let renewed = std::cell::Cell::new(0);
+    let seeds = seeds();
+    let count = seeds.end - seeds.start;
+    for seed in seeds {
+        let renewed = std::panic::AssertUnwindSafe(&renewed);
+        let run = move |pair: &mut Pair| {
+            pair.renewing = true;
+            pair.start_both();
+            pair.storm(60);
+            renewed.set(renewed.get() + pair.renewed());
+            pair.calm();
+            pair.run_until_ready(Duration::from_secs(20));
+            pair.renew_all();
+            pair.check_data_path();
+        };
+        history("ports_are_had", seed, run, Faults::storm(), seed % 2 == 0);
+    }
+    eprintln!("{count} seeds, {} ports that the storms left", renewed.get());
+    assert!(count < 100 || renewed.get() > 0, "no port came anew in any storm");
+}
+
 #[test]
 fn a_crashed_partner_is_met_again_within_milliseconds() {
     for seed in 0..50 {
@@ -200,4 +224,75 @@ fn a_client_that_panics_is_taken_out_and_the_others_go_on() {
         };
         history("panics", 5, run, Faults::none(), false);
     }
+}
+
+/// Its counterpart is told that there is no new port, and the others of the same round come.
+#[test]
+fn a_client_that_panics_at_its_new_port_gets_no_other() {
+    let run = |pair: &mut Pair| {
+        pair.start_both();
+        pair.run_until_ready(Duration::from_millis(20));
+        let clients = [0, 1].map(|node| pair.nodes[node].as_ref().expect("a live node").clients.clone());
+        let ask = |node: usize, client: usize| {
+            let notes = clients[node][client].lock().unwrap();
+            notes.session.as_ref().expect("a session").renew_port(0).expect("asked");
+        };
+        let told = |node: usize, client: usize| {
+            let notes = clients[node][client].lock().unwrap();
+            (notes.renewed, notes.unavailable.clone(), notes.lost.len())
+        };
+        clients[0][0].lock().unwrap().panics_at = Some("port");
+        ask(1, 0);
+        pair.run_for(Duration::from_millis(100));
+        assert_eq!([told(0, 0), told(1, 0)], [(0, vec![], 0), (1, vec![], 0)]);
+        ask(1, 0);
+        ask(0, 1);
+        pair.run_for(Duration::from_millis(100));
+        let reason = handfast::manager::Unavailable::FailedThere.to_string();
+        assert_eq!([told(0, 0), told(1, 0)], [(0, vec![], 0), (1, vec![reason], 0)]);
+        assert_eq!([told(0, 1), told(1, 1)], [(1, vec![], 0), (1, vec![], 0)]);
+    };
+    history("panics_at_its_new_port", 6, run, Faults::none(), true);
+}
+
+/// However fast a client asks, its partner makes new ports no faster than a round each pause.
+#[test]
+fn rounds_of_renewals_are_paced() {
+    let run = |pair: &mut Pair| {
+        pair.start_both();
+        pair.run_until_ready(Duration::from_millis(20));
+        let client = Arc::clone(&pair.nodes[0].as_ref().expect("a live node").clients[1]);
+        for _ in 0..1000 {
+            client.lock().unwrap().session.as_ref().expect("a session").renew_port(0).expect("asked");
+            pair.run_for(Duration::from_millis(1));
+        }
+        // 50 ms is the pause of the default timing.
+        let renewed = client.lock().unwrap().renewed;
+        assert!((15..=21).contains(&renewed), "{renewed} rounds in a second");
+        assert_eq!(pair.lost(), 0);
+    };
+    history("rounds_of_renewals", 7, run, Faults::none(), false);
+}
+
+/// A partner that stands still takes no part in a round: that ends the session, not before its time.
+#[test]
+fn a_round_that_the_partner_does_not_answer_ends_the_session() {
+    let run = |pair: &mut Pair| {
+        pair.start_both();
+        pair.run_until_ready(Duration::from_millis(20));
+        pair.sim.pause("b");
+        let notes = Arc::clone(&pair.nodes[0].as_ref().expect("a live node").clients[0]);
+        notes.lock().unwrap().session.as_ref().expect("a session").renew_port(1).expect("asked");
+        pair.run_for(Duration::from_millis(4900));
+        assert_eq!(pair.lost(), 0, "lost before the exchange's time is over");
+        pair.run_for(Duration::from_millis(200));
+        assert_eq!(pair.lost(), 1);
+        let told =
+            |event: &Event| event.to_string().contains("did not complete the exchange of clients within 5000 ms");
+        assert!(pair.nodes[0].as_ref().expect("a live node").events.iter().any(told));
+        pair.sim.resume("b");
+        pair.run_until_ready(Duration::from_secs(1));
+        pair.check_data_path();
+    };
+    history("does_not_answer", 8, run, Faults::none(), false);
 }

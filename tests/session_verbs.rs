@@ -14,6 +14,8 @@ mod duo;
 mod ending;
 #[path = "process/mod.rs"]
 mod process;
+#[path = "session/renewal.rs"]
+mod renewal;
 #[path = "session/stream.rs"]
 mod stream;
 #[path = "process/on_verbs.rs"]

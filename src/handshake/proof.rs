@@ -48,16 +48,18 @@ pub struct SessionKey(Option<[u8; 32]>);
 
 impl SessionKey {
     /// The proof of a letter from `sender`; [`Proof::NONE`] where there is no pre-shared key.
-    pub fn letter(&self, sender: &NodeId, kind: LetterKind, body: &[u8]) -> Proof {
+    pub fn letter(&self, sender: &NodeId, kind: LetterKind, round: u64, body: &[u8]) -> Proof {
         let Some(key) = &self.0 else { return Proof::NONE };
         let mut hasher = blake3::Hasher::new_keyed(key);
-        hasher.update(b"letter").update(sender.as_bytes()).update(&[kind as u8]).update(body);
+        hasher.update(b"letter").update(sender.as_bytes()).update(&[kind as u8]);
+        hasher.update(&round.to_le_bytes()).update(body);
         Proof(cut(hasher.finalize()))
     }
 
     /// Whether `proof` is that of this letter; compares in constant time.
-    pub fn verify_letter(&self, sender: &NodeId, kind: LetterKind, body: &[u8], proof: Proof) -> bool {
-        same(self.letter(sender, kind, body), proof)
+    pub fn verify_letter(&self, sender: &NodeId, letter: (LetterKind, u64), body: &[u8], proof: Proof) -> bool {
+        let (kind, round) = letter;
+        same(self.letter(sender, kind, round, body), proof)
     }
 }
 

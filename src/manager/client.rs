@@ -32,6 +32,13 @@ pub trait Client<F: Fabric>: Send {
     fn on_lost(&mut self, reason: &LostReason);
     /// There is a session, and this client has no part in it.
     fn on_unavailable(&mut self, reason: &Unavailable);
+    /// Port `index` of its session was asked for anew, here or at the partner
+    /// ([`Session::renew_port`](crate::session::Session::renew_port)): here it is, wired to the
+    /// counterpart's new one, or why there is none. Drop the one before it. A client that does not
+    /// implement this drops what it is given, which ends the counterpart's new port too.
+    fn on_port(&mut self, index: u16, port: Result<F::Port, Unavailable>) {
+        drop((index, port));
+    }
 }
 
 /// What a client asks for.

@@ -102,6 +102,15 @@ pub enum Event {
         /// Why.
         reason: Unavailable,
     },
+    /// A client's port was asked for anew, here or at the partner.
+    PortRenewed {
+        /// The client.
+        client: ClientName,
+        /// Which of its ports.
+        index: u16,
+        /// Whether there is a new one, or why not.
+        outcome: Result<(), Unavailable>,
+    },
     /// A client panicked when it was told something. It was dropped, and is not called again.
     ClientPanicked {
         /// The client.
@@ -155,6 +164,12 @@ impl fmt::Display for Event {
                 Ok(())
             }
             Self::Unavailable { client, reason } => write!(formatter, "client {client} is not served: {reason}"),
+            Self::PortRenewed { client, index, outcome: Ok(()) } => {
+                write!(formatter, "client {client} has a new port {index}")
+            }
+            Self::PortRenewed { client, index, outcome: Err(reason) } => {
+                write!(formatter, "client {client} gets no new port {index}: {reason}")
+            }
             Self::ClientPanicked { client, message } => {
                 write!(formatter, "client {client} panicked and was taken out: {message}")
             }

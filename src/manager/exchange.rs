@@ -4,26 +4,28 @@
 //! All of it travels as letters, one-sided. A client that one of the two could not wire is served on neither.
 
 use crate::error::Error;
-use crate::fabric::{AccessFlags, Domain, Exposed, Fabric, PendingPort, RemoteDescriptor, Timestamp};
+use crate::fabric::{AccessFlags, Domain, Fabric, Timestamp};
 use crate::handshake::Established;
 use crate::manager::client::{ClientSpec, Unavailable};
 use crate::manager::config::NodeConfig;
 use crate::manager::event::GrantSummary;
-use crate::manager::matching::{Match, matched};
-use crate::manager::tables::{self, Made, OfferEntry, TableError, WiringEntry};
+use crate::manager::matching::matched;
+use crate::manager::renewal::{Renewable, Renewals, Renewed};
+use crate::manager::tables::{self, OfferEntry, TableError, WiringEntry};
+use crate::manager::wiring::{Wiring, make};
 use crate::memory::Region;
 use crate::page::mailbox::LetterKind;
 use crate::page::{NodeId, SessionId};
-use crate::session::{Connection, Session, SessionParts};
+use crate::session::{Connection, Session, SessionParts, Timing, Wishes};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// What may be done with memory granted to a client: everything, its counterpart being its only user.
-const GRANTED: AccessFlags = AccessFlags::ALL;
-
 /// The partner only READs the heartbeat.
 const BEAT: AccessFlags = AccessFlags::REMOTE_READ;
+
+/// The round of the letters that begin a session.
+const FIRST: u64 = 0;
 
 /// A port fails when the partner's process ends: its end is the better reason, and is known soon after.
 const BETTER_REASON: Duration = Duration::from_millis(50);
@@ -50,33 +52,20 @@ pub(crate) struct Exchange<F: Fabric> {
     specs: Vec<ClientSpec>,
     session: SessionId,
     memory_bytes_max: u64,
-    patience: Duration,
     deadline: Option<Timestamp>,
     domain: Option<F::Domain>,
     /// The partner's heartbeat, once it named one.
     heartbeat: Option<F::Remote>,
     wirings: Vec<Wiring<F>>,
+    timing: Timing,
+    wishes: Arc<Wishes>,
+    /// Once the clients have their sessions.
+    renewals: Option<Renewals<F>>,
     refused: Vec<(usize, Unavailable)>,
     served: Vec<usize>,
     live: Arc<AtomicBool>,
     given_up_at: Option<Timestamp>,
 }
-
-/// One client's part while it is being made.
-struct Wiring<F: Fabric> {
-    common: Match,
-    memory: Option<Arc<Exposed>>,
-    pending: Vec<F::PendingPort>,
-    ports: Vec<F::Port>,
-    grant: Option<F::Remote>,
-    failed: Option<Unavailable>,
-}
-
-/// What one client has on this side before it is wired: memory for its counterpart, and ports.
-type Unwired<F> = (Option<Arc<Exposed>>, Vec<<F as Fabric>::PendingPort>);
-
-/// What one client has once it is wired: ports, and memory at the partner.
-type Wired<F> = (Vec<<F as Fabric>::Port>, Option<<F as Fabric>::Remote>);
 
 /// A client's session with what it was granted, or why it has none.
 pub(crate) type Served<F> = Result<(Session<F>, GrantSummary), Unavailable>;
@@ -88,11 +77,13 @@ impl<F: Fabric> Exchange<F> {
             specs,
             session,
             memory_bytes_max: config.memory_bytes_max,
-            patience: config.timing.exchange,
             deadline: None,
             domain: None,
             heartbeat: None,
             wirings: Vec::new(),
+            timing: config.timing,
+            wishes: Arc::default(),
+            renewals: None,
             refused: Vec::new(),
             served: Vec::new(),
             live: Arc::new(AtomicBool::new(true)),
@@ -111,7 +102,8 @@ impl<F: Fabric> Exchange<F> {
 
     /// Whether the partner's next letter is a matter of microseconds. An offer is not: it waits until the partner's clients are registered.
     pub(crate) fn awaits_an_answer(&self) -> bool {
-        matches!(self.stage, Stage::Wired | Stage::Readied)
+        let renewing = self.renewals.as_ref().is_some_and(Renewals::is_under_way);
+        renewing || matches!(self.stage, Stage::Wired | Stage::Readied)
     }
 
     /// Clients that were given a session.
@@ -142,12 +134,12 @@ impl<F: Fabric> Exchange<F> {
                 return Ok(Outcome::Ready);
             }
             if self.stage > Stage::Offered {
-                self.deadline.get_or_insert(now.after(self.patience));
+                self.deadline.get_or_insert(now.after(self.timing.exchange));
             }
         }
         match self.deadline {
             Some(deadline) if now > deadline && self.stage != Stage::Ready => {
-                let waited_ms = u64::try_from(self.patience.as_millis()).unwrap_or(u64::MAX);
+                let waited_ms = u64::try_from(self.timing.exchange.as_millis()).unwrap_or(u64::MAX);
                 Err(Error::Exchange(ExchangeError::Late { waited_ms }))
             }
             _ => Ok(Outcome::Pending),
@@ -162,7 +154,7 @@ impl<F: Fabric> Exchange<F> {
             Stage::Readied => LetterKind::Ready,
             Stage::Ready => return Ok(()),
         };
-        let letter = connection.receive_letter(kind).map_err(|_| ExchangeError::Proof)?;
+        let letter = connection.receive_letter((kind, FIRST)).map_err(|_| ExchangeError::Proof)?;
         let Some(body) = letter else { return Ok(()) };
         match kind {
             LetterKind::Offer => self.wire(connection, &body),
@@ -176,7 +168,7 @@ impl<F: Fabric> Exchange<F> {
         let entry = |spec: &ClientSpec| OfferEntry { name: spec.name, ports: spec.ports, memory: spec.memory };
         let entries: Vec<OfferEntry> = self.specs.iter().map(entry).collect();
         let body = tables::encode_offer(established.version, &entries);
-        connection.send_letter(LetterKind::Offer, &body)?;
+        connection.send_letter((LetterKind::Offer, FIRST), &body)?;
         self.stage = Stage::Offered;
         Ok(())
     }
@@ -209,7 +201,8 @@ impl<F: Fabric> Exchange<F> {
         let heartbeat = domain.expose(region, BEAT)?;
         self.domain = Some(domain);
         let entries: Vec<WiringEntry> = self.wirings.iter().map(Wiring::entry).collect();
-        connection.send_letter(LetterKind::Wiring, &tables::encode_wiring(heartbeat.descriptor(), &entries))?;
+        connection
+            .send_letter((LetterKind::Wiring, FIRST), &tables::encode_wiring(heartbeat.descriptor(), &entries))?;
         connection.beat_in(Some(Arc::new(heartbeat)));
         self.stage = Stage::Wired;
         Ok(())
@@ -228,7 +221,7 @@ impl<F: Fabric> Exchange<F> {
             wiring.connect(domain, entry.made);
         }
         let wired: Vec<bool> = self.wirings.iter().map(|wiring| wiring.failed.is_none()).collect();
-        connection.send_letter(LetterKind::Ready, &tables::encode_ready(&wired))?;
+        connection.send_letter((LetterKind::Ready, FIRST), &tables::encode_ready(&wired))?;
         self.stage = Stage::Readied;
         Ok(())
     }
@@ -252,8 +245,13 @@ impl<F: Fabric> Exchange<F> {
         let mut served: Vec<(usize, Served<F>)> = Vec::new();
         let (Some(domain), Some(heartbeat)) = (self.domain.clone(), self.heartbeat.clone()) else { return served };
         served.extend(self.refused.drain(..).map(|(index, reason)| (index, Err(reason))));
-        for wiring in self.wirings.drain(..) {
+        let mut renewable = Vec::with_capacity(self.wirings.len());
+        for (number, wiring) in (0u16..).zip(self.wirings.drain(..)) {
             let index = wiring.common.index;
+            let port_count = wiring.ports.len() as u16;
+            let options = self.specs.get(index).map(|spec| spec.options).unwrap_or_default();
+            let ports = if wiring.failed.is_none() { port_count } else { 0 };
+            renewable.push(Renewable { index, ports, options });
             if let Some(reason) = wiring.failed {
                 served.push((index, Err(reason)));
                 continue;
@@ -275,90 +273,34 @@ impl<F: Fabric> Exchange<F> {
                 heartbeat: heartbeat.clone(),
                 domain: domain.clone(),
                 live: Arc::clone(&self.live),
+                number,
+                port_count,
+                wishes: Arc::clone(&self.wishes),
             });
             self.served.push(index);
             served.push((index, Ok((session, summary))));
         }
+        self.renewals = Some(Renewals::new(renewable, Arc::clone(&self.wishes), &self.timing));
         served
+    }
+
+    /// Makes ports anew that a client here or there asks for; those to be handed out.
+    pub(crate) fn renew(
+        &mut self,
+        connection: &mut Connection<F>,
+        is_there: impl Fn(usize) -> bool,
+        now: Timestamp,
+    ) -> Result<Vec<Renewed<F>>, Error> {
+        match (&mut self.renewals, &self.domain) {
+            (Some(renewals), Some(domain)) => renewals.advance((connection, domain), is_there, now),
+            _ => Ok(Vec::new()),
+        }
     }
 }
 
 impl PartialOrd for Stage {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         (*self as u8).partial_cmp(&(*other as u8))
-    }
-}
-
-/// Makes what one client needs on this side.
-fn make<F: Fabric>(domain: &F::Domain, spec: &ClientSpec, common: Match) -> Wiring<F>
-where
-    F::Domain: Domain<Fabric = F>,
-{
-    let made = || -> Result<Unwired<F>, Error> {
-        let memory = match usize::try_from(common.memory_here) {
-            Ok(0) => None,
-            Ok(bytes) => {
-                let region = Region::builder(bytes).backing(domain.backing(GRANTED)).build()?;
-                Some(Arc::new(domain.expose(region, GRANTED)?))
-            }
-            Err(_) => {
-                let (bytes, max) = (common.memory_here, usize::MAX as u64);
-                return Err(crate::memory::MemoryError::Length { bytes, max }.into());
-            }
-        };
-        let ports = (0..common.ports).map(|_| domain.port(&spec.options)).collect::<Result<_, _>>()?;
-        Ok((memory, ports))
-    };
-    match made() {
-        Ok((memory, pending)) => Wiring { common, memory, pending, ports: Vec::new(), grant: None, failed: None },
-        Err(error) => Wiring::failed(common, Unavailable::FailedHere(error)),
-    }
-}
-
-impl<F: Fabric> Wiring<F> {
-    fn failed(common: Match, reason: Unavailable) -> Self {
-        Self { common, memory: None, pending: Vec::new(), ports: Vec::new(), grant: None, failed: Some(reason) }
-    }
-
-    fn entry(&self) -> WiringEntry {
-        let made = || Made {
-            memory: self.memory.as_ref().map(|memory| RemoteDescriptor {
-                // The partner asked for so many bytes and gets no more, whatever the page size made of it.
-                length: self.common.memory_here,
-                ..*memory.descriptor()
-            }),
-            ports: self.pending.iter().map(PendingPort::address).collect(),
-        };
-        WiringEntry { name: self.common.name, made: self.failed.is_none().then(made) }
-    }
-
-    fn connect(&mut self, domain: &F::Domain, theirs: Option<Made>)
-    where
-        F::Domain: Domain<Fabric = F>,
-    {
-        if self.failed.is_some() {
-            return;
-        }
-        let Some(theirs) = theirs else {
-            self.failed = Some(Unavailable::FailedThere);
-            return;
-        };
-        let granted = theirs.memory.map_or(0, |memory| memory.length);
-        if theirs.ports.len() != self.pending.len() || granted < self.common.memory_there {
-            self.failed = Some(Unavailable::FailedHere(ExchangeError::Mismatch.into()));
-            return;
-        }
-        let mut connected = || -> Result<Wired<F>, Error> {
-            let pending = self.pending.drain(..);
-            let ports =
-                pending.zip(&theirs.ports).map(|(port, partner)| port.connect(partner)).collect::<Result<_, _>>()?;
-            let grant = theirs.memory.as_ref().map(|memory| domain.import(memory)).transpose()?;
-            Ok((ports, grant))
-        };
-        match connected() {
-            Ok((ports, grant)) => (self.ports, self.grant) = (ports, grant),
-            Err(error) => self.failed = Some(Unavailable::FailedHere(error)),
-        }
     }
 }
 

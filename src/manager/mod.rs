@@ -14,8 +14,11 @@ mod config;
 mod event;
 mod exchange;
 mod matching;
+mod renewal;
+mod serving;
 mod tables;
 mod thread;
+mod wiring;
 
 pub use client::{Client, ClientSpec, LostReason, ManagerError, Unavailable};
 pub use config::NodeConfig;
@@ -24,13 +27,13 @@ pub use thread::ControlThread;
 
 use crate::error::Error;
 use crate::fabric::{Fabric, Timestamp};
-use crate::handshake::{EndReason, Established};
-use crate::page::status::{CLIENTS_MAX, RosterEntry};
+use crate::handshake::Established;
+use crate::page::status::CLIENTS_MAX;
 use crate::page::{Incarnation, SessionId};
 use crate::session::{Connection, ConnectionEvent};
 use client::Entry;
+use exchange::Exchange;
 pub use exchange::ExchangeError;
-use exchange::{Exchange, Outcome};
 use std::collections::VecDeque;
 use std::time::Duration;
 pub use tables::TableError;
@@ -287,75 +290,6 @@ impl<F: Fabric> ClusterManager<F> {
         }
         self.publish_roster(&[]);
         self.events.push_back(Event::Lost { session, reason: reason.clone() });
-    }
-
-    /// The exchange after the handshake: begun when a session stands and all clients are registered.
-    fn exchange(&mut self) {
-        let now = self.connection.fabric().now();
-        let Some(session) = self.session() else { return };
-        if self.exchange.is_none() && self.open && now >= self.hold_until && self.leaving_since.is_none() {
-            // Between two sessions nobody knows clients by their places.
-            self.roster.retain(Entry::is_there);
-            let specs = self.roster.iter().map(|entry| entry.spec).collect();
-            self.exchange = Some(Exchange::new(specs, session, &self.config));
-        }
-        let Some(exchange) = &mut self.exchange else { return };
-        if exchange.is_given_up(now) {
-            self.hold_until = now.after(self.config.timing.retry_max);
-            return self.connection.end(EndReason::GivenUp);
-        }
-        match exchange.advance(&mut self.connection, now) {
-            Ok(Outcome::Pending) => {}
-            Ok(Outcome::Ready) => self.ready(),
-            Err(error) => {
-                // Begin anew, but not in a tight loop: what failed may fail again.
-                self.hold_until = now.after(self.config.timing.retry_max.saturating_mul(50));
-                self.events.push_back(Event::Trouble(error));
-                self.connection.end(EndReason::Exchange);
-            }
-        }
-    }
-
-    fn ready(&mut self) {
-        let Some(exchange) = &mut self.exchange else { return };
-        let (partner, established) = (self.config.partner, self.connection.handshake().established());
-        let Some(established) = established else { return };
-        let (mut grants, mut ready) = (Vec::new(), Vec::new());
-        for (index, outcome) in exchange.take_sessions(partner, established) {
-            let Some(entry) = self.roster.get_mut(index) else { continue };
-            match outcome {
-                Ok((session, summary)) => match entry.call(|client| client.on_ready(session)) {
-                    None => {
-                        ready.push(entry.spec.name);
-                        grants.push(summary);
-                    }
-                    Some(panicked) => self.events.push_back(panicked),
-                },
-                Err(reason) => {
-                    let panicked = entry.call(|client| client.on_unavailable(&reason));
-                    self.events.push_back(Event::Unavailable { client: entry.spec.name, reason });
-                    self.events.extend(panicked);
-                }
-            }
-        }
-        let session = established.id;
-        self.publish_roster(&ready);
-        self.events.push_back(Event::Ready { session, grants });
-    }
-
-    fn publish_roster(&mut self, ready: &[crate::page::identity::ClientName]) {
-        let entries: Vec<RosterEntry> = self
-            .roster
-            .iter()
-            .filter(|entry| entry.is_there())
-            .map(|entry| RosterEntry {
-                name: entry.spec.name,
-                memory: entry.spec.memory,
-                ports: entry.spec.ports,
-                ready: ready.contains(&entry.spec.name),
-            })
-            .collect();
-        self.connection.roster(&entries);
     }
 }
 

@@ -1,4 +1,5 @@
-//! The bodies of the three letters, as bytes: offer, wiring, ready.
+//! The bodies of the letters, as bytes: offer, wiring, ready; and the wiring of a later round, which
+//! holds renewed ports alone.
 //!
 //! Little-endian, no pointers, every length checked. What does not parse is [`TableError`]; nothing a partner sends can panic here.
 
@@ -6,7 +7,9 @@ use crate::fabric::descriptor::{PORT_ADDRESS_BYTES, REMOTE_DESCRIPTOR_BYTES};
 use crate::fabric::{PortAddress, RemoteDescriptor};
 use crate::manager::client::PORTS_MAX;
 use crate::page::identity::ClientName;
+use crate::page::mailbox::LetterKind;
 use crate::page::status::CLIENTS_MAX;
+use crate::session::PortName;
 
 /// A letter's body does not parse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -121,6 +124,49 @@ pub(crate) fn decode_wiring(bytes: &[u8]) -> Result<(RemoteDescriptor, Vec<Wirin
     reader.end((heartbeat, entries))
 }
 
+/// A port that the sender renews; the address of its new one, none where it could not be made.
+pub(crate) type RenewalEntry = (PortName, Option<PortAddress>);
+
+const RENEWAL_BYTES: usize = 8 + PORT_ADDRESS_BYTES;
+
+const _: () = assert!(2 + PORTS_MAX as usize * RENEWAL_BYTES <= LetterKind::Wiring.body_bytes_max());
+const _: () = assert!(PORTS_MAX as usize <= LetterKind::Ready.body_bytes_max());
+
+/// The entries in order of their names.
+pub(crate) fn encode_renewal(entries: impl ExactSizeIterator<Item = RenewalEntry>) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(2 + entries.len() * RENEWAL_BYTES);
+    bytes.extend((entries.len() as u16).to_le_bytes());
+    for (name, address) in entries {
+        bytes.extend(name.client.to_le_bytes());
+        bytes.extend(name.port.to_le_bytes());
+        bytes.extend([u8::from(address.is_some()), 0, 0, 0]);
+        bytes.extend(address.map_or([0; PORT_ADDRESS_BYTES], |address| address.0));
+    }
+    bytes
+}
+
+/// Each port is named once. `ports`: of each client, by its number.
+pub(crate) fn decode_renewal(bytes: &[u8], ports: &[u16]) -> Result<Vec<RenewalEntry>, TableError> {
+    let mut reader = Reader { table: "renewal", bytes, offset: 0 };
+    let count = reader.count(PORTS_MAX.into())?;
+    if count == 0 {
+        return Err(reader.error());
+    }
+    let mut entries: Vec<RenewalEntry> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let name = PortName { client: reader.number()?, port: reader.number()? };
+        let [is_made, ..] = reader.take::<4>()?;
+        let address = PortAddress(reader.take::<PORT_ADDRESS_BYTES>()?);
+        let exists = ports.get(usize::from(name.client)).is_some_and(|ports| name.port < *ports);
+        let ordered = entries.last().is_none_or(|(before, _)| *before < name);
+        if is_made > 1 || !exists || !ordered {
+            return Err(reader.error());
+        }
+        entries.push((name, (is_made == 1).then_some(address)));
+    }
+    reader.end(entries)
+}
+
 pub(crate) fn encode_ready(wired: &[bool]) -> Vec<u8> {
     wired.iter().map(|wired| u8::from(*wired)).collect()
 }
@@ -211,6 +257,29 @@ mod tests {
     }
 
     #[test]
+    fn a_renewal_names_ports_that_there_are_each_once() -> Result<(), TableError> {
+        let name = |client, port| PortName { client, port };
+        let entries = [(name(0, 1), Some(PortAddress([7; 64]))), (name(2, 0), None), (name(2, 2), None)];
+        let encode = |entries: &[RenewalEntry]| encode_renewal(entries.iter().copied());
+        let bytes = encode(&entries);
+        assert_eq!(decode_renewal(&bytes, &[2, 0, 3])?, entries);
+        assert!(decode_renewal(&encode(&[]), &[2, 0, 3]).is_err(), "a renewal of nothing");
+        for length in 0..bytes.len() {
+            assert!(decode_renewal(&bytes[..length], &[2, 0, 3]).is_err(), "{length} bytes");
+        }
+        assert!(decode_renewal(&[&bytes[..], &[0]].concat(), &[2, 0, 3]).is_err(), "a byte more");
+        for ports in [&[1, 0, 3][..], &[2, 0, 2], &[2, 0], &[]] {
+            assert!(decode_renewal(&bytes, ports).is_err(), "{ports:?}");
+        }
+        for wrong in [[entries[0], entries[0]], [entries[1], entries[0]]] {
+            assert!(decode_renewal(&encode(&wrong), &[2, 0, 3]).is_err(), "{wrong:?}");
+        }
+        let many = vec![0xff; LetterKind::Wiring.body_bytes_max()];
+        assert!(decode_renewal(&many, &[2, 0, 3]).is_err());
+        Ok(())
+    }
+
+    #[test]
     fn a_name_twice_is_an_error() -> Result<(), Box<dyn std::error::Error>> {
         let entry = OfferEntry { name: "log".parse()?, ports: 1, memory: 0 };
         assert!(decode_offer(&encode_offer(1, &[entry, entry])).is_err());
@@ -223,6 +292,7 @@ mod tests {
             let _ = decode_offer(&bytes);
             let _ = decode_wiring(&bytes);
             let _ = decode_ready(&bytes);
+            let _ = decode_renewal(&bytes, &[1; 9]);
         }
     }
 }

@@ -70,7 +70,8 @@ struct LetterBytes {
     body_checksum: U32,
     session: [u8; 16],
     proof: [u8; 16],
-    padding: [u8; 12],
+    round: U64,
+    padding: [u8; 4],
     checksum: U32,
 }
 
@@ -250,6 +251,8 @@ pub struct Letter {
     pub kind: LetterKind,
     /// The session it belongs to.
     pub session: SessionId,
+    /// 0 for the letters that begin a session. Each round of later ones has the next number.
+    pub round: u64,
     /// Bytes of its body.
     pub length: u32,
     /// CRC-32C of its body.
@@ -269,7 +272,8 @@ impl Letter {
             body_checksum: self.body_checksum.into(),
             session: self.session.0,
             proof: self.proof.0,
-            padding: [0; 12],
+            round: self.round.into(),
+            padding: [0; 4],
             checksum: 0.into(),
         })
     }
@@ -288,6 +292,7 @@ impl Letter {
         Ok(Self {
             kind,
             session: SessionId(fields.session),
+            round: fields.round.get(),
             length: fields.length.get(),
             body_checksum: fields.body_checksum.get(),
             proof: Proof(fields.proof),
@@ -342,6 +347,7 @@ mod tests {
             let letter = Letter {
                 kind,
                 session: SessionId([1; 16]),
+                round: 3,
                 length: kind.body_bytes_max() as u32,
                 body_checksum: 2,
                 proof: Proof::NONE,

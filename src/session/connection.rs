@@ -252,19 +252,20 @@ impl<F: Fabric> Connection<F> {
         }
     }
 
-    /// WRITEs a letter into the partner's mailbox. Allocates.
-    pub(crate) fn send_letter(&mut self, kind: LetterKind, body: &[u8]) -> Result<(), Error> {
+    /// WRITEs a letter of this kind and round into the partner's mailbox. Allocates.
+    pub(crate) fn send_letter(&mut self, letter: (LetterKind, u64), body: &[u8]) -> Result<(), Error> {
         let (Some(established), Dialling::Up(up)) = (self.handshake.established(), &mut self.dialling) else {
             return Err(self.no_link().into());
         };
-        Ok(letters::send(up, &self.handshake.parties().node, established, kind, body)?)
+        Ok(letters::send(up, &self.handshake.parties().node, established, letter, body)?)
     }
 
-    /// The partner's letter of this kind, once it has wholly arrived. Allocates.
-    pub(crate) fn receive_letter(&self, kind: LetterKind) -> Result<Option<Vec<u8>>, LetterError> {
+    /// The partner's letter of this kind and round, once it has wholly arrived. Allocates where there
+    /// is one.
+    pub(crate) fn receive_letter(&self, letter: (LetterKind, u64)) -> Result<Option<Vec<u8>>, LetterError> {
         let Some(established) = self.handshake.established() else { return Ok(None) };
         let Some(mailbox) = self.endpoint.mailbox(established.slot) else { return Ok(None) };
-        letters::receive(mailbox, &self.handshake.parties().partner, established, kind)
+        letters::receive(mailbox, &self.handshake.parties().partner, established, letter)
     }
 
     fn no_link(&self) -> FabricError {

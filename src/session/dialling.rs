@@ -33,7 +33,7 @@ pub(crate) struct Dialled<F: Fabric> {
     pace: Pace,
     /// Letters under way.
     pub(crate) letters: u32,
-    /// Buffers of letters that are through: kept for the next.
+    /// Buffers of letters that are through: dropped where the next is sent, off the way of a beat.
     pub(crate) letter_buffers: Vec<Buffer>,
 }
 

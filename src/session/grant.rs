@@ -5,12 +5,17 @@ use crate::fabric::{Domain, Exposed, Fabric};
 use crate::memory::{Buffer, Region, Ring, RingSource};
 use crate::page::identity::ClientName;
 use crate::page::{Incarnation, NodeId, SessionId};
+use crate::session::wishes::{PortName, RenewalError, Wishes};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// One client's part of a session: its ports, the memory it was granted at the partner, and the memory here that its counterpart may use.
 ///
 /// It belongs to one session for good. When that ends the ports refuse every request, and the next session comes with a new one.
+///
+/// A request that the partner's side refuses (a misaligned atomic, a WRITE past the end of its memory)
+/// puts its port in error for good, and the port wired to it. The session goes on, as do the other
+/// ports: [`Session::renew_port`] brings a new pair of ports in place of the two.
 pub struct Session<F: Fabric> {
     parts: SessionParts<F>,
 }
@@ -27,6 +32,10 @@ pub(crate) struct SessionParts<F: Fabric> {
     pub(crate) heartbeat: F::Remote,
     pub(crate) domain: F::Domain,
     pub(crate) live: Arc<AtomicBool>,
+    /// The client's number in the session, and how many ports it has.
+    pub(crate) number: u16,
+    pub(crate) port_count: u16,
+    pub(crate) wishes: Arc<Wishes>,
 }
 
 impl<F: Fabric> Session<F> {
@@ -91,8 +100,37 @@ impl<F: Fabric> Session<F> {
         Ok(self.parts.domain.ring(ring)?)
     }
 
-    /// Has the manager end the session, for all of its clients, and seek another: for a client whose part of it is of no use any more, say because
-    /// its port is in error.
+    /// Asks for a new port `index` in place of the one that a bad request ended, on both nodes. From any
+    /// thread; no system call. The new one comes by
+    /// [`Client::on_port`](crate::manager::Client::on_port), here and at the partner, when both are wired.
+    ///
+    /// Either side may ask, and both at once: one pair comes of it. A port that is asked for again
+    /// before it came comes once. The manager begins a round of renewals at most every 50
+    /// [`Timing::retry_max`](crate::session::Timing::retry_max), and what is asked for meanwhile waits
+    /// for the next. A round that takes longer than [`Timing::exchange`](crate::session::Timing::exchange)
+    /// ends the session.
+    ///
+    /// The old port is still the client's. In error it refuses everything; a healthy one works until
+    /// either side closes or drops it.
+    ///
+    /// # Errors
+    /// - [`RenewalError::NoSuchPort`]: the client has fewer ports.
+    /// - [`RenewalError::Ended`]: the session is over. New ports come with the next.
+    pub fn renew_port(&self, index: u16) -> Result<(), RenewalError> {
+        let ports = self.parts.port_count;
+        if index >= ports {
+            return Err(RenewalError::NoSuchPort { index, ports });
+        }
+        if !self.is_live() {
+            return Err(RenewalError::Ended);
+        }
+        self.parts.wishes.ask(PortName { client: self.parts.number, port: index });
+        Ok(())
+    }
+
+    /// Has the manager end the session, for all of its clients, and seek another: for a client whose
+    /// part of it is of no use any more. Where only a port is in error, [`Session::renew_port`] costs the
+    /// other clients nothing.
     pub fn give_up(&self) {
         self.parts.live.store(false, Ordering::Release);
     }

@@ -23,7 +23,7 @@ pub(crate) fn send<F: Fabric>(
     up: &mut Dialled<F>,
     sender: &NodeId,
     established: &Established,
-    kind: LetterKind,
+    (kind, round): (LetterKind, u64),
     body: &[u8],
 ) -> Result<(), FabricError> {
     if body.len() > kind.body_bytes_max() {
@@ -36,10 +36,12 @@ pub(crate) fn send<F: Fabric>(
     let header = Letter {
         kind,
         session: established.id,
+        round,
         length: body.len() as u32,
         body_checksum: crc32c::crc32c(body),
-        proof: established.key.letter(sender, kind, body),
+        proof: established.key.letter(sender, kind, round, body),
     };
+    up.letter_buffers.clear();
     let (body_buffer, header_buffer) = buffers(up, body, &header.encode())?;
     let Some((_, mailbox)) = &up.link.mailbox else { return Ok(()) };
     let lost = |reason: crate::fabric::PostError| FabricError::LinkLost {
@@ -78,19 +80,19 @@ fn buffers<F: Fabric>(
     Ok((Some(body_buffer), header_buffer))
 }
 
-/// The letter of this kind and session in a mailbox; none while it has not wholly arrived.
+/// The letter of this kind, round and session in a mailbox; none while it has not wholly arrived.
 pub(crate) fn receive(
     mailbox: &Region,
     sender: &NodeId,
     established: &Established,
-    kind: LetterKind,
+    (kind, round): (LetterKind, u64),
 ) -> Result<Option<Vec<u8>>, LetterError> {
     let mut header = [0; LETTER_BYTES];
     if mailbox.read(kind.header_offset(), &mut header).is_err() {
         return Ok(None);
     }
     let Ok(letter) = Letter::decode(kind, &header) else { return Ok(None) };
-    if letter.session != established.id {
+    if letter.session != established.id || letter.round != round {
         return Ok(None);
     }
     // `decode` has bounded the length by the letter's place.
@@ -98,7 +100,7 @@ pub(crate) fn receive(
     if mailbox.read(kind.body_offset(), &mut body).is_err() || crc32c::crc32c(&body) != letter.body_checksum {
         return Ok(None);
     }
-    if !established.key.verify_letter(sender, kind, &body, letter.proof) {
+    if !established.key.verify_letter(sender, (kind, round), &body, letter.proof) {
         return Err(LetterError::Proof);
     }
     Ok(Some(body))

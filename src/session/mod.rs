@@ -16,6 +16,7 @@ mod pace;
 mod publish;
 mod steps;
 mod timing;
+mod wishes;
 
 pub use connection::{Connection, ConnectionEvent};
 pub use grant::Session;
@@ -23,3 +24,5 @@ pub(crate) use grant::SessionParts;
 pub use observe::{StatusReport, observe};
 pub use steps::{STEP_NAMES, Step};
 pub use timing::Timing;
+pub use wishes::RenewalError;
+pub(crate) use wishes::{PortName, Wishes};

@@ -14,8 +14,20 @@ pub(crate) struct Notes {
     pub(crate) ready: u32,
     pub(crate) lost: Vec<String>,
     pub(crate) unavailable: Vec<String>,
+    /// How many ports came anew.
+    pub(crate) renewed: u32,
     /// It panics when it is told this: `ready`, `lost` or `unavailable`.
     pub(crate) panics_at: Option<&'static str>,
+}
+
+impl Notes {
+    /// Takes the session's ports, if they are still there.
+    pub(crate) fn take_ports(&mut self) {
+        let ports = self.session.as_mut().expect("a session").take_ports();
+        if self.ports.is_empty() {
+            self.ports = ports;
+        }
+    }
 }
 
 pub(crate) type Shared = Arc<Mutex<Notes>>;
@@ -41,6 +53,7 @@ impl Client<SimNode> for Noting {
         assert!(notes.session.is_none(), "ready twice without a loss in between");
         assert!(session.is_live());
         notes.ready += 1;
+        notes.ports.clear();
         notes.session = Some(session);
     }
     fn on_lost(&mut self, reason: &LostReason) {
@@ -51,6 +64,17 @@ impl Client<SimNode> for Noting {
     }
     fn on_unavailable(&mut self, reason: &Unavailable) {
         self.notes("unavailable").unavailable.push(reason.to_string());
+    }
+    fn on_port(&mut self, index: u16, port: Result<SimPort, Unavailable>) {
+        let mut notes = self.notes("port");
+        notes.take_ports();
+        match port {
+            Ok(port) => {
+                notes.ports[usize::from(index)] = port;
+                notes.renewed += 1;
+            }
+            Err(reason) => notes.unavailable.push(reason.to_string()),
+        }
     }
 }
 

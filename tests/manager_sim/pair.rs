@@ -12,6 +12,8 @@ pub(crate) struct Pair {
     pub(crate) sim: Sim,
     pub(crate) nodes: [Option<Node>; 2],
     pub(crate) extra_client: Option<(usize, &'static str)>,
+    /// Whether clients ask for ports anew in a storm.
+    pub(crate) renewing: bool,
     key: bool,
     random: u64,
 }
@@ -19,7 +21,7 @@ pub(crate) struct Pair {
 impl Pair {
     pub(crate) fn new(seed: u64, faults: Faults, key: bool) -> Self {
         let random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        Self { sim: Sim::new(seed, faults), nodes: [None, None], extra_client: None, key, random }
+        Self { sim: Sim::new(seed, faults), nodes: [None, None], extra_client: None, renewing: false, key, random }
     }
 
     fn draw(&mut self, below: u64) -> u64 {
@@ -114,6 +116,15 @@ impl Pair {
                 }
                 _ => {}
             }
+            for _ in 0..if self.renewing { 2 } else { 0 } {
+                let (node, client) = (self.draw(2) as usize, self.draw(CLIENTS.len() as u64) as usize);
+                let index = self.draw(CLIENTS[client].1.into()) as u16;
+                let Some(node) = &self.nodes[node] else { continue };
+                if let Some(session) = &node.clients[client].lock().unwrap().session {
+                    // Of a session that has just ended nothing is had.
+                    let _ = session.renew_port(index);
+                }
+            }
             let micros = 1 << self.draw(13);
             self.run_for(Duration::from_micros(micros));
         }
@@ -165,6 +176,33 @@ impl Pair {
         }
     }
 
+    /// Both nodes ask for a port of each client: some alike, some not. Each comes, and once.
+    pub(crate) fn renew_all(&mut self) {
+        // A round that the storm began ends first, and so does the pause after it.
+        self.run_for(Duration::from_millis(200));
+        let counts = |pair: &Self| {
+            let live = pair.nodes.iter().flatten().flat_map(|node| &node.clients);
+            live.map(|client| client.lock().unwrap().renewed).collect::<Vec<u32>>()
+        };
+        let before = counts(self);
+        for (index, node) in self.nodes.iter().enumerate() {
+            let node = node.as_ref().expect("a live node");
+            for (client, port) in [(0, 1), (1, 0), (2, index as u16)] {
+                let notes = node.clients[client].lock().unwrap();
+                notes.session.as_ref().expect("a session").renew_port(port).expect("asked");
+            }
+        }
+        self.run_for(Duration::from_millis(200));
+        let more: Vec<u32> = counts(self).iter().zip(before).map(|(after, before)| after - before).collect();
+        assert_eq!(more, [1, 1, 2, 1, 1, 2]);
+    }
+
+    /// Ports that came anew, of all clients.
+    pub(crate) fn renewed(&self) -> u32 {
+        let of = |node: &Node| node.clients.iter().map(|client| client.lock().unwrap().renewed).sum::<u32>();
+        self.nodes.iter().flatten().map(of).sum()
+    }
+
     /// WRITEs through the log's port 1 of each node, and finds the bytes in the other's memory.
     pub(crate) fn check_data_path(&mut self) {
         for (index, name) in NAMES.into_iter().enumerate() {
@@ -172,7 +210,8 @@ impl Pair {
             let [here, there] = [index, 1 - index]
                 .map(|index| std::sync::Arc::clone(&self.nodes[index].as_ref().expect("a live node").clients[0]));
             let mut here = here.lock().unwrap();
-            let mut ports = here.session.as_mut().expect("a session").take_ports();
+            here.take_ports();
+            let mut ports = std::mem::take(&mut here.ports);
             assert_eq!(ports.len(), usize::from(CLIENTS[0].1));
             let session = here.session.as_ref().expect("a session");
             let port = &mut ports[1];

@@ -28,6 +28,8 @@ pub(crate) struct Notes {
     pub(crate) ready: u32,
     pub(crate) lost: Vec<String>,
     pub(crate) unavailable: Vec<Unavailable>,
+    /// Ports that came anew, in order.
+    pub(crate) renewed: Vec<(u16, Result<(), Unavailable>)>,
     /// What was told out of order.
     pub(crate) wrong: Vec<&'static str>,
 }
@@ -63,6 +65,15 @@ impl Client<UnderTest> for Shared {
     }
     fn on_unavailable(&mut self, reason: &Unavailable) {
         self.notes().unavailable.push(reason.clone());
+    }
+    fn on_port(&mut self, index: u16, port: Result<TestPort, Unavailable>) {
+        let mut notes = self.notes();
+        notes.renewed.push((index, port.as_ref().map(|_| ()).map_err(Clone::clone)));
+        let Ok(port) = port else { return };
+        match notes.ports.get_mut(usize::from(index)) {
+            Some(place) => *place = port,
+            None => notes.wrong.push("a port that it has not"),
+        }
     }
 }
 
@@ -147,11 +158,17 @@ pub(crate) fn next_completion(port: &mut TestPort) -> Result<Completion, String>
     Ok(completion)
 }
 
-/// WRITEs `text` to [`TEXT_AT`] of the partner's memory, READs it back and compares.
+/// [`write_by`] the last port.
 pub(crate) fn write_through(client: &Shared, text: &str) -> Result<(), String> {
+    let ports = client.notes().ports.len();
+    write_by(client, ports.saturating_sub(1), text)
+}
+
+/// WRITEs `text` to [`TEXT_AT`] of the partner's memory, READs it back and compares.
+pub(crate) fn write_by(client: &Shared, index: usize, text: &str) -> Result<(), String> {
     let mut notes = client.notes();
     let Notes { session, ports, .. } = &mut *notes;
-    let (Some(session), Some(port)) = (session.as_ref(), ports.last_mut()) else {
+    let (Some(session), Some(port)) = (session.as_ref(), ports.get_mut(index)) else {
         return Err("no session".to_owned());
     };
     let grant = session.grant().ok_or("no grant")?;

@@ -22,6 +22,12 @@ macro_rules! sessions {
             control_threads_open_a_session_and_leave_it,
             a_partner_of_ones_own_name_is_refused,
         });
+        sessions!($attribute: renewal {
+            a_port_that_a_bad_request_ended_is_had_anew,
+            ports_asked_for_by_both_at_once_come_once,
+            a_port_is_had_anew_again_and_again,
+            a_port_that_cannot_be_had_anew_is_an_error_value,
+        });
         sessions!($attribute: stream { several_clients_stream_through_several_ports_at_once });
     };
     ($attribute:tt: $module:ident { $($name:ident),* $(,)? }) => {
