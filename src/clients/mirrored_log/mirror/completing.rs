@@ -56,11 +56,11 @@ impl<F: Fabric> Mirror<F> {
             }
             Purpose::Part | Purpose::Reply => {}
         })?;
-        if count != 0 {
-            if let Some(writer) = writer {
-                self.acknowledge_alive(writer, shared, level);
-                self.after(writer, shared, before);
-            }
+        if count != 0
+            && let Some(writer) = writer
+        {
+            self.acknowledge_alive(writer, shared, level);
+            self.after(writer, shared, before);
         }
         // The partner's heartbeat alone is no work: a thread may go on to sleep.
         Ok(count > heartbeats)
