@@ -11,7 +11,7 @@
 
 mod index;
 
-use crate::memory::loan::{LoanTable, LoanWindow};
+use crate::memory::loan::{LOANS_MAX, LoanTable, LoanWindow};
 use crate::memory::{Backing, Loan, MemoryError, Region, RingSource, copy_to_shared};
 use index::Index;
 #[cfg(loom)]
@@ -106,7 +106,7 @@ impl Ring {
             return Err(MemoryError::OutOfRange { offset, length, region });
         }
         let in_place = *region.backing() == Backing::Private || promise.is_some();
-        let (index, loans) = (Index::new(bytes, tail, end), LoanTable::new());
+        let (index, loans) = (Index::new(bytes, tail, end), LoanTable::new(LOANS_MAX));
         let ring = Arc::new(Self { region, base, index, loans, in_place });
         let reader = RingReader { ring: Arc::clone(&ring), collected: end, window: LoanWindow::default() };
         Ok((ring, reader))
