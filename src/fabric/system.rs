@@ -64,8 +64,10 @@ impl Ticker {
                 let (passed, us) = (before.wrapping_sub(counter), now.0.saturating_sub(real) / 1000);
                 // Long enough to be exact to a percent; processors count 100 to 10,000 ticks a microsecond.
                 if us >= 250 {
-                    let rate = passed / us;
-                    self.ticks_per_us = if (100..=10_000).contains(&rate) { rate } else { 0 };
+                    let (rate, known) = (passed / us, self.ticks_per_us);
+                    // A rate is believed once two stretches agree on it: one of them may have been slept through.
+                    let agrees = known == 0 || rate.abs_diff(known) <= known / 16;
+                    self.ticks_per_us = if agrees && (100..=10_000).contains(&rate) { rate } else { 0 };
                     self.anchor = Some((before, now.0));
                 }
             }

@@ -11,25 +11,29 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-/// What one thread's list needs, in memory that stays for as long as the thread does. Its layout is this module's
-/// affair but for the word, which comes first.
+/// The word, in memory that others may look at and nobody else may write.
 #[derive(Debug)]
-#[repr(C, align(128))]
-pub(crate) struct Mourned {
+#[repr(C, align(64))]
+pub(crate) struct MarkedWord {
     /// The thread's number and FUTEX_WAITERS while it lives; FUTEX_OWNER_DIED set once it has ended. A futex has four bytes: the
     /// low half of the word, whose high half is zero.
     word: AtomicU64,
-    _apart: [u8; 56],
-    /// `struct robust_list_head`: first entry, offset from an entry to its word, entry under way. Read by the kernel.
+}
+
+/// Bytes of a [`MarkedWord`] with what is apart from it.
+pub(crate) const MARKED_WORD_BYTES: usize = size_of::<MarkedWord>();
+
+/// The list that the kernel walks: in memory of this process alone, since whoever could write it could have the kernel mark other words.
+#[derive(Debug, Default)]
+#[repr(C)]
+struct List {
+    /// `struct robust_list_head`: first entry, offset from an entry to its word, entry under way.
     head: AtomicUsize,
     offset: AtomicUsize,
     pending: AtomicUsize,
     /// `struct robust_list`: the next entry.
     entry: AtomicUsize,
 }
-
-/// Bytes of a [`Mourned`].
-pub(crate) const MOURNED_BYTES: usize = size_of::<Mourned>();
 
 /// Set in a word by whoever waits for it, and by us, so that the kernel wakes a sleeper (linux/futex.h).
 const FUTEX_WAITERS: u32 = 0x8000_0000;
@@ -45,9 +49,9 @@ const HEAD_BYTES: usize = 3 * size_of::<usize>();
 /// How long a dead thread's word is waited for.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// A [`Mourned`] that no thread ever gives up.
+/// A [`MarkedWord`] that no thread ever gives up.
 #[derive(Debug, Clone, Copy)]
-struct Place(NonNull<Mourned>);
+struct Place(NonNull<MarkedWord>);
 
 // SAFETY:
 // - live: the memory is never unmapped, says who made it.
@@ -62,22 +66,24 @@ impl Place {
         // - live: never unmapped, says who made the place.
         // - alias: atomics alone.
         let place = unsafe { self.0.as_ref() };
-        let (entry, head) = (place.entry.as_ptr().addr(), place.head.as_ptr().addr());
-        place.entry.store(head, Ordering::Relaxed);
-        place.offset.store((place.word.as_ptr().addr() + LOW_HALF).wrapping_sub(entry), Ordering::Relaxed);
-        place.pending.store(0, Ordering::Relaxed);
+        // Never freed: the kernel reads it when the thread ends.
+        let list: &'static List = Box::leak(Box::default());
+        let (entry, head) = (list.entry.as_ptr().addr(), list.head.as_ptr().addr());
+        list.entry.store(head, Ordering::Relaxed);
+        list.offset.store((place.word.as_ptr().addr() + LOW_HALF).wrapping_sub(entry), Ordering::Relaxed);
+        list.pending.store(0, Ordering::Relaxed);
         // SAFETY:
         // - live: the call takes no pointer.
         let thread = unsafe { libc::syscall(libc::SYS_gettid) };
         let value = u64::from(u32::try_from(thread).map_err(|_| Errno::new(libc::ERANGE))? | FUTEX_WAITERS);
         place.word.store(value, Ordering::Relaxed);
-        place.head.store(entry, Ordering::Release);
+        list.head.store(entry, Ordering::Release);
         // SAFETY:
-        // - live: the place outlives this thread, whose end is when the kernel reads it last.
+        // - live: list and place outlive this thread, whose end is when the kernel reads them last.
         // - bounds: the head is three words long, as the kernel is told.
         // - alias: the kernel reads the list and writes the word when this thread ends; here all of it is atomics.
         // - thread: replaces the list of this thread alone, which takes no robust mutex.
-        let result = unsafe { libc::syscall(libc::SYS_set_robust_list, place.head.as_ptr(), HEAD_BYTES) };
+        let result = unsafe { libc::syscall(libc::SYS_set_robust_list, list.head.as_ptr(), HEAD_BYTES) };
         if result < 0 { Err(Errno::last()) } else { Ok(value) }
     }
 }
@@ -90,7 +96,7 @@ impl Place {
 ///
 /// # Safety
 /// Both places are mapped, writable, aligned and zeroed, are this call's alone, and are never unmapped in this process.
-pub(crate) unsafe fn begin(place: NonNull<Mourned>, proof: NonNull<Mourned>) -> Result<u64, Errno> {
+pub(crate) unsafe fn begin(place: NonNull<MarkedWord>, proof: NonNull<MarkedWord>) -> Result<u64, Errno> {
     spawn(Place(proof), false)?;
     // SAFETY:
     // - live: the place is never unmapped, says the caller.
@@ -160,15 +166,8 @@ pub(crate) fn sleep_on(word: &AtomicU64, seen: u64, patience: Duration) {
 mod tests {
     use super::*;
 
-    fn place() -> NonNull<Mourned> {
-        let zeroed = Mourned {
-            word: AtomicU64::new(0),
-            _apart: [0; 56],
-            head: AtomicUsize::new(0),
-            offset: AtomicUsize::new(0),
-            pending: AtomicUsize::new(0),
-            entry: AtomicUsize::new(0),
-        };
+    fn place() -> NonNull<MarkedWord> {
+        let zeroed = MarkedWord { word: AtomicU64::new(0) };
         // Never freed, as `begin` asks.
         NonNull::from(Box::leak(Box::new(zeroed)))
     }

@@ -35,6 +35,9 @@ impl Replica {
 
     /// A session begins: what is held goes into its memory, at the same places, so that the partner need not send it again.
     pub(super) fn begin(&mut self, exposed: &Arc<Exposed>, session: u64) {
+        let shared = Arc::clone(&self.shared);
+        // No takeover begins or is under way from here on.
+        let mut in_session = shared.session();
         let held = self.shared.best();
         let mut report = CopyReport {
             state: ReportState::Nothing,
@@ -66,19 +69,22 @@ impl Replica {
             (report.term, report.writer, report.lineage) = (header.term, header.writer, header.lineage);
             (report.tail, report.end) = (header.tail, header.tail);
             (report.sequence, report.ring_bytes) = (header.sequence, header.ring_bytes.get());
+            // Its owner hears of another size by the report; of what state it is does not depend on that.
+            let mut fits = true;
             match carry(&copy, &header, &current) {
                 Ok(end) => (report.end, carried) = (end, Some(header.sequence)),
+                Err(LogError::Short { .. }) => fits = false,
                 Err(error) => {
                     tracing::warn!(%error, "the copy of the partner's log could not be carried over to the new session");
                 }
             }
             // What ends before its end is no whole log, whatever its header says.
-            if report.end < header.acknowledged && report.state == ReportState::Whole {
+            if fits && report.end < header.acknowledged && report.state == ReportState::Whole {
                 report.state = ReportState::Refilling;
             }
         }
         self.shared.replace(current, carried);
-        self.shared.set_in_session(true);
+        *in_session = true;
         (self.report, self.told, self.heard, self.told_persisted) = (Some(report), None, None, 0);
     }
 

@@ -8,7 +8,7 @@ use super::peer::{Denied, Peer, Wanted};
 use super::table::{file_number, shared_region};
 use super::words::Word;
 use crate::memory::Errno;
-use crate::sys::life::{self, MOURNED_BYTES};
+use crate::sys::life::{self, MARKED_WORD_BYTES};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -50,14 +50,14 @@ pub(crate) fn own() -> Option<LifeName> {
 }
 
 fn make() -> Result<LifeName, Errno> {
-    let region = shared_region(2 * MOURNED_BYTES, true).map_err(|_| Errno::new(libc::ENOMEM))?;
+    let region = shared_region(2 * MARKED_WORD_BYTES, true).map_err(|_| Errno::new(libc::ENOMEM))?;
     let region = Arc::new(region);
     // Never unmapped: the thread lives as long as the process.
     std::mem::forget(Arc::clone(&region));
     let place = region.start();
     // SAFETY:
     // - bounds: the region holds both, one behind the other.
-    let proof = unsafe { place.add(MOURNED_BYTES) };
+    let proof = unsafe { place.add(MARKED_WORD_BYTES) };
     // SAFETY:
     // - live: the region was leaked above.
     // - bounds: fresh memory of the kernel, zeroed; a page begins at a multiple of any alignment, and the second place follows the first.
@@ -82,7 +82,7 @@ impl LifeWord {
     /// Maps it.
     pub(crate) fn open(peer: &Peer, name: Option<LifeName>) -> Result<Self, Denied> {
         let Some(name) = name else { return Ok(Self::unknown()) };
-        let mapping = peer.map(name.file, Wanted { writable: false, bytes_min: MOURNED_BYTES as u64 })?;
+        let mapping = peer.map(name.file, Wanted { writable: false, bytes_min: MARKED_WORD_BYTES as u64 })?;
         let word = Span::new(&mapping, 0, 8).and_then(|span| span.shared_word(0));
         let word = word.ok_or(Denied::Unfit("its life word has no place"))?;
         Ok(Self { word, alive: name.value.into() })

@@ -40,14 +40,17 @@ pub(crate) enum Data {
 /// As [`QueuePair::add`](super::QueuePair::add) says.
 #[inline]
 pub(super) unsafe fn add_extended(queue: *mut ibv_qp_ex, id: u64, signalled: bool, action: Action, data: Data) {
+    // Field by field: another thread may end the queue pair, whose state is in the same structure.
     // SAFETY:
     // - live: by the caller's word.
     // - thread: by the caller's word nobody else builds requests here.
-    let fields = unsafe { &mut *queue };
-    fields.wr_id = id;
+    unsafe { (*queue).wr_id = id };
     // The extended API has a call of its own for inline data, and rxe wants the flag besides.
     let inline = if matches!(data, Data::Inline { .. }) { ibv_send_flags::IBV_SEND_INLINE.0 } else { 0 };
-    fields.wr_flags = inline | if signalled { ibv_send_flags::IBV_SEND_SIGNALED.0 } else { 0 };
+    let flags = inline | if signalled { ibv_send_flags::IBV_SEND_SIGNALED.0 } else { 0 };
+    // SAFETY:
+    // - live, thread: as above.
+    unsafe { (*queue).wr_flags = flags };
     match action {
         // SAFETY:
         // - live: by the caller's word, as for all below.

@@ -304,9 +304,8 @@ impl<F: Fabric> LogPoller<F> {
 
 impl<F: Fabric> Drop for LogPoller<F> {
     fn drop(&mut self) {
-        if let Some(mirror) = &mut self.mirror {
-            mirror.wire.close();
-        }
+        // The copy held here is one of no session from now on: who takes it over is not refused for a partner that is there.
+        self.let_go();
         self.shared.end(LogError::Closed);
     }
 }
