@@ -76,8 +76,8 @@ impl ShmPort {
         if !self.queue.has_ready() {
             return 0;
         }
-        // What was posted is stored by now as far as the compiler goes; a partner that sets its fence makes the machine agree
-        // (membarrier) before it trusts its memory, so this load is late enough.
+        // What was posted is stored by now as far as the compiler goes. A READ behind a WRITE was a full barrier as well; a WRITE alone may be
+        // on its way out of this processor still when it is called done, some tens of nanoseconds at most.
         compiler_fence(Ordering::SeqCst);
         if !self.disowned && !self.peer.is_ready() {
             self.partner_ended();
