@@ -1,5 +1,6 @@
 //! A node with one log, on shared memory or on an RDMA device.
 
+use crate::life::way::LIMIT;
 use crate::nodes::Side;
 use handfast::clients::mirrored_log::{LogConfig, LogPoller, MirroredLog};
 use handfast::fabric::{Address, Fabric};
@@ -89,7 +90,7 @@ impl<F: Fabric> Node<F> {
             Side::B => NodeConfig::new(cluster, "b".parse()?, b, "a".parse()?, a),
         };
         let mut manager = ClusterManager::boot(fabric, config)?;
-        let log = LogConfig::new("life".parse()?).ring_bytes(RING_BYTES).pinned(false);
+        let log = LogConfig::new("life".parse()?).ring_bytes(RING_BYTES).pinned(false).heartbeat_age_max(LIMIT);
         let (log, poller, _) = MirroredLog::open(log, &mut manager)?;
         manager.open();
         Ok(Self { manager, log, poller })

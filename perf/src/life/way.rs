@@ -35,8 +35,8 @@ pub(crate) struct Row {
     pub(crate) manager: Manager,
 }
 
-/// No rise may come later: the default of `LogConfig::heartbeat_age_max`.
-pub(crate) const LIMIT: Duration = Duration::from_millis(20);
+/// No rise may come later: what `LogConfig::heartbeat_age_max` is set to, as it is by default.
+pub(crate) const LIMIT: Duration = Duration::from_millis(100);
 
 const WAYS: [Way; 5] = [Way::Kill, Way::Stop, Way::Exec, Way::Fork, Way::Core];
 

@@ -90,7 +90,7 @@ impl LogConfig {
             start: Start::Restore,
             keep: None,
             stalled_after: Duration::from_millis(100),
-            heartbeat_age_max: Duration::from_millis(20),
+            heartbeat_age_max: Duration::from_millis(100),
             batch_bytes_max: 1 << 20,
             batches_max: 16,
             applied_bounds_truncation: false,
@@ -163,10 +163,11 @@ impl LogConfig {
         self
     }
 
-    /// How long ago the partner's heartbeat may have moved where something is acknowledged in its name: 5 ms to 10 s, default 20 ms. Memory of a
+    /// How long ago the partner's heartbeat may have moved where something is acknowledged in its name: 5 ms to 10 s, default 100 ms. Memory of a
     /// process that is stopped or dumps core takes WRITEs like any other, so nothing else tells such a partner from a live one. Where the
     /// heartbeat is older, acknowledgements wait: they come when it moves, or with the next session. Take several times the partner's
-    /// [`Timing::beat`](crate::session::Timing::beat), and more where its control thread has to wait for a processor.
+    /// [`Timing::beat`](crate::session::Timing::beat), and several times what its control thread, or this log's thread, waits for a processor:
+    /// where both wait for 25 ms, a heartbeat is seen to move every 50 ms at best.
     pub fn heartbeat_age_max(mut self, age: Duration) -> Self {
         self.heartbeat_age_max = age;
         self

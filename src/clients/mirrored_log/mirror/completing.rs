@@ -62,8 +62,9 @@ impl<F: Fabric> Mirror<F> {
             self.acknowledge_alive(writer, shared, level);
             self.after(writer, shared, before);
         }
-        // The partner's heartbeat alone is no work: a thread may go on to sleep.
-        Ok(count > heartbeats)
+        // The partner's heartbeat alone is no work: a thread may go on to sleep. Not while something waits for it: readings that are further apart
+        // than the lease lasts would never prove anything.
+        Ok(count > heartbeats || self.lease.is_withheld())
     }
 
     /// Acknowledges what the partner has, if its heartbeat has moved lately: else the acknowledgement waits.
