@@ -39,11 +39,12 @@ impl Half {
         Self { child, events, seen: Vec::new() }
     }
 
-    /// The next event of this kind; those before it are passed over.
+    /// The next event of this kind; those before it are passed over. Patience is for silence: on a busy machine much may come before it.
     fn next(&mut self, kind: &str) -> Value {
-        let began = Instant::now();
-        while began.elapsed() < PATIENCE {
+        let mut heard = Instant::now();
+        while heard.elapsed() < PATIENCE {
             if let Ok(event) = self.events.recv_timeout(Duration::from_millis(50)) {
+                heard = Instant::now();
                 self.seen.push(event.clone());
                 if event["event"] == kind {
                     return event;
