@@ -62,6 +62,11 @@ mod shm {
     }
 
     conformance!(Local);
+
+    #[test]
+    fn loans_of_another_domain_are_refused_behind_what_waits() -> crate::rig::Outcome {
+        crate::deferred::loans_of_another_domain_are_refused_behind_what_waits::<Local>()
+    }
 }
 
 mod sim {
@@ -96,6 +101,11 @@ mod sim {
     }
 
     conformance!(World);
+
+    #[test]
+    fn loans_of_another_domain_are_refused_behind_what_waits() -> crate::rig::Outcome {
+        crate::deferred::loans_of_another_domain_are_refused_behind_what_waits::<World>()
+    }
 }
 
 #[cfg(feature = "verbs")]
