@@ -1,18 +1,8 @@
 //! A stretch of private pinned memory with exactly one owner, registered for local use with a fabric.
 
+use crate::memory::registered::{LocalKey, Registered, Registration};
 use crate::memory::{Backing, MemoryError, Region};
-use std::mem::ManuallyDrop;
 use std::sync::Arc;
-
-/// What a fabric keeps for as long as memory is registered with it. Backends alone make some.
-pub(crate) trait Registration: Send + Sync + std::fmt::Debug {
-    /// Takes the registration back, before the memory goes. False: a device may still touch the memory, which is then leaked and never freed.
-    fn release(&mut self) -> bool;
-}
-
-/// The key a device knows a local buffer's memory by (`lkey`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct LocalKey(pub(crate) u32);
 
 /// One owner's stretch of private pinned memory.
 ///
@@ -21,32 +11,12 @@ pub(crate) struct LocalKey(pub(crate) u32);
 /// ([`std::mem::forget`]) keeps it for ever, so it is never freed under an operation.
 #[derive(Debug)]
 pub struct Buffer {
-    block: Arc<Block>,
+    block: Arc<Registered<Region>>,
     offset: usize,
     /// What is visible, and what an operation moves.
     length: usize,
     /// What this handle owns: `length` or more.
     capacity: usize,
-}
-
-#[derive(Debug)]
-struct Block {
-    registration: Option<Box<dyn Registration>>,
-    memory: ManuallyDrop<Region>,
-    domain: u64,
-    #[cfg_attr(not(feature = "verbs"), allow(dead_code, reason = "for fabrics with a device; shared memory has none"))]
-    key: LocalKey,
-}
-
-impl Drop for Block {
-    fn drop(&mut self) {
-        if self.registration.as_mut().is_none_or(|registration| registration.release()) {
-            // SAFETY:
-            // - live: dropped here and nowhere else, and not used after.
-            // - device: the registration is gone; without one no device knows the memory.
-            unsafe { ManuallyDrop::drop(&mut self.memory) };
-        }
-    }
 }
 
 impl Buffer {
@@ -62,9 +32,9 @@ impl Buffer {
     ) -> Result<Self, MemoryError> {
         let length = region.len();
         // Made first: however this ends, the registration goes before the memory.
-        let block = Block { registration, memory: ManuallyDrop::new(region), domain, key };
-        if *block.memory.backing() != Backing::Private {
-            let backing = block.memory.backing().describe();
+        let block = Registered::new(region, domain, key, registration);
+        if *block.backing() != Backing::Private {
+            let backing = block.backing().describe();
             return Err(MemoryError::Backing { what: "a buffer", needed: "private memory", backing });
         }
         Ok(Self { block: Arc::new(block), offset: 0, length, capacity: length })
@@ -155,21 +125,21 @@ impl Buffer {
     /// The protection domain it is registered in.
     #[inline]
     pub(crate) fn domain(&self) -> u64 {
-        self.block.domain
+        self.block.domain()
     }
 
     /// The key the device knows it by.
     #[cfg(feature = "verbs")]
     #[inline]
     pub(crate) fn local_key(&self) -> LocalKey {
-        self.block.key
+        self.block.key()
     }
 
     /// Where it starts in this process.
     #[inline]
     pub(crate) fn as_ptr(&self) -> *mut u8 {
         // `offset` is within the region, so the sum stays within its mapping.
-        self.block.memory.as_ptr().wrapping_add(self.offset)
+        self.block.as_ptr().wrapping_add(self.offset)
     }
 }
 

@@ -6,12 +6,11 @@
 
 mod table;
 
-use crate::memory::buffer::{LocalKey, Registration};
+use crate::memory::registered::{LocalKey, Registered, Registration};
 use crate::memory::ring::Ring;
 use crate::memory::{MemoryError, copy_between_shared, copy_from_shared};
 #[cfg(loom)]
 use loom::sync::atomic as checked;
-use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 pub(crate) use table::{LoanTable, LoanWindow};
@@ -22,28 +21,7 @@ pub(crate) const LOANS_MAX: usize = 1024;
 /// A ring registered in one protection domain, for its reader to lend from.
 #[derive(Debug)]
 pub struct RingSource {
-    lender: Arc<Lender>,
-}
-
-/// What loans keep: the registration, and behind it the ring.
-#[derive(Debug)]
-struct Lender {
-    registration: Option<Box<dyn Registration>>,
-    ring: ManuallyDrop<Arc<Ring>>,
-    domain: u64,
-    #[cfg_attr(not(feature = "verbs"), allow(dead_code, reason = "for fabrics with a device; shared memory has none"))]
-    key: LocalKey,
-}
-
-impl Drop for Lender {
-    fn drop(&mut self) {
-        if self.registration.as_mut().is_none_or(|registration| registration.release()) {
-            // SAFETY:
-            // - live: dropped here and nowhere else, and not used after.
-            // - device: the registration is gone; without one no device knows the memory.
-            unsafe { ManuallyDrop::drop(&mut self.ring) };
-        }
-    }
+    lender: Arc<Registered<Arc<Ring>>>,
 }
 
 impl RingSource {
@@ -54,13 +32,13 @@ impl RingSource {
         key: LocalKey,
         registration: Option<Box<dyn Registration>>,
     ) -> Self {
-        Self { lender: Arc::new(Lender { registration, ring: ManuallyDrop::new(ring), domain, key }) }
+        Self { lender: Arc::new(Registered::new(ring, domain, key, registration)) }
     }
 
     /// Whether it is of this ring.
     #[inline]
     pub(crate) fn is_of(&self, ring: &Arc<Ring>) -> bool {
-        Arc::ptr_eq(&self.lender.ring, ring)
+        Arc::ptr_eq(&**self.lender, ring)
     }
 
     /// A loan of `length` bytes at `offset` of the ring's memory, noted in its table under `number`. By the ring's
@@ -80,7 +58,7 @@ impl RingSource {
 /// A handle of 32 bytes. Dropping it is one store and one reference; no lock, no system call.
 #[derive(Debug)]
 pub struct Loan {
-    lender: Arc<Lender>,
+    lender: Arc<Registered<Arc<Ring>>>,
     offset: usize,
     length: usize,
     number: u32,
@@ -133,27 +111,27 @@ impl Loan {
     /// The protection domain it is registered in.
     #[inline]
     pub(crate) fn domain(&self) -> u64 {
-        self.lender.domain
+        self.lender.domain()
     }
 
     /// The key the device knows it by.
     #[cfg(feature = "verbs")]
     #[inline]
     pub(crate) fn local_key(&self) -> LocalKey {
-        self.lender.key
+        self.lender.key()
     }
 
     /// Where it starts in this process: for reads alone.
     #[inline]
     pub(crate) fn as_ptr(&self) -> *const u8 {
         // `offset` is within the ring's memory, so the sum stays within its mapping.
-        self.lender.ring.memory().0.as_ptr().wrapping_add(self.offset)
+        self.lender.memory().0.as_ptr().wrapping_add(self.offset)
     }
 }
 
 impl Drop for Loan {
     #[inline]
     fn drop(&mut self) {
-        self.lender.ring.loans().give_back(self.number);
+        self.lender.loans().give_back(self.number);
     }
 }

@@ -12,13 +12,14 @@ mod error;
 mod loan;
 mod mapping;
 mod region;
+mod registered;
 mod ring;
 
 pub use crate::sys::Errno;
 pub use buffer::Buffer;
-pub(crate) use buffer::{LocalKey, Registration};
 pub(crate) use copy::{copy_between_shared, copy_from_shared, copy_to_shared};
 pub use error::MemoryError;
 pub use loan::{Loan, RingSource};
 pub use region::{Backing, HugePages, Region, RegionBuilder};
+pub(crate) use registered::{LocalKey, Registration};
 pub use ring::{InPlace, Ring, RingFull, RingReader, RingSpan};
