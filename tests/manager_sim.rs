@@ -274,6 +274,34 @@ fn rounds_of_renewals_are_paced() {
     history("rounds_of_renewals", 7, run, Faults::none(), false);
 }
 
+/// Half of all WRITEs land again, up to two pauses later: a partner that is not polled just then finds
+/// the letter of an earlier round over that of this one.
+#[test]
+fn rounds_end_though_old_letters_land_over_new_ones() {
+    let mut faults = Faults::none();
+    (faults.repeat_write_ppm, faults.repeat_after_ns_max) = (500_000, 100_000_000);
+    let mut repeated = 0;
+    for seed in 0..20 {
+        let run = |pair: &mut Pair| {
+            pair.start_both();
+            pair.run_until_ready(Duration::from_millis(200));
+            let clients = [0, 1].map(|node| Arc::clone(&pair.nodes[node].as_ref().expect("a live node").clients[1]));
+            for round in 1..=20 {
+                pair.sim.pause("b");
+                clients[0].lock().unwrap().session.as_ref().expect("a session").renew_port(0).expect("asked");
+                pair.run_for(Duration::from_millis(30));
+                pair.sim.resume("b");
+                pair.run_for(Duration::from_millis(60));
+                let renewed = [0, 1].map(|node| clients[node].lock().unwrap().renewed);
+                assert_eq!(renewed, [round; 2], "a round is stuck");
+            }
+            assert_eq!(pair.lost(), 0);
+        };
+        repeated += history("rounds_end", seed, run, faults, seed % 2 == 0).writes_repeated;
+    }
+    assert!(repeated > 100, "{repeated} WRITEs landed again");
+}
+
 /// A partner that stands still takes no part in a round: that ends the session, not before its time.
 #[test]
 fn a_round_that_the_partner_does_not_answer_ends_the_session() {

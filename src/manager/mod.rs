@@ -15,6 +15,7 @@ mod event;
 mod exchange;
 mod matching;
 mod renewal;
+mod said;
 mod serving;
 mod tables;
 mod thread;

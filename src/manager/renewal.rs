@@ -6,12 +6,14 @@
 //! again, as it has grown, at the same place: what stood there before is a part of it.
 //!
 //! Rounds have numbers, 1 and up, and one is over before the next begins: that the partner is ready
-//! proves that it took our wiring, and that it begins the next round that it took our `ready`.
+//! proves that it took our wiring, and that it begins the next round that it took our `ready`. Until
+//! then both are said again from time to time; `ready` no longer than the partner waits for it.
 
 use crate::error::Error;
 use crate::fabric::{Domain, Fabric, PendingPort, PortAddress, PortOptions, Timestamp};
 use crate::manager::client::Unavailable;
 use crate::manager::exchange::ExchangeError;
+use crate::manager::said::Said;
 use crate::manager::tables::{self, RenewalEntry};
 use crate::page::mailbox::LetterKind;
 use crate::session::{Connection, PortName, Timing, Wishes};
@@ -66,13 +68,16 @@ pub(crate) struct Renewals<F: Fabric> {
     clients: Vec<Renewable>,
     ports: Vec<u16>,
     wishes: Arc<Wishes>,
-    patience: Duration,
+    timing: Timing,
     pause: Duration,
     stage: Stage,
     /// The round under way, or the next.
     round: u64,
     /// One new port for each old one, at most.
     making: BTreeMap<PortName, Making<F>>,
+    /// Of the round under way, or of the one before.
+    said: Said,
+    /// Of the round under way; between two rounds, when the partner no longer waits for our `ready`.
     deadline: Timestamp,
     not_before: Timestamp,
 }
@@ -84,11 +89,12 @@ impl<F: Fabric> Renewals<F> {
             ports: clients.iter().map(|client| client.ports).collect(),
             clients,
             wishes,
-            patience: timing.exchange,
+            timing: *timing,
             pause: pause.min(timing.exchange / PAUSE_PART),
             stage: Stage::Idle,
             round: 1,
             making: BTreeMap::new(),
+            said: Said::default(),
             deadline: Timestamp(0),
             not_before: Timestamp(0),
         }
@@ -107,6 +113,10 @@ impl<F: Fabric> Renewals<F> {
         is_there: impl Fn(usize) -> bool,
         now: Timestamp,
     ) -> Result<Vec<Renewed<F>>, Error> {
+        if self.stage == Stage::Idle && now > self.deadline {
+            self.said.forget();
+        }
+        self.said.repeat(connection, now)?;
         if self.stage == Stage::Idle && now < self.not_before {
             return Ok(Vec::new());
         }
@@ -124,7 +134,7 @@ impl<F: Fabric> Renewals<F> {
             None => {}
         }
         if self.stage != Stage::Idle && now > self.deadline {
-            let waited_ms = u64::try_from(self.patience.as_millis()).unwrap_or(u64::MAX);
+            let waited_ms = u64::try_from(self.timing.exchange.as_millis()).unwrap_or(u64::MAX);
             return Err(ExchangeError::Late { waited_ms }.into());
         }
         Ok(Vec::new())
@@ -152,15 +162,16 @@ impl<F: Fabric> Renewals<F> {
         if self.making.len() != before {
             if self.stage == Stage::Idle {
                 self.stage = Stage::Named;
-                self.deadline = now.after(self.patience);
+                self.deadline = now.after(self.timing.exchange);
             }
             let entries = self.making.iter().map(|(name, making)| (*name, making.address()));
             let body = tables::encode_renewal(entries);
-            connection.send_letter((LetterKind::Wiring, self.round), &body)?;
+            // The last round's `ready` is said with it: a partner that lacks it waits for it still.
+            self.said.say(connection, (LetterKind::Wiring, self.round), body, (now, &self.timing))?;
         }
         // Both have them in order.
         if !theirs.is_empty() && theirs.iter().map(|(name, _)| name).eq(self.making.keys()) {
-            self.wire(connection, theirs)?;
+            self.wire(connection, theirs, now)?;
         }
         Ok(())
     }
@@ -176,12 +187,13 @@ impl<F: Fabric> Renewals<F> {
         }
     }
 
-    fn wire(&mut self, connection: &mut Connection<F>, theirs: &[RenewalEntry]) -> Result<(), Error> {
+    fn wire(&mut self, connection: &mut Connection<F>, theirs: &[RenewalEntry], now: Timestamp) -> Result<(), Error> {
         let making = std::mem::take(&mut self.making);
         let wired = making.into_iter().zip(theirs).map(|((name, making), (_, address))| (name, making.wire(*address)));
         self.making = wired.collect();
         let wired: Vec<bool> = self.making.values().map(|making| matches!(making, Making::Wired(_))).collect();
-        connection.send_letter((LetterKind::Ready, self.round), &tables::encode_ready(&wired))?;
+        let body = tables::encode_ready(&wired);
+        self.said.say(connection, (LetterKind::Ready, self.round), body, (now, &self.timing))?;
         self.stage = Stage::Readied;
         Ok(())
     }
@@ -206,6 +218,7 @@ impl<F: Fabric> Renewals<F> {
         self.stage = Stage::Idle;
         self.round = self.round.wrapping_add(1);
         self.not_before = now.after(self.pause);
+        self.deadline = now.after(self.timing.exchange);
         Ok(renewed)
     }
 }

@@ -260,6 +260,11 @@ impl<F: Fabric> Connection<F> {
         Ok(letters::send(up, &self.handshake.parties().node, established, letter, body)?)
     }
 
+    /// Whether no letter is on its way.
+    pub(crate) fn letters_are_through(&self) -> bool {
+        matches!(&self.dialling, Dialling::Up(up) if up.letters == 0)
+    }
+
     /// The partner's letter of this kind and round, once it has wholly arrived. Allocates where there
     /// is one.
     pub(crate) fn receive_letter(&self, letter: (LetterKind, u64)) -> Result<Option<Vec<u8>>, LetterError> {

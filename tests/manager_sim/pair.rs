@@ -194,6 +194,9 @@ impl Pair {
         }
         self.run_for(Duration::from_millis(200));
         let more: Vec<u32> = counts(self).iter().zip(before).map(|(after, before)| after - before).collect();
+        if more != [1, 1, 2, 1, 1, 2] {
+            self.describe();
+        }
         assert_eq!(more, [1, 1, 2, 1, 1, 2]);
     }
 
