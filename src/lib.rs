@@ -28,7 +28,7 @@
 //!
 //! Each uses only those to its right; `tests/tidy.rs` sees to it.
 //!
-//! `cli` → `engines` → `clients` → `manager` → `session` → `handshake` → `page` → `fabric` → `memory` → `sys`
+//! `cli` → `engines` → `clients` → `manager` → `session` → `handshake` → `page` → `fabric` → `memory` → `storage` → `sys`
 //!
 //! # Fabrics
 //!
@@ -55,6 +55,7 @@ pub mod manager;
 pub mod memory;
 pub mod page;
 pub mod session;
+pub mod storage;
 mod sys;
 
 pub use error::{Error, Recovery};

@@ -13,6 +13,8 @@ mod ends;
 mod kept;
 #[path = "log/pair.rs"]
 mod pair;
+#[path = "log/places.rs"]
+mod places;
 #[path = "process/mod.rs"]
 mod process;
 #[path = "process/on_shm.rs"]
@@ -21,3 +23,8 @@ mod under_test;
 mod worthy;
 
 logs!([allow(unused)]);
+logs!([allow(unused)] in places:
+    a_file_in_use_or_of_others_is_refused_by_name,
+    a_file_that_others_take_away_is_written_anew,
+    a_symbolic_link_is_followed_and_stays,
+);

@@ -4,6 +4,7 @@ use crate::sys::{Errno, checked};
 use std::ffi::CStr;
 use std::fs::File;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 
 /// Seals of a memory file (`fcntl(2)`, F_ADD_SEALS).
 pub(crate) mod seals {
@@ -105,6 +106,32 @@ pub(crate) fn is_locked(file: BorrowedFd<'_>) -> Result<bool, Errno> {
     Ok(lock.l_type != libc::F_UNLCK as libc::c_short)
 }
 
+/// Whether this process may make files in a folder (access(2), W_OK and X_OK by its effective user).
+pub(crate) fn may_write(folder: &std::path::Path) -> Result<(), Errno> {
+    let name = std::ffi::CString::new(folder.as_os_str().as_bytes()).map_err(|_| Errno::new(libc::EINVAL))?;
+    // SAFETY:
+    // - live: `name` is a C string for the whole call.
+    let allowed = unsafe { libc::faccessat(libc::AT_FDCWD, name.as_ptr(), libc::W_OK | libc::X_OK, libc::AT_EACCESS) };
+    checked(allowed).map(|_| ())
+}
+
+/// Whether a file system is mounted on the very name, which is not followed where it is a symbolic
+/// link (statx(2), STATX_ATTR_MOUNT_ROOT; Linux 5.8). False where the kernel cannot tell.
+pub(crate) fn is_mount_point(path: &std::path::Path) -> Result<bool, Errno> {
+    let name = std::ffi::CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::new(libc::EINVAL))?;
+    let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
+    let (flags, wanted) = (libc::AT_SYMLINK_NOFOLLOW, libc::STATX_TYPE);
+    // SAFETY:
+    // - live: `name` is a C string and `found` has room for the answer, both for the whole call.
+    // - alias: `found` is ours alone while the kernel writes it.
+    checked(unsafe { libc::statx(libc::AT_FDCWD, name.as_ptr(), flags, wanted, found.as_mut_ptr()) })?;
+    // SAFETY:
+    // - live: all of it is initialized: zero, which every field may be, before the kernel wrote.
+    let found = unsafe { found.assume_init() };
+    let root = libc::STATX_ATTR_MOUNT_ROOT as u64;
+    Ok(found.stx_attributes_mask & root != 0 && found.stx_attributes & root != 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +159,17 @@ mod tests {
         assert_eq!(is_locked(other.as_fd()), Ok(true));
         drop(same);
         assert_eq!((is_locked(other.as_fd()), try_lock(other.as_fd())), (Ok(false), Ok(true)));
+        Ok(())
+    }
+
+    #[test]
+    fn mount_points_are_told_from_other_names() -> io::Result<()> {
+        assert_eq!(is_mount_point(std::path::Path::new("/proc")), Ok(true));
+        let folder = tempfile::tempdir()?;
+        assert_eq!(is_mount_point(folder.path()), Ok(false));
+        let nothing = folder.path().join("nothing");
+        assert_eq!(is_mount_point(&nothing), Err(Errno::new(libc::ENOENT)));
+        assert_eq!((may_write(folder.path()), may_write(&nothing)), (Ok(()), Err(Errno::new(libc::ENOENT))));
         Ok(())
     }
 

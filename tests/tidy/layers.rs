@@ -3,8 +3,8 @@
 use crate::source::{Breach, Source, Token};
 
 /// From the lowest to the highest: each uses itself and those before it.
-const LAYERS: [&str; 10] =
-    ["sys", "memory", "fabric", "page", "handshake", "session", "manager", "clients", "engines", "cli"];
+const LAYERS: [&str; 11] =
+    ["sys", "storage", "memory", "fabric", "page", "handshake", "session", "manager", "clients", "engines", "cli"];
 
 /// All that `page` and `handshake` may use of `fabric`: plain types. Of `memory` and `sys` they use nothing.
 const PLAIN: [&str; 2] = ["LinkSlot", "LINK_SLOTS"];

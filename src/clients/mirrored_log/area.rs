@@ -4,6 +4,7 @@
 //!    0  header, copy 0 (128 bytes)
 //!  256  what the partner reports of its copy (128 bytes)
 //!  512  up to where the partner has it on disk (one word)
+//! 1024  in a file: whose it is (256 bytes)
 //! 4096  header, copy 1: in another page and sector, so that one torn write of a file never takes both
 //! 8192  the ring
 //! ```
@@ -16,6 +17,8 @@ pub const HEADER_OFFSETS: [u64; 2] = [0, 4096];
 pub const REPORT_OFFSET: u64 = 256;
 /// A word of 8 bytes: the partner has written and synced everything before this lsn.
 pub const PERSISTED_OFFSET: u64 = 512;
+/// Where a file that keeps a copy says whose copy it is.
+pub const OWNER_OFFSET: u64 = 1024;
 /// Where the ring begins.
 pub const RING_OFFSET: u64 = 8192;
 /// The smallest ring: 64 KiB.

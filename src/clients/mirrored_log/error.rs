@@ -6,6 +6,7 @@ use crate::clients::mirrored_log::{History, Lsn, Term};
 use crate::error::Recovery;
 use crate::fabric::WorkCompletionStatus;
 use crate::memory::{Backing, Errno};
+use crate::storage::StorageError;
 
 /// A log could not be made, opened or read. A log that ends early is none of these: see
 /// [`StoppedAt`](crate::clients::mirrored_log::StoppedAt).
@@ -62,6 +63,9 @@ pub enum LogError {
         /// What the system answered.
         errno: Errno,
     },
+    /// A file that is to outlive this process is not to be had, or not durable any more.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
     /// An option out of its range.
     #[error("{option} is {value}: allowed are {min} to {max}")]
     Option {
@@ -295,6 +299,7 @@ impl LogError {
             | LogError::Report { .. } => Recovery::Reconnect,
             LogError::RingBytes { .. }
             | LogError::File { .. }
+            | LogError::Storage(_)
             | LogError::Option { .. }
             | LogError::Exhausted { .. }
             | LogError::Truncation { .. }

@@ -88,6 +88,8 @@ pub enum LogEvent {
     },
     /// The copy of the partner's log could not be kept in its file; the partner gets no more [`Acknowledge::Persistent`](super::Acknowledge::Persistent).
     KeepFailed(LogError),
+    /// What [`LogEvent::KeepFailed`] told of has passed: a new file is whole and on the disk.
+    KeptAgain,
     /// So many events were not kept, because nobody took them.
     Skipped(u64),
 }

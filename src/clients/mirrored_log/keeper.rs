@@ -4,19 +4,22 @@
 //! before they are answered for; a header that frees room goes to disk before records that use that room.
 //!
 //! A copy that begins anew (another log, or a refill from the start) grows in a file beside, and takes the old one's place when it is whole.
+//! So does every copy after a write or a sync that failed, after the file was removed or replaced by others, and in time after a full disk.
+//! What an earlier process left is written once more, in place: it may be in the page cache alone.
 
-use super::area::{HEADER_OFFSETS, RING_OFFSET};
+use super::area::{HEADER_OFFSETS, OWNER_OFFSET, RING_OFFSET};
 use super::copy::{CopyShared, CopySource, header_of};
 use super::error::LogError;
 use super::header::{HeaderState, LogHeader};
 use super::lsn::{Generation, History, Lsn, Term};
 use super::reader::Records;
-use super::term::{beside, folder_of, sync_folder};
 use crate::memory::{Errno, Region};
+use crate::storage::{Durable, OnDisk, Owner, Place, System, beside};
 use crate::sys;
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -31,37 +34,80 @@ const SPIN: Duration = Duration::from_micros(500);
 /// A sleep between two looks.
 const SLEEP: Duration = Duration::from_micros(100);
 
+/// Untold news that are remembered.
+const NEWS_MAX: usize = 16;
+
+/// From a failure to the next try, at first; twice as long after each.
+const RETRY_MIN: Duration = Duration::from_millis(100);
+
+/// And at most.
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// Who keeps the file: the copy of this log, held by this node.
+pub(super) fn owner(log: &str, node: &str, cluster: &str) -> Owner {
+    Owner::new(format!("the copy of log {log} held by node {node} of cluster {cluster}"))
+}
+
+/// Takes the name of the file.
+///
+/// # Errors
+/// [`LogError::Storage`]: another log has it, it is not such a file, or its folder is not there.
+pub(super) fn take(path: &Path, owner: Owner) -> Result<Place, LogError> {
+    Ok(Place::take(Arc::new(System), path, owner, OWNER_OFFSET)?)
+}
+
+/// What became of the file, for the log's events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum KeepNews {
+    /// It cannot be written.
+    Failed(LogError),
+    /// It is written again.
+    Again,
+}
+
 /// What the thread and its owner have in common.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Told {
     /// Of which copy, by the epoch, everything before `to` is on disk.
     epoch: AtomicU64,
     to: AtomicU64,
     stop: AtomicBool,
-    /// The copy, by the epoch, that could not be kept.
-    failed_epoch: AtomicU64,
-    /// Whether there is a failure to take: looked at without the lock.
-    has_failed: AtomicBool,
-    failed: Mutex<Option<LogError>>,
+    /// Nothing is kept at present.
+    is_failing: AtomicBool,
+    /// Whether there is news to take: looked at without the lock.
+    has_news: AtomicBool,
+    news: Mutex<VecDeque<KeepNews>>,
 }
 
 impl Told {
-    fn new() -> Self {
-        Self {
-            epoch: AtomicU64::new(0),
-            to: AtomicU64::new(0),
-            stop: AtomicBool::new(false),
-            failed_epoch: AtomicU64::new(u64::MAX),
-            has_failed: AtomicBool::new(false),
-            failed: Mutex::default(),
+    /// What is on the disk of the present copy.
+    fn persisted(&self, done: &OnDisk) {
+        if done.position() > self.to.load(Ordering::Relaxed) {
+            self.to.store(done.position(), Ordering::Release);
         }
     }
 
     #[cold]
-    fn fail(&self, epoch: u64, error: LogError) {
-        self.failed_epoch.store(epoch, Ordering::Release);
-        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-        self.has_failed.store(true, Ordering::Release);
+    fn fail(&self, error: LogError) {
+        self.to.store(0, Ordering::Release);
+        self.is_failing.store(true, Ordering::Release);
+        self.put(KeepNews::Failed(error));
+    }
+
+    #[cold]
+    fn recovered(&self) {
+        self.is_failing.store(false, Ordering::Release);
+        self.put(KeepNews::Again);
+    }
+
+    #[cold]
+    fn put(&self, news: KeepNews) {
+        let mut all = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        while all.len() >= NEWS_MAX {
+            all.pop_front();
+        }
+        all.push_back(news);
+        self.has_news.store(true, Ordering::Release);
     }
 }
 
@@ -77,10 +123,10 @@ impl Keeper {
     ///
     /// # Errors
     /// [`LogError::File`]: no thread is to be had.
-    pub(super) fn start(path: PathBuf, copy: Arc<CopyShared>) -> Result<Self, LogError> {
-        let told = Arc::new(Told::new());
+    pub(super) fn start(place: Place, copy: Arc<CopyShared>) -> Result<Self, LogError> {
+        let told = Arc::new(Told::default());
         let here = Arc::clone(&told);
-        let run = move || Keeping { path, copy, told: here, file: None, buffer: vec![0; PIECE_BYTES] }.run();
+        let run = move || Keeping::new(place, copy, here).run();
         let thread = std::thread::Builder::new().name("handfast-keeper".to_owned()).spawn(run).map_err(|error| {
             let tried = "starting the thread that keeps the partner's log in a file".to_owned();
             LogError::File { tried, errno: Errno::from(&error) }
@@ -94,22 +140,24 @@ impl Keeper {
         if self.told.epoch.load(Ordering::Acquire) == epoch { self.told.to.load(Ordering::Acquire) } else { 0 }
     }
 
-    /// Whether the copy of this epoch is kept, as far as is known. One load.
+    /// Whether the copy is kept, as far as is known. One load.
     #[inline]
-    pub(super) fn keeps(&self, epoch: u64) -> bool {
-        self.told.failed_epoch.load(Ordering::Acquire) != epoch
+    pub(super) fn keeps(&self) -> bool {
+        !self.told.is_failing.load(Ordering::Acquire)
     }
 
-    /// What went wrong since it was asked last. One load where nothing did.
+    /// What happened since it was asked last, in order. One load where nothing did.
     #[inline]
-    pub(super) fn take_failure(&self) -> Option<LogError> {
-        if self.told.has_failed.load(Ordering::Acquire) { self.take_failure_now() } else { None }
+    pub(super) fn take_news(&self) -> Option<KeepNews> {
+        if self.told.has_news.load(Ordering::Acquire) { self.take_news_now() } else { None }
     }
 
     #[cold]
-    fn take_failure_now(&self) -> Option<LogError> {
-        self.told.has_failed.store(false, Ordering::Release);
-        self.told.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
+    fn take_news_now(&self) -> Option<KeepNews> {
+        let mut all = self.told.news.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = all.pop_front();
+        self.told.has_news.store(!all.is_empty(), Ordering::Release);
+        news
     }
 }
 
@@ -140,8 +188,7 @@ pub(super) fn on_its_way(path: &Path) -> Option<(History, Term)> {
 pub(super) fn load(path: &Path) -> Result<Option<CopySource>, LogError> {
     let file = match File::open(path) {
         Ok(file) => file,
-        // Where there is no folder there never will be a file.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && folder_of(path).is_dir() => return Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed("opening", path, &error)),
     };
     let header = LogHeader::read(&file)?;
@@ -174,27 +221,39 @@ fn failed(what: &str, path: &Path, error: &std::io::Error) -> LogError {
 }
 
 /// The file of one copy.
+#[derive(Debug)]
 struct Kept {
-    file: File,
-    /// Its name while the copy is not whole, and where it goes then.
-    beside: Option<PathBuf>,
-    /// As it is on disk, and in which of its two places.
+    file: Durable,
+    /// Whether it still grows beside, and is not whole.
+    is_beside: bool,
+    /// As it is in the file, and in which of its two places.
     header: LogHeader,
     place: usize,
-    /// Everything before this is on disk.
+    /// Everything before this was written by this process, and synced.
     to: Lsn,
     generation: Generation,
 }
 
+#[derive(Debug)]
 struct Keeping {
-    path: PathBuf,
+    place: Place,
     copy: Arc<CopyShared>,
     told: Arc<Told>,
     file: Option<Kept>,
+    /// The file under the name is not to be gone on with: something of it failed.
+    is_spoilt: bool,
+    /// Why nothing is kept at present.
+    failure: Option<LogError>,
+    retry: Duration,
     buffer: Vec<u8>,
 }
 
 impl Keeping {
+    fn new(place: Place, copy: Arc<CopyShared>, told: Arc<Told>) -> Self {
+        let buffer = vec![0; PIECE_BYTES];
+        Self { place, copy, told, file: None, is_spoilt: false, failure: None, retry: RETRY_MIN, buffer }
+    }
+
     fn run(mut self) {
         let mut epoch = 0;
         let mut busy_until = Instant::now();
@@ -204,27 +263,43 @@ impl Keeping {
                 epoch = now;
                 self.told.to.store(0, Ordering::Release);
                 self.told.epoch.store(epoch, Ordering::Release);
-                self.file = None;
             }
             match self.step() {
-                Ok(true) => busy_until = Instant::now() + SPIN,
-                Ok(false) if Instant::now() < busy_until => std::hint::spin_loop(),
-                Ok(false) => std::thread::sleep(SLEEP),
+                Ok(moved) => {
+                    if moved {
+                        busy_until = Instant::now() + SPIN;
+                    } else if Instant::now() < busy_until {
+                        std::hint::spin_loop();
+                    } else {
+                        std::thread::sleep(SLEEP);
+                    }
+                }
                 Err(error) => {
-                    tracing::error!(%error, "the partner's log is not kept any more until the next session");
-                    self.told.fail(epoch, error);
-                    self.wait_for_another(epoch);
+                    self.failed(error);
+                    self.wait_to_retry();
                 }
             }
         }
     }
 
-    /// After a failed write or sync nothing is known of the file's pages (fsync(2), errors): not another try before the next session.
-    fn wait_for_another(&mut self, epoch: u64) {
-        self.told.to.store(0, Ordering::Release);
-        while self.copy.epoch() == epoch && !self.told.stop.load(Ordering::Acquire) {
+    /// Said once, and again where it is another reason.
+    #[cold]
+    fn failed(&mut self, error: LogError) {
+        if self.failure.as_ref() != Some(&error) {
+            tracing::error!(%error, "the partner's log is not kept on disk until a new file of it is: tried again within 5 s");
+            self.told.fail(error.clone());
+            self.failure = Some(error);
+        }
+    }
+
+    /// After a failed write or sync nothing is known of the file's pages (fsync(2), errors): the next try is a new file.
+    fn wait_to_retry(&mut self) {
+        (self.file, self.is_spoilt) = (None, true);
+        let until = Instant::now() + self.retry;
+        while Instant::now() < until && !self.told.stop.load(Ordering::Acquire) {
             std::thread::sleep(Duration::from_millis(10));
         }
+        self.retry = (self.retry * 2).min(RETRY_MAX);
     }
 
     /// Writes and syncs what is new. Whether there was anything.
@@ -233,62 +308,53 @@ impl Keeping {
         // None yet: the partner has not begun.
         let Some(header) = header_of(&copy) else { return Ok(false) };
         let mut kept = match self.file.take() {
-            Some(kept) if is_same(&kept.header, &header) => kept,
+            Some(kept) if goes_on(&kept, &header) => kept,
             _ => self.open(&header)?,
         };
-        let moved = self.follow(&mut kept, &copy, header);
+        let moved = self.follow(&mut kept, &copy, header)?;
         self.file = Some(kept);
-        moved
+        Ok(moved)
     }
 
     /// The file to go on with: what is there where it is of this log and the copy is whole, else a new one beside it.
     fn open(&self, header: &LogHeader) -> Result<Kept, LogError> {
         if header.state == HeaderState::Whole
-            && let Some(kept) = self.open_kept(header)
+            && !self.is_spoilt
+            && let Some(kept) = self.open_kept(header)?
         {
             return Ok(kept);
         }
-        let beside = beside(&self.path);
-        let wrong = |error: std::io::Error| failed("creating", &beside, &error);
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(true).mode(0o600);
-        let file = options.open(&beside).map_err(wrong)?;
-        let bytes = header.ring_bytes.area_bytes();
-        sys::file::reserve(&file, bytes).map_err(|errno| LogError::File {
-            tried: format!("reserving {bytes} bytes for {}, which keeps the partner's log", beside.display()),
-            errno,
-        })?;
+        let mut file = self.place.create_beside(header.ring_bytes.area_bytes())?;
         // What it holds before it is whole is nothing to go by; but who finds it knows of its term.
         let header = LogHeader { sequence: 0, state: HeaderState::Refilling, ..*header };
-        let written = file.write_all_at(&header.encode(), HEADER_OFFSETS[0]).and_then(|()| file.sync_data());
-        written.map_err(wrong)?;
-        Ok(Kept { file, beside: Some(beside), header, place: 0, to: header.tail, generation: Generation(0) })
+        file.write_at(&header.encode(), HEADER_OFFSETS[0])?;
+        let _ = file.sync(0)?;
+        Ok(Kept { file, is_beside: true, header, place: 0, to: header.tail, generation: Generation(0) })
     }
 
-    /// The file as it is, if it is of this log, and a prefix of the copy.
-    fn open_kept(&self, header: &LogHeader) -> Option<Kept> {
-        let file = OpenOptions::new().read(true).write(true).open(&self.path).ok()?;
-        let held = super::writer::Held::of(&file).ok()??;
+    /// The file as it is, if it is of this log, and a prefix of the copy. Nothing of it counts as being on the disk: the process that
+    /// wrote it may have ended before a sync, or been told that one failed.
+    fn open_kept(&self, header: &LogHeader) -> Result<Option<Kept>, LogError> {
+        let Some(mut file) = self.place.open(header.ring_bytes.area_bytes())? else { return Ok(None) };
+        let Ok(Some(held)) = super::writer::Held::of(&file) else { return Ok(None) };
         let same = is_same(&held.header, header)
             && held.is_sound()
             && held.header.tail <= header.tail
             && held.end.lsn >= header.tail;
-        let copies = LogHeader::copies(&file).ok()?;
-        let place = copies.iter().position(|copy| copy.as_ref() == Ok(&held.header))?;
-        same.then(|| Kept {
-            file,
-            beside: None,
-            header: held.header,
-            place,
-            to: held.end.lsn,
-            generation: held.end.generation,
-        })
+        let copies = LogHeader::copies(&file)?;
+        let place = copies.iter().position(|copy| copy.as_ref() == Ok(&held.header));
+        let (true, Some(place)) = (same, place) else { return Ok(None) };
+        // The same bytes at the same place: whatever of them is on the disk already, a crash meanwhile leaves it readable.
+        file.write_at(&held.header.encode(), HEADER_OFFSETS[place])?;
+        let _ = file.sync(0)?;
+        let to = held.header.tail;
+        Ok(Some(Kept { file, is_beside: false, header: held.header, place, to, generation: Generation(0) }))
     }
 
     fn follow(&mut self, kept: &mut Kept, copy: &CopySource, header: LogHeader) -> Result<bool, LogError> {
         let mut moved = false;
-        if kept.beside.is_none() && header.sequence != kept.header.sequence {
-            self.write_header(kept, header)?;
+        if !kept.is_beside && header.sequence != kept.header.sequence {
+            write_header(kept, header)?;
             moved = true;
         } else {
             kept.header = LogHeader { sequence: kept.header.sequence, ..header };
@@ -300,34 +366,37 @@ impl Keeping {
         }
         records.seek(kept.to, kept.generation)?;
         let end = records.skip_to_end()?;
+        let mut done = None;
         if end.lsn > kept.to {
             self.write_records(kept, copy, end.lsn)?;
-            kept.file.sync_data().map_err(|error| failed("syncing", &self.path, &error))?;
+            done = Some(kept.file.sync(end.lsn.0)?);
             (kept.to, kept.generation) = (end.lsn, end.generation);
             moved = true;
         }
-        if kept.beside.is_some() && header.state == HeaderState::Whole {
-            self.put_in_place(kept, header)?;
+        if kept.is_beside && header.state == HeaderState::Whole {
+            write_header(kept, header)?;
+            self.place.put_in_place(&mut kept.file)?;
+            kept.is_beside = false;
             moved = true;
         }
-        if kept.beside.is_none() && kept.to.0 > self.told.to.load(Ordering::Relaxed) {
-            self.told.to.store(kept.to.0, Ordering::Release);
+        let is_news = self.told.to.load(Ordering::Relaxed) < kept.to.0;
+        if !kept.is_beside && is_news {
+            // Under another name until now, or told of in a session before: the name is looked at once more.
+            let done = match done {
+                Some(done) => done,
+                None => kept.file.sync(kept.to.0)?,
+            };
+            self.told.persisted(&done);
+        }
+        if !kept.is_beside && self.failure.is_some() {
+            (self.failure, self.is_spoilt, self.retry) = (None, false, RETRY_MIN);
+            tracing::info!(file = %self.place.path().display(), "the partner's log is kept on disk again");
+            self.told.recovered();
         }
         Ok(moved)
     }
 
-    fn write_header(&self, kept: &mut Kept, header: LogHeader) -> Result<(), LogError> {
-        // Where the last one does not lie, whichever were passed over in between: while this is written that must be good.
-        let place = 1 - kept.place;
-        let offset = HEADER_OFFSETS[place];
-        let wrong = |error: std::io::Error| failed("writing the header of", &self.path, &error);
-        kept.file.write_all_at(&header.encode(), offset).map_err(wrong)?;
-        kept.file.sync_data().map_err(|error| failed("syncing", &self.path, &error))?;
-        (kept.header, kept.place) = (header, place);
-        Ok(())
-    }
-
-    fn write_records(&mut self, kept: &Kept, copy: &CopySource, end: Lsn) -> Result<(), LogError> {
+    fn write_records(&mut self, kept: &mut Kept, copy: &CopySource, end: Lsn) -> Result<(), LogError> {
         let ring_bytes = kept.header.ring_bytes;
         let mut at = kept.to;
         while at < end {
@@ -335,17 +404,27 @@ impl Keeping {
             let place = RING_OFFSET + ring_bytes.offset_of(at);
             let Some(piece) = self.buffer.get_mut(..left as usize) else { break };
             super::Source::read(copy, place, piece)?;
-            kept.file.write_all_at(piece, place).map_err(|error| failed("writing", &self.path, &error))?;
+            kept.file.write_at(piece, place)?;
             at = Lsn(at.0 + left);
         }
         Ok(())
     }
-
-    /// The copy beside is whole: it takes the place of the one before.
-    fn put_in_place(&self, kept: &mut Kept, header: LogHeader) -> Result<(), LogError> {
-        self.write_header(kept, header)?;
-        let Some(beside) = kept.beside.take() else { return Ok(()) };
-        let renamed = fs::rename(&beside, &self.path).and_then(|()| sync_folder(&self.path));
-        renamed.map_err(|error| failed("putting in place", &self.path, &error))
-    }
 }
+
+/// Whether what was written through this handle is a part of what is there under this header: also after another session began.
+fn goes_on(kept: &Kept, header: &LogHeader) -> bool {
+    let in_session = kept.is_beside || header.state == HeaderState::Whole;
+    is_same(&kept.header, header) && in_session && kept.header.tail <= header.tail
+}
+
+fn write_header(kept: &mut Kept, header: LogHeader) -> Result<(), LogError> {
+    // Where the last one does not lie, whichever were passed over in between: while this is written that must be good.
+    let place = 1 - kept.place;
+    kept.file.write_at(&header.encode(), HEADER_OFFSETS[place])?;
+    let _ = kept.file.sync(0)?;
+    (kept.header, kept.place) = (header, place);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

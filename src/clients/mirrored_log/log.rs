@@ -1,7 +1,7 @@
 //! The log as its users hold it.
 
 use super::area::RingBytes;
-use super::config::{Acknowledge, LogConfig, Start};
+use super::config::{Acknowledge, LogConfig, OnLoss, Start};
 use super::copy::{CopyShared, CopySource, LogCopy};
 use super::error::LogError;
 use super::inbox::{Inbox, LogClient};
@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::fabric::{Fabric, PortOptions};
 use crate::manager::{ClientSpec, ClusterManager};
 use crate::memory::{Backing, Region};
+use crate::storage::Place;
 use crate::sys;
 use std::path::Path;
 use std::sync::Arc;
@@ -115,13 +116,20 @@ impl MirroredLog {
         manager: &mut ClusterManager<F>,
     ) -> Result<(MirroredLog, LogPoller<F>, LogCopy), Error> {
         let ring_bytes = config.check()?;
+        if let OnLoss::GoOnAlone { term_file } = &config.on_loss {
+            term::check(term_file)?;
+        }
         let prepared = prepare(&config, ring_bytes)?;
-        let loaded = config.keep.as_deref().map(kept).transpose()?.flatten();
-        let seen = config.keep.as_deref().and_then(keeper::on_its_way);
-        let taken_file = config.keep.as_deref().map(term::taken_file);
+        let parties = manager.connection().handshake().parties();
+        let owner = keeper::owner(config.name.as_str(), parties.node.as_str(), parties.cluster.as_str());
+        let place = config.keep.as_deref().map(|path| keeper::take(path, owner)).transpose()?;
+        let path = place.as_ref().map(Place::path);
+        let loaded = path.map(kept).transpose()?.flatten();
+        let seen = path.and_then(keeper::on_its_way);
+        let taken_file = path.map(term::taken_file);
         let taken = taken_file.as_deref().map(term::load_taken).transpose()?.flatten();
         let copy = CopyShared::new(loaded, seen, taken, taken_file);
-        let keeper = config.keep.clone().map(|path| Keeper::start(path, Arc::clone(&copy))).transpose()?;
+        let keeper = place.map(|place| Keeper::start(place, Arc::clone(&copy))).transpose()?;
         let inbox = Inbox::new();
         let options = PortOptions::new().send_work_requests(REQUESTS_MAX).receive_work_requests(RECEIVES);
         let spec = ClientSpec::new(config.name).memory(ring_bytes.area_bytes()).port_options(options);

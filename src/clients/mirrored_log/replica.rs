@@ -102,7 +102,7 @@ impl Replica {
             self.heard = Some(news);
             take_in(report, &self.shared);
         }
-        report.persists = self.keeper.as_ref().is_some_and(|keeper| keeper.keeps(self.shared.epoch()));
+        report.persists = self.keeper.as_ref().is_some_and(Keeper::keeps);
         let mut told = false;
         if self.told.as_ref() != Some(report) && wire.can_write_block() {
             wire.write_block(&report.encode(), REPORT_OFFSET, None, Purpose::Reply)?;

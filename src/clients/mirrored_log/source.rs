@@ -1,9 +1,10 @@
 //! What a log can be read from: memory that the partner may be writing, a file, plain bytes.
 //!
-//! Imports `memory` alone.
+//! Imports `memory` and `storage` alone.
 
 use crate::clients::mirrored_log::LogError;
 use crate::memory::{Errno, Region};
+use crate::storage::Durable;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -74,6 +75,20 @@ impl Source for File {
                 failed(&format!("reading {} bytes of the log's file at offset {offset}", into.len()), &error)
             }
         })
+    }
+}
+
+impl Source for Durable {
+    fn length(&self) -> Result<u64, LogError> {
+        Ok(Durable::length(self)?)
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), LogError> {
+        let bytes = Durable::length(self)?;
+        if offset.checked_add(into.len() as u64).is_none_or(|end| end > bytes) {
+            return Err(short(bytes, offset, into.len()));
+        }
+        Ok(self.read_at(into, offset)?)
     }
 }
 

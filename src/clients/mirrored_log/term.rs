@@ -3,22 +3,21 @@
 use super::error::LogError;
 use super::lsn::{History, TAKEN_MAX, Term};
 use crate::memory::Errno;
-use std::fs::{self, File};
-use std::io::{Read, Write};
+use crate::storage::{Small, System};
 use std::path::{Path, PathBuf};
-
-fn failed(what: &str, path: &Path, error: &std::io::Error) -> LogError {
-    LogError::File { tried: format!("{what} the term file {}", path.display()), errno: Errno::from(error) }
-}
+use std::sync::Arc;
 
 /// More than the longest of these files: a history and a term.
-const TEXT_BYTES_MAX: u64 = 128;
+const TEXT_BYTES_MAX: usize = 128;
+
+fn small(path: &Path) -> Small {
+    Small::new(Arc::new(System), path.to_owned())
+}
 
 /// What a small file holds; of a longer one its beginning, so that nobody makes us allocate much.
-fn read(path: &Path) -> std::io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?.take(TEXT_BYTES_MAX).read_to_string(&mut text)?;
-    Ok(text)
+fn read(path: &Path) -> Result<Option<String>, LogError> {
+    let bytes = small(path).read(TEXT_BYTES_MAX)?;
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 fn nonsense(what: &str, path: &Path) -> LogError {
@@ -26,40 +25,35 @@ fn nonsense(what: &str, path: &Path) -> LogError {
     LogError::File { tried, errno: Errno::new(libc::EINVAL) }
 }
 
+/// Whether the term file can be read, and its folder be written: a node that goes alone needs both,
+/// and that is no time to find out.
+///
+/// # Errors
+/// Those of [`load`], and [`LogError::Storage`]: the folder cannot be written.
+pub(super) fn check(path: &Path) -> Result<(), LogError> {
+    load(path)?;
+    Ok(small(path).check()?)
+}
+
 /// The term in the file; zero where there is none yet.
 ///
 /// # Errors
-/// [`LogError::File`]: it cannot be read, or holds no term that a log can be written under.
+/// [`LogError::Storage`]: it cannot be read; [`LogError::File`]: it holds no term that a log can be written under.
 pub(super) fn load(path: &Path) -> Result<Term, LogError> {
-    match read(path) {
-        Ok(text) => {
-            let term = text.trim().parse().ok().map(Term).filter(|term| term.is_valid());
-            term.ok_or_else(|| nonsense("term", path))
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Term(0)),
-        Err(error) => Err(failed("reading", path, &error)),
-    }
+    let Some(text) = read(path)? else { return Ok(Term(0)) };
+    let term = text.trim().parse().ok().map(Term).filter(|term| term.is_valid());
+    term.ok_or_else(|| nonsense("term", path))
 }
 
 /// Replaces the term in the file; it is on the disk when this returns.
 ///
 /// # Errors
-/// [`LogError::File`]. [`LogError::Exhausted`], and nothing written: [`load`] would refuse it.
+/// [`LogError::Storage`]. [`LogError::Exhausted`], and nothing written: [`load`] would refuse it.
 pub(super) fn store(path: &Path, term: Term) -> Result<(), LogError> {
     if !term.is_valid() {
         return Err(LogError::Exhausted { what: "term", found: term.0 });
     }
-    replace(path, &format!("{}\n", term.0)).map_err(|error| failed("writing", path, &error))
-}
-
-/// Replaces a small file as a whole: writes beside it, syncs, renames, syncs the folder (rename(2), fsync(2)).
-pub(super) fn replace(path: &Path, text: &str) -> std::io::Result<()> {
-    let beside = beside(path);
-    let mut file = File::create(&beside)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
-    sync_folder(path)
+    Ok(small(path).replace(format!("{}\n", term.0).as_bytes())?)
 }
 
 /// Where it is kept that the log whose copy is in `keep` was taken over.
@@ -72,13 +66,9 @@ pub(super) fn taken_file(keep: &Path) -> PathBuf {
 /// What was taken over, as a small file says; none where there is no such file.
 ///
 /// # Errors
-/// [`LogError::File`]: it cannot be read, or holds something else.
+/// [`LogError::Storage`]: it cannot be read; [`LogError::File`]: it holds something else.
 pub(super) fn load_taken(path: &Path) -> Result<Option<(History, Term)>, LogError> {
-    let text = match read(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed("reading", path, &error)),
-    };
+    let Some(text) = read(path)? else { return Ok(None) };
     let parsed = text
         .trim()
         .split_once(' ')
@@ -90,35 +80,19 @@ pub(super) fn load_taken(path: &Path) -> Result<Option<(History, Term)>, LogErro
 /// Keeps what was taken over; it is on the disk when this returns.
 ///
 /// # Errors
-/// [`LogError::File`]. [`LogError::Exhausted`], and nothing written: [`load_taken`] would refuse it.
+/// [`LogError::Storage`]. [`LogError::Exhausted`], and nothing written: [`load_taken`] would refuse it.
 pub(super) fn store_taken(path: &Path, history: History, term: Term) -> Result<(), LogError> {
     if term.0 > TAKEN_MAX {
         return Err(LogError::Exhausted { what: "term", found: term.0 });
     }
-    replace(path, &format!("{:032x} {}\n", history.0, term.0)).map_err(|error| failed("writing", path, &error))
-}
-
-/// Where the next state of a file grows: its whole name, and `.new`.
-pub(super) fn beside(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    PathBuf::from(name)
-}
-
-/// The folder a file lies in.
-pub(super) fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// Syncs the folder a file lies in, so that its name is on the disk as well.
-pub(super) fn sync_folder(path: &Path) -> std::io::Result<()> {
-    File::open(folder_of(path))?.sync_all()
+    Ok(small(path).replace(format!("{:032x} {}\n", history.0, term.0).as_bytes())?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::lsn::NUMBER_MAX;
     use super::*;
+    use std::fs;
 
     #[test]
     fn a_term_comes_back_and_nonsense_is_refused() -> Result<(), Box<dyn std::error::Error>> {

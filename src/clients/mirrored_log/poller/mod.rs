@@ -9,6 +9,7 @@ use super::error::LogError;
 use super::event::LogEvent;
 use super::events::Events;
 use super::inbox::Inbox;
+use super::keeper::{KeepNews, Keeper};
 use super::lease::Heard;
 use super::lsn::Lsn;
 use super::mirror::{Mirror, Told};
@@ -218,8 +219,10 @@ impl<F: Fabric> LogPoller<F> {
     #[cold]
     fn keep_house(&mut self) -> bool {
         let mut worked = false;
-        if let Some(failure) = self.replica.keeper.as_ref().and_then(super::keeper::Keeper::take_failure) {
-            self.events.put(LogEvent::KeepFailed(failure));
+        match self.replica.keeper.as_ref().and_then(Keeper::take_news) {
+            None => {}
+            Some(KeepNews::Failed(failure)) => self.events.put(LogEvent::KeepFailed(failure)),
+            Some(KeepNews::Again) => self.events.put(LogEvent::KeptAgain),
         }
         if let Some(header) = self.replica.shared.settle() {
             self.events.put(LogEvent::CopyWhole { history: header.history, tail: header.tail });
@@ -265,6 +268,7 @@ impl<F: Fabric> LogPoller<F> {
             }
             self.shared.set_needs_base(report.needs_base);
             let is_asked = self.config.acknowledge == Acknowledge::Persistent;
+            self.told_not_kept &= !report.persists;
             if is_asked && !report.persists && mirror.is_whole() && !std::mem::replace(&mut self.told_not_kept, true) {
                 self.events.put(LogEvent::NotKept);
             }

@@ -1,0 +1,148 @@
+//! What the system does for durable files, as tests can put something else in its place.
+
+use crate::sys;
+use std::fmt::Debug;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+/// Which file a name means, and how long it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileStat {
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+    pub(crate) length: u64,
+    pub(crate) is_regular: bool,
+}
+
+impl FileStat {
+    /// Whether it is the same file, whatever its length.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+}
+
+impl From<&fs::Metadata> for FileStat {
+    fn from(metadata: &fs::Metadata) -> Self {
+        let (device, inode, length) = (metadata.dev(), metadata.ino(), metadata.len());
+        Self { device, inode, length, is_regular: metadata.is_file() }
+    }
+}
+
+/// An open file.
+pub(crate) trait DiskFile: Debug + Send {
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<()>;
+    /// Bytes, and what is needed to find them again (fdatasync(2)).
+    fn sync(&mut self) -> io::Result<()>;
+    /// Room for so many bytes, from the beginning: a full disk is an error here.
+    fn reserve(&mut self, bytes: u64) -> io::Result<()>;
+    fn stat(&self) -> io::Result<FileStat>;
+    /// Takes the write lock over the file; false where somebody else has it.
+    fn lock(&self) -> io::Result<bool>;
+}
+
+/// Names of files.
+pub(crate) trait Disk: Debug + Send + Sync {
+    /// Opens for reading and writing a file that is there.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+    /// The same; one that is not there is made. `empty`: its bytes go.
+    fn create(&self, path: &Path, empty: bool) -> io::Result<Box<dyn DiskFile>>;
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Names in the folder.
+    fn sync_folder(&self, folder: &Path) -> io::Result<()>;
+    /// Of what the name means, symbolic links followed.
+    fn stat(&self, path: &Path) -> io::Result<FileStat>;
+    /// Whether files can be made in the folder; an error where not.
+    fn may_write(&self, folder: &Path) -> io::Result<()>;
+    /// Whether a file system is mounted on the very name.
+    fn is_mount_point(&self, path: &Path) -> io::Result<bool>;
+    /// The name behind symbolic links, whether or not there is a file; its folder must be there.
+    fn resolve(&self, path: &Path) -> io::Result<std::path::PathBuf>;
+}
+
+/// The operating system's.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct System;
+
+/// Symbolic links that are followed one after the other, as path_resolution(7) has it.
+const LINKS_MAX: u32 = 40;
+
+impl DiskFile for File {
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_all_at(bytes, offset)
+    }
+
+    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
+        self.read_exact_at(into, offset)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn reserve(&mut self, bytes: u64) -> io::Result<()> {
+        sys::file::reserve(self, bytes).map_err(|errno| io::Error::from_raw_os_error(errno.number()))
+    }
+
+    fn stat(&self) -> io::Result<FileStat> {
+        self.metadata().map(|metadata| FileStat::from(&metadata))
+    }
+
+    fn lock(&self) -> io::Result<bool> {
+        sys::file::try_lock(self.as_fd()).map_err(|errno| io::Error::from_raw_os_error(errno.number()))
+    }
+}
+
+impl Disk for System {
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(path)?))
+    }
+
+    fn create(&self, path: &Path, empty: bool) -> io::Result<Box<dyn DiskFile>> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(empty).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+        Ok(Box::new(options.open(path)?))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        File::open(folder)?.sync_all()
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<FileStat> {
+        fs::metadata(path).map(|metadata| FileStat::from(&metadata))
+    }
+
+    fn may_write(&self, folder: &Path) -> io::Result<()> {
+        sys::file::may_write(folder).map_err(|errno| io::Error::from_raw_os_error(errno.number()))
+    }
+
+    fn is_mount_point(&self, path: &Path) -> io::Result<bool> {
+        sys::file::is_mount_point(path).map_err(|errno| io::Error::from_raw_os_error(errno.number()))
+    }
+
+    fn resolve(&self, path: &Path) -> io::Result<std::path::PathBuf> {
+        let mut path = path.to_owned();
+        for _ in 0..LINKS_MAX {
+            match fs::symlink_metadata(&path) {
+                Ok(metadata) if metadata.is_symlink() => {
+                    let target = fs::read_link(&path)?;
+                    path = super::place::folder_of(&path).join(target);
+                }
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {
+                    let folder = fs::canonicalize(super::place::folder_of(&path))?;
+                    let name = path.file_name().ok_or_else(|| io::Error::from_raw_os_error(libc::EISDIR))?;
+                    return Ok(folder.join(name));
+                }
+            }
+        }
+        Err(io::Error::from_raw_os_error(libc::ELOOP))
+    }
+}

@@ -1,0 +1,157 @@
+//! A file that is written piece by piece, and what of it is on the disk.
+
+use super::disk::{Disk, DiskFile, FileStat};
+use super::error::StorageError;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// That everything which was written through one handle before is on the disk, under its name. Made
+/// by [`Durable::sync`] alone.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) struct OnDisk {
+    position: u64,
+}
+
+impl OnDisk {
+    /// What the writer called the end of what it had written.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+}
+
+/// An open file whose writes are to become durable.
+#[derive(Debug)]
+pub(crate) struct Durable {
+    disk: Arc<dyn Disk>,
+    file: Box<dyn DiskFile>,
+    /// Its present name.
+    path: PathBuf,
+    stat: FileStat,
+    /// It has so many bytes at least, or somebody has cut it short.
+    length_min: u64,
+    has_failed: bool,
+}
+
+impl Durable {
+    pub(super) fn new(
+        (disk, file): (Arc<dyn Disk>, Box<dyn DiskFile>),
+        path: PathBuf,
+        length_min: u64,
+    ) -> Result<Self, StorageError> {
+        let stat = file.stat().map_err(StorageError::system("looking at", &path))?;
+        Ok(Self { disk, file, path, stat, length_min, has_failed: false })
+    }
+
+    pub(super) fn stat(&self) -> FileStat {
+        self.stat
+    }
+
+    /// Its length now, bytes.
+    pub(crate) fn length(&self) -> Result<u64, StorageError> {
+        self.file.stat().map(|stat| stat.length).map_err(StorageError::system("looking at", &self.path))
+    }
+
+    /// Writes; a system call. Durable after the next [`Durable::sync`].
+    pub(crate) fn write_at(&mut self, bytes: &[u8], offset: u64) -> Result<(), StorageError> {
+        self.check()?;
+        self.file.write_at(bytes, offset).map_err(|error| {
+            self.has_failed = true;
+            StorageError::system("writing", &self.path)(error)
+        })
+    }
+
+    pub(crate) fn read_at(&self, into: &mut [u8], offset: u64) -> Result<(), StorageError> {
+        self.file.read_at(into, offset).map_err(StorageError::system("reading", &self.path))
+    }
+
+    /// Brings what was written to the disk, and looks whether the name still means it. `position`:
+    /// the end of what was written, as the caller counts. Waits for the disk.
+    pub(crate) fn sync(&mut self, position: u64) -> Result<OnDisk, StorageError> {
+        self.check()?;
+        let synced = self.file.sync().map_err(StorageError::system("syncing", &self.path));
+        let found = synced.and_then(|()| self.look());
+        self.has_failed |= found.is_err();
+        found.map(|()| OnDisk { position })
+    }
+
+    /// Whether the name still means this file.
+    fn look(&self) -> Result<(), StorageError> {
+        let gone = |what| Err(StorageError::Gone { path: self.path.clone(), what });
+        match self.disk.stat(&self.path) {
+            Ok(stat) if !stat.is(&self.stat) => gone("replaced by another file"),
+            Ok(stat) if stat.length < self.length_min => gone("cut short"),
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => gone("removed"),
+            Err(error) => Err(StorageError::system("looking for", &self.path)(error)),
+        }
+    }
+
+    /// Gives it another name, in place of the file that had it; durable when this returns.
+    pub(super) fn rename(&mut self, to: &Path) -> Result<(), StorageError> {
+        self.check()?;
+        let renamed = self.disk.rename(&self.path, to).map_err(StorageError::system("putting in place", to));
+        let synced = renamed.and_then(|()| {
+            self.path = to.to_owned();
+            let folder = super::place::folder_of(to);
+            self.disk.sync_folder(folder).map_err(StorageError::system("syncing the folder", folder))
+        });
+        let found = synced.and_then(|()| self.look());
+        self.has_failed |= found.is_err();
+        found
+    }
+
+    fn check(&self) -> Result<(), StorageError> {
+        if self.has_failed { Err(StorageError::Failed { path: self.path.clone() }) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::simulated::{Fault, Simulated};
+    use super::*;
+
+    type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+    fn file(disk: &Simulated) -> Result<Durable, Box<dyn std::error::Error>> {
+        let path = PathBuf::from("/file");
+        let file = disk.create(&path, true)?;
+        disk.sync_folder(Path::new("/"))?;
+        Ok(Durable::new((Arc::new(disk.clone()), file), path, 0)?)
+    }
+
+    /// The next sync would succeed, with nothing on the disk.
+    #[test]
+    fn after_one_failure_nothing_is_called_durable_any_more() -> Outcome {
+        for (fault, at) in [(Fault::SyncFails, 1), (Fault::WriteFails(libc::ENOSPC), 0)] {
+            let disk = Simulated::default();
+            let mut file = file(&disk)?;
+            disk.fail_in(at, fault);
+            let written = file.write_at(b"one", 0);
+            assert_eq!((written.is_err(), file.sync(3).is_err()), (at == 0, true));
+            let failed = StorageError::Failed { path: PathBuf::from("/file") };
+            assert_eq!(file.write_at(b"two", 3), Err(failed.clone()));
+            assert_eq!(file.sync(6), Err(failed.clone()));
+            assert_eq!(file.rename(Path::new("/other")), Err(failed));
+            assert_ne!(disk.boot(true).content(Path::new("/file")), Some(b"onetwo".to_vec()));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_synced_is_there_after_a_power_cut() -> Outcome {
+        let disk = Simulated::default();
+        let mut file = file(&disk)?;
+        file.write_at(b"one", 0)?;
+        assert_eq!(file.sync(3)?.position(), 3);
+        file.write_at(b"two", 3)?;
+        assert_eq!(disk.boot(false).content(Path::new("/file")), Some(b"one".to_vec()));
+        file.rename(Path::new("/other"))?;
+        assert_eq!(
+            disk.boot(false).content(Path::new("/other")),
+            Some(b"one".to_vec()),
+            "the name is, the rest is not"
+        );
+        Ok(())
+    }
+}
