@@ -267,7 +267,7 @@ impl<F: Fabric> Exchange<F> {
                 client: wiring.common.name,
                 partner,
                 partner_incarnation: established.partner.incarnation,
-                ports: wiring.ports,
+                ports: wiring.ports.into(),
                 memory: wiring.memory,
                 grant: wiring.grant,
                 heartbeat: heartbeat.clone(),

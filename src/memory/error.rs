@@ -27,6 +27,24 @@ pub enum MemoryError {
         /// How long the region is.
         region: u64,
     },
+    /// A ring that cannot be: nothing of the region was changed.
+    #[error(
+        "a ring of {bytes} bytes behind the first {base} of a region of {region}, holding {tail} to {end}, cannot be: {rule}"
+    )]
+    Ring {
+        /// Length of the ring, bytes.
+        bytes: u64,
+        /// Where in the region it was to begin.
+        base: u64,
+        /// How long the region is.
+        region: u64,
+        /// From which position on it was to hold something.
+        tail: u64,
+        /// Up to where.
+        end: u64,
+        /// What was not kept.
+        rule: &'static str,
+    },
     /// The memory-lock limit is too low.
     #[error(
         "cannot pin {bytes} bytes: the limit for locked memory is {limit} bytes, of which {locked} are taken. Raise it (`ulimit -l`, LimitMEMLOCK= in the service file, or memlock in limits.conf), or build the region with `.pinned(false)`"

@@ -6,10 +6,12 @@ use crate::memory::{Buffer, Region, Ring, RingSource};
 use crate::page::identity::ClientName;
 use crate::page::{Incarnation, NodeId, SessionId};
 use crate::session::wishes::{PortName, RenewalError, Wishes};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// One client's part of a session: its ports, the memory it was granted at the partner, and the memory here that its counterpart may use.
+///
+/// It may be shared between threads, in an [`Arc`]; its ports are each one thread's.
 ///
 /// It belongs to one session for good. When that ends the ports refuse every request, and the next session comes with a new one.
 ///
@@ -26,7 +28,8 @@ pub(crate) struct SessionParts<F: Fabric> {
     pub(crate) client: ClientName,
     pub(crate) partner: NodeId,
     pub(crate) partner_incarnation: Incarnation,
-    pub(crate) ports: Vec<F::Port>,
+    /// Behind a lock that nobody waits for: so that a session may be shared between threads, which a port may not.
+    pub(crate) ports: Mutex<Vec<F::Port>>,
     pub(crate) memory: Option<Arc<Exposed>>,
     pub(crate) grant: Option<F::Remote>,
     pub(crate) heartbeat: F::Remote,
@@ -65,7 +68,7 @@ impl<F: Fabric> Session<F> {
 
     /// The ports, to be given to the threads that own them; none left the second time. Port `n` here is wired to port `n` there.
     pub fn take_ports(&mut self) -> Vec<F::Port> {
-        std::mem::take(&mut self.parts.ports)
+        std::mem::take(self.parts.ports.get_mut().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Memory here that the counterpart may address: copies and words only. None where it asked for none.
@@ -148,8 +151,17 @@ impl<F: Fabric> std::fmt::Debug for Session<F> {
             .field("id", &self.parts.id)
             .field("client", &self.parts.client)
             .field("partner", &self.parts.partner)
-            .field("ports", &self.parts.ports.len())
+            .field("ports", &self.parts.port_count)
             .field("live", &self.is_live())
             .finish_non_exhaustive()
     }
 }
+
+/// Any thread may ask for a port, or give the session up: this compiles, or not.
+#[allow(dead_code, reason = "its types are what it is about")]
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    const fn is_shared<F: Fabric>() {
+        shared::<Session<F>>();
+    }
+};

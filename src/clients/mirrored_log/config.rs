@@ -74,6 +74,9 @@ pub struct LogConfig {
     pub(crate) applied_bounds_truncation: bool,
 }
 
+/// Beats come each millisecond at best: less would be no evidence.
+const HEARTBEAT_AGE_MIN: Duration = Duration::from_millis(5);
+
 impl LogConfig {
     /// A log of this name: a ring of 64 MiB in anonymous pinned memory, acknowledged when [`Acknowledge::Placed`], stopped without a partner,
     /// restored at its start.
@@ -165,7 +168,10 @@ impl LogConfig {
 
     /// How long ago the partner's heartbeat may have moved where something is acknowledged in its name: 5 ms to 10 s, default 100 ms. Memory of a
     /// process that is stopped or dumps core takes WRITEs like any other, so nothing else tells such a partner from a live one. Where the
-    /// heartbeat is older, acknowledgements wait: they come when it moves, or with the next session. Take several times the partner's
+    /// heartbeat is older, acknowledgements wait: they come when it moves, or with the next session.
+    ///
+    /// The poller looks just before it acknowledges. Where it loses its processor right then, the acknowledgement comes as much later: no clock
+    /// keeps a partner from being promoted meanwhile, so this bounds a delay and is no fence. Take several times the partner's
     /// [`Timing::beat`](crate::session::Timing::beat), and several times what its control thread, or this log's thread, waits for a processor:
     /// where both wait for 25 ms, a heartbeat is seen to move every 50 ms at best.
     pub fn heartbeat_age_max(mut self, age: Duration) -> Self {
@@ -202,8 +208,10 @@ impl LogConfig {
         };
         in_range("batch_bytes_max", u64::from(self.batch_bytes_max), 4096, 1 << 30)?;
         in_range("batches_max", u64::from(self.batches_max), 1, 64)?;
-        let age_ms = u64::try_from(self.heartbeat_age_max.as_millis()).unwrap_or(u64::MAX);
-        in_range("heartbeat_age_max, milliseconds,", age_ms, 5, 10_000)?;
+        // Rounded up, so that no more than the most passes; the least is a whole number of microseconds.
+        let age_us = u64::try_from(self.heartbeat_age_max.as_nanos().div_ceil(1000)).unwrap_or(u64::MAX);
+        let age_us = if self.heartbeat_age_max < HEARTBEAT_AGE_MIN { age_us.min(4999) } else { age_us };
+        in_range("heartbeat_age_max, microseconds,", age_us, 5000, 10_000_000)?;
         Ok(ring)
     }
 }

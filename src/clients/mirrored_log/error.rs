@@ -92,7 +92,7 @@ pub enum LogError {
     },
     /// A record was not acknowledged in time.
     #[error(
-        "the record at lsn {lsn} was not acknowledged within {waited_ms} ms: the events of the log's poller say whether the partner is there, and keeps a file where one is asked for"
+        "the record at lsn {lsn} was not acknowledged within {waited_ms} ms. The events of the log's poller say why: no partner, one whose heartbeat stands still, or one that keeps no file where Persistent is asked for"
     )]
     Late {
         /// The record.
@@ -140,7 +140,7 @@ pub enum LogError {
     Closed,
     /// The cluster manager that opens sessions for this log is gone, and the log could not go on alone.
     #[error(
-        "the log's cluster manager was dropped: no session with the partner can begin any more. \
+        "the log's cluster manager is gone (dropped, or it has left): no session with the partner can begin any more. \
          Keep the manager, or its control thread, for as long as the log"
     )]
     ManagerGone,

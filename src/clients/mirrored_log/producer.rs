@@ -60,7 +60,7 @@ impl Producer {
     #[inline]
     pub fn reserve(&self, bytes: usize) -> Result<Reservation<'_>, ReserveError> {
         if self.shared.opened.get().is_some_and(|opened| !opened.ring.is_in_place()) {
-            return Err(ReserveError::NamedMemory);
+            return Err(self.not_in_place(bytes));
         }
         match self.claim(bytes) {
             Some(Claimed { span, opened, length }) => Ok(Reservation { span: Some(span), opened, length }),
@@ -81,6 +81,15 @@ impl Producer {
             pad(gap, opened);
         }
         Some(Claimed { span, opened, length })
+    }
+
+    /// What holds whatever the memory is comes first.
+    #[cold]
+    fn not_in_place(&self, bytes: usize) -> ReserveError {
+        match self.refused(bytes) {
+            ReserveError::Full => ReserveError::NamedMemory,
+            other => other,
+        }
     }
 
     /// Why none could be had.

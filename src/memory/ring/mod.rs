@@ -97,13 +97,24 @@ impl Ring {
             let backing = region.backing().describe();
             return Err(MemoryError::Backing { what: "a ring", needed: "memory of this process alone", backing });
         }
-        let fits = (base as u64).checked_add(bytes).is_some_and(|sum| sum <= region.len() as u64);
         let aligned = |position: u64| position.is_multiple_of(ALIGN);
-        let held = end.checked_sub(tail).is_some_and(|held| held <= bytes) && end <= POSITION_MAX;
-        let sizes = bytes.is_power_of_two() && bytes >= 4 * GRAIN && aligned(base as u64);
-        if !(fits && held && sizes && aligned(tail) && aligned(end)) {
-            let (offset, length, region) = (base as u64, bytes, region.len() as u64);
-            return Err(MemoryError::OutOfRange { offset, length, region });
+        let rules = [
+            (bytes.is_power_of_two() && bytes >= 4 * GRAIN, "its length is a power of two, 256 or more"),
+            (
+                (base as u64).checked_add(bytes).is_some_and(|sum| sum <= region.len() as u64),
+                "it lies within the region",
+            ),
+            (aligned(base as u64), "it begins at a multiple of 32"),
+            (aligned(tail) && aligned(end), "its positions are multiples of 32"),
+            (
+                end.checked_sub(tail).is_some_and(|held| held <= bytes),
+                "it holds no less than nothing and no more than its length",
+            ),
+            (end <= POSITION_MAX, "its positions leave room to count on"),
+        ];
+        if let Some((_, rule)) = rules.into_iter().find(|(holds, _)| !holds) {
+            let (base, region) = (base as u64, region.len() as u64);
+            return Err(MemoryError::Ring { bytes, base, region, tail, end, rule });
         }
         let in_place = *region.backing() == Backing::Private || promise.is_some();
         let (index, loans) = (Index::new(bytes, tail, end), LoanTable::new(LOANS_MAX));
