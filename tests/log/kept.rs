@@ -5,7 +5,8 @@ use crate::pair::{Pair, RING, has, payload, plain};
 use crate::process::node::config;
 use crate::under_test;
 use handfast::clients::mirrored_log::{
-    Acknowledge, Acknowledgement, CopyState, LogConfig, LogError, LogEvent, Lsn, MirroredLog, Start,
+    Acknowledge, Acknowledgement, CopyState, LogConfig, LogError, LogEvent, LogHeader, Lsn, MirroredLog, OnLoss, Start,
+    area::RING_OFFSET,
 };
 use handfast::manager::ClusterManager;
 use handfast::memory::Backing;
@@ -49,6 +50,44 @@ pub(crate) fn a_copys_header_knows_what_was_acknowledged() {
     pair.until("the header", |pair| acknowledged(pair) > lsn);
     assert_eq!(acknowledged(&mut pair), pair.side(0).log.durable());
     assert_eq!(pair.copied(1).len(), records);
+}
+
+/// The ring's header lags behind by milliseconds too: a ring that lost its end is no whole one, and the partner's copy stays as it is.
+pub(crate) fn a_ring_that_lost_its_end_does_not_begin_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ring = folder.path().join("ring");
+    let alone = || OnLoss::GoOnAlone { term_file: folder.path().join("term") };
+    let log = || plain().backing(Backing::File(ring.clone())).on_loss(alone());
+    let mut pair = Pair::new("log-lost-end");
+    pair.start_both([log(), plain()]);
+    pair.until_mirrored(0);
+    let payloads: Vec<Vec<u8>> = (0..20).map(payload).collect();
+    let mut ends = Vec::new();
+    for bytes in &payloads {
+        ends.push(pair.append(0, bytes).0);
+    }
+    let durable = pair.side(0).log.durable();
+    let kept = || LogHeader::read(&std::fs::File::open(&ring).expect("a ring")).expect("a header").acknowledged;
+    pair.until("the ring's header", |_| kept() == durable);
+    // One more, and its process ends in order before the next header is due.
+    pair.append(0, b"last");
+    let durable = pair.side(0).log.durable();
+    pair.end(0);
+    pair.until_lost(1);
+    assert_eq!(kept(), durable, "the end is told");
+    // The power is cut: what follows the tenth record never reached the disk.
+    let mut bytes = std::fs::read(&ring).expect("a ring");
+    bytes[RING_OFFSET as usize + ends[10].0 as usize..].fill(0);
+    std::fs::write(&ring, &bytes).expect("a ring");
+    pair.start(0, log());
+    let begun = pair.side(0).poller.begin_alone();
+    assert!(
+        matches!(begun, Err(LogError::Damaged { end, acknowledged, .. }) if end == ends[10] && acknowledged == durable)
+    );
+    // With its partner it is whole again.
+    pair.until_mirrored(0);
+    assert_eq!(pair.own(0).len(), payloads.len() + 1);
+    assert_eq!(pair.copied(1).len(), payloads.len() + 1);
 }
 
 pub(crate) fn persistent_records_outlive_both_processes() {

@@ -20,21 +20,17 @@ use super::restore::Restore;
 use super::scrub::Scrub;
 use super::shared::Shared;
 use super::wire::{Purpose, Wire};
-use super::writer::Writer;
+use super::writer::{HEADER_INTERVAL, Writer};
 use crate::fabric::{Exposed, Fabric, Ticker, Timestamp};
 use crate::memory::RingSource;
 use crate::session::Session;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Records looked at for one batch.
 const RECORDS_MAX: usize = 8192;
 
 /// Requests kept free for headers, reports and probes.
 const ROOM: usize = 8;
-
-/// The partner's header lags behind what is acknowledged by so much at most.
-const HEADER_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Progress is told so many times in one refill.
 const TELLINGS: u64 = 64;

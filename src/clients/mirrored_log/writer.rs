@@ -9,9 +9,14 @@ use super::numbers::Numbers;
 use super::reader::Records;
 use super::shared::{Opened, Shared};
 use super::stop::StoppedAt;
+use crate::fabric::Timestamp;
 use crate::memory::{Backing, Errno, InPlace, Region, Ring, RingReader};
 use std::fs::File;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Between two headers that differ in what they call acknowledged alone.
+pub(super) const HEADER_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The ring's memory before the log is open, and what it held.
 #[derive(Debug)]
@@ -92,6 +97,9 @@ pub(super) struct Writer {
     sequence: u64,
     /// Of the last header in the local area. Each place's headers alternate between its two copies by a count of their own.
     kept_sequence: u64,
+    /// What that calls acknowledged, and when it may be told again.
+    kept_acknowledged: Lsn,
+    next_kept: Timestamp,
     /// As producers and headers know it.
     tail: Lsn,
     /// Drawn for this writer.
@@ -141,6 +149,8 @@ impl Writer {
             generation,
             sequence,
             kept_sequence: behind(sequence, with.kept_sequence),
+            kept_acknowledged: Lsn::ZERO,
+            next_kept: Timestamp(0),
             tail,
             id: with.writer,
             lineage: 0,
@@ -220,9 +230,19 @@ impl Writer {
     pub(super) fn keep_header(&mut self, state: HeaderState, term: Term, tail: Lsn, acknowledged: Lsn) {
         self.kept_sequence += 1;
         let header = self.header_of(self.kept_sequence, state, term, tail, acknowledged);
+        self.kept_acknowledged = acknowledged;
         let offset = HEADER_OFFSETS[(header.sequence % 2) as usize] as usize;
         let kept = self.reader.ring().write_area(offset, &header.encode());
         debug_assert!(kept.is_ok(), "the area before the ring holds both headers");
+    }
+
+    /// Has the local header say what is acknowledged, every 10 ms while that grows: who reads the ring after this process finds by it that
+    /// something is gone.
+    pub(super) fn keep_acknowledged(&mut self, term: Term, durable: Lsn, now: Timestamp) {
+        if durable > self.kept_acknowledged && now >= self.next_kept {
+            self.next_kept = now.after(HEADER_INTERVAL);
+            self.keep_header(HeaderState::Whole, term, self.tail, durable);
+        }
     }
 
     /// Frees what lies before `tail`: after the partner has the header that says so, or while there is none.

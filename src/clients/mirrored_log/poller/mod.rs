@@ -19,7 +19,7 @@ use super::replica::Replica;
 use super::shared::Shared;
 use super::stall::Stall;
 use super::writer::{Prepared, Writer};
-use crate::fabric::Fabric;
+use crate::fabric::{Fabric, Timestamp};
 use crate::sys::panic::contain;
 use std::sync::Arc;
 
@@ -232,6 +232,7 @@ impl<F: Fabric> LogPoller<F> {
             Err(error) => worked |= self.broken(error),
         }
         if let Some(writer) = &mut self.writer {
+            writer.keep_acknowledged(self.shared.term(), self.shared.durable(), self.fabric.now());
             if self.mirror.is_none() {
                 let durable = self.shared.durable();
                 let bound = if self.alone == Alone::Yes { durable } else { self.shared.applied().unwrap_or(durable) };
@@ -310,6 +311,10 @@ impl<F: Fabric> Drop for LogPoller<F> {
     fn drop(&mut self) {
         // The copy held here is one of no session from now on: who takes it over is not refused for a partner that is there.
         self.let_go();
+        if let Some(writer) = &mut self.writer {
+            // Not waiting for the next time it would.
+            writer.keep_acknowledged(self.shared.term(), self.shared.durable(), Timestamp(u64::MAX));
+        }
         self.shared.end(LogError::Closed);
     }
 }
