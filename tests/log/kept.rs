@@ -5,8 +5,9 @@ use crate::pair::{Pair, RING, has, payload, plain};
 use crate::process::node::config;
 use crate::under_test;
 use handfast::clients::mirrored_log::{
-    Acknowledge, Acknowledgement, CopyState, LogConfig, LogError, LogEvent, LogHeader, Lsn, MirroredLog, OnLoss, Start,
-    area::RING_OFFSET,
+    Acknowledge, Acknowledgement, CopyState, Doubt, LogConfig, LogError, LogEvent, LogHeader, Lsn, MirroredLog, OnLoss,
+    Start,
+    area::{EVIDENCE_OFFSET, RING_OFFSET},
 };
 use handfast::manager::ClusterManager;
 use handfast::memory::Backing;
@@ -88,6 +89,59 @@ pub(crate) fn a_ring_that_lost_its_end_does_not_begin_alone() {
     pair.until_mirrored(0);
     assert_eq!(pair.own(0).len(), payloads.len() + 1);
     assert_eq!(pair.copied(1).len(), payloads.len() + 1);
+}
+
+/// The power is cut while a log runs: what its ring's file lacks nobody knows, so it begins with its partner, or where a person says so.
+pub(crate) fn a_ring_from_before_a_power_cut_does_not_begin_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ring = folder.path().join("ring");
+    let alone = || OnLoss::GoOnAlone { term_file: folder.path().join("term") };
+    let log = || plain().backing(Backing::File(ring.clone())).on_loss(alone());
+    let mut pair = Pair::new("log-power-cut");
+    pair.start_both([log(), plain()]);
+    pair.until_mirrored(0);
+    for number in 0..10 {
+        pair.append(0, &payload(number));
+    }
+    let running = std::fs::read(&ring).expect("a ring");
+    let put = |change: &dyn Fn(&mut [u8])| {
+        let mut bytes = running.clone();
+        change(&mut bytes[EVIDENCE_OFFSET as usize..][..64]);
+        std::fs::write(&ring, bytes).expect("a ring");
+    };
+    let other_boot = |mark: &mut [u8]| {
+        mark[32] ^= 1;
+        let checksum = crc32c::crc32c(&mark[..60]);
+        mark[60..].copy_from_slice(&checksum.to_le_bytes());
+    };
+    let begin = |pair: &mut Pair, log: LogConfig| {
+        pair.start(0, log);
+        let begun = pair.side(0).poller.begin_alone();
+        let records = begun.as_ref().map(|()| pair.own(0).len()).map_err(LogError::clone);
+        pair.end(0);
+        records
+    };
+    pair.end(0);
+    pair.until_lost(1);
+    assert_eq!(begin(&mut pair, log()), Ok(10), "after an end in order");
+    put(&|_| {});
+    assert_eq!(begin(&mut pair, log()), Ok(10), "after a crash within one boot");
+    put(&other_boot);
+    let refused = begin(&mut pair, log());
+    assert!(matches!(refused, Err(LogError::MayLack { doubt: Doubt::OtherBoot, .. })), "{refused:?}");
+    put(&|mark| mark.fill(0));
+    let refused = begin(&mut pair, log());
+    assert!(matches!(refused, Err(LogError::MayLack { doubt: Doubt::NoMark, .. })), "{refused:?}");
+    assert_eq!(begin(&mut pair, log().start(Start::GiveUpMissing)), Ok(10), "a person has decided");
+    put(&other_boot);
+    // The term under which it went alone since lies beside: what was acknowledged then is nowhere.
+    pair.start(0, log());
+    pair.until("the end", |pair| has(pair.side(0), |event| matches!(event, LogEvent::Ended(LogError::MayLack { .. }))));
+    pair.end(0);
+    std::fs::remove_file(folder.path().join("term")).expect("the term file");
+    pair.start(0, log());
+    pair.until_mirrored(0);
+    assert_eq!((pair.own(0).len(), pair.copied(1).len()), (10, 10), "with its partner it goes on");
 }
 
 pub(crate) fn persistent_records_outlive_both_processes() {

@@ -26,6 +26,7 @@ macro_rules! logs {
             a_partner_that_keeps_no_file_is_told_of,
             a_copys_header_knows_what_was_acknowledged,
             a_ring_that_lost_its_end_does_not_begin_alone,
+            a_ring_from_before_a_power_cut_does_not_begin_alone,
             persistent_records_outlive_both_processes,
             a_new_log_that_is_not_whole_yet_does_not_cost_the_old_one,
             what_cannot_be_gone_on_with_is_told_and_kept,

@@ -5,6 +5,7 @@
 //!  256  what the partner reports of its copy (128 bytes)
 //!  512  up to where the partner has it on disk (one word)
 //! 1024  in a file: whose it is (256 bytes)
+//! 1280  in a file: when it was written, and whether its log ended in order (64 bytes)
 //! 4096  header, copy 1: in another page and sector, so that one torn write of a file never takes both
 //! 8192  the ring
 //! ```
@@ -19,6 +20,8 @@ pub const REPORT_OFFSET: u64 = 256;
 pub const PERSISTED_OFFSET: u64 = 512;
 /// Where a file that keeps a copy says whose copy it is.
 pub const OWNER_OFFSET: u64 = 1024;
+/// Where the file of a ring says when it was written, and whether its log ended in order.
+pub const EVIDENCE_OFFSET: u64 = 1280;
 /// Where the ring begins.
 pub const RING_OFFSET: u64 = 8192;
 /// The smallest ring: 64 KiB.

@@ -49,6 +49,10 @@ pub enum Start {
     /// Go on with what is there: the newer of the local ring (where it has a file) and the partner's copy; a new log where neither has
     /// anything. Waits for the partner.
     Restore,
+    /// Like [`Start::Restore`], and what the local ring lacks is given up: it counts though it ends before what its header calls acknowledged
+    /// ([`LogError::Damaged`](super::LogError::Damaged)), or may do so ([`LogError::MayLack`](super::LogError::MayLack)). A decision for a
+    /// person, for one start.
+    GiveUpMissing,
     /// A new log. What the partner holds of an earlier one is replaced as soon as the new one is whole there.
     New,
 }
@@ -106,8 +110,9 @@ impl LogConfig {
         self
     }
 
-    /// What holds the ring: [`Backing::Private`], [`Backing::SharedMemory`] (outlives the process) or [`Backing::File`] (as far as the kernel
-    /// wrote it back, the machine too; RDMA devices may refuse to register it). A file must be this process's alone.
+    /// What holds the ring: [`Backing::Private`], [`Backing::SharedMemory`] (outlives the process) or [`Backing::File`] (outlives an end in
+    /// order, which dropping the poller is, and syncs it; after a power cut it may lack anything, and the log begins with the partner's copy:
+    /// [`LogError::MayLack`](super::LogError::MayLack). RDMA devices may refuse to register it). A file must be this process's alone.
     ///
     /// Memory with a name can be mapped and written by whoever may open it, so records are copied into it by
     /// [`Producer::append`](super::Producer::append) and not reserved in place, unless [`LogConfig::in_place`] says that nobody else does.

@@ -44,8 +44,14 @@ pub(super) fn opening(
             Err(LogError::Histories { here: held.header.history, there: report.history })
         }
         // Records that this node had are damaged: the partner has them, unless this node went on alone since.
-        Some(held) if !held.is_sound() && worthy && report.term >= held.header.term.max(kept) => {
+        Some(held)
+            if held.end.lsn < held.header.acknowledged && worthy && report.term >= held.header.term.max(kept) =>
+        {
             from_partner(report, ring_bytes)
+        }
+        // Some may be missing here, and none is there: the longer one has them all.
+        Some(held) if held.doubt.is_some() && worthy && report.term >= held.header.term.max(kept) => {
+            newer(held, report, ring_bytes)
         }
         Some(held) if !held.is_sound() => held.check().map(|()| Opening::Local),
         // It knows of a later term than this node wrote under, and has not got all of it.
@@ -53,13 +59,16 @@ pub(super) fn opening(
             Err(LogError::NotWorthy { state: state_name(report.state) })
         }
         Some(_) if !worthy => Ok(Opening::Local),
-        Some(held) => {
-            // Within one generation there is one writer, so that the shorter is a prefix of the longer.
-            let here = (held.header.term, held.header.generation, held.end.lsn);
-            let there = (report.term, report.generation, report.end);
-            if here >= there { Ok(Opening::Local) } else { from_partner(report, ring_bytes) }
-        }
+        Some(held) => newer(held, report, ring_bytes),
     }
+}
+
+/// The newer of two that are sound.
+fn newer(held: &Held, report: &CopyReport, ring_bytes: RingBytes) -> Result<Opening, LogError> {
+    // Within one generation there is one writer, so that the shorter is a prefix of the longer.
+    let here = (held.header.term, held.header.generation, held.end.lsn);
+    let there = (report.term, report.generation, report.end);
+    if here >= there { Ok(Opening::Local) } else { from_partner(report, ring_bytes) }
 }
 
 /// Random numbers for a log that begins.
@@ -174,6 +183,7 @@ pub(super) fn resume(open: &Open, report: &CopyReport) -> Result<Option<Lsn>, Lo
 
 #[cfg(test)]
 mod tests {
+    use super::super::evidence::Doubt;
     use super::super::header::{HeaderState, LogHeader};
     use super::super::stop::{StopReason, StoppedAt};
     use super::*;
@@ -216,7 +226,7 @@ mod tests {
             lineage: 6,
         };
         let why = StopReason::NothingThere { found: Lsn(0) };
-        Ok(Held { header, end: StoppedAt { lsn: Lsn(end), generation: Generation(generation), why } })
+        Ok(Held { header, end: StoppedAt { lsn: Lsn(end), generation: Generation(generation), why }, doubt: None })
     }
 
     #[test]
@@ -270,6 +280,17 @@ mod tests {
         let mut other = held(8, (1, 9, 640))?;
         other.header.acknowledged = Lsn(704);
         assert!(matches!(decide(Some(other), whole), Err(LogError::Histories { .. })));
+        // One that may have lost it is gone on with beside a whole copy alone, of its term or a later one.
+        let doubtful = |of| held(7, of).map(|held| Held { doubt: Some(Doubt::OtherBoot), ..held });
+        assert_eq!(decide(Some(doubtful((1, 1, 576))?), whole), Ok(Opening::Partner));
+        assert_eq!(decide(Some(doubtful((1, 1, 640))?), whole), Ok(Opening::Local));
+        let may_lack = |decided| matches!(decided, Err(LogError::MayLack { doubt: Doubt::OtherBoot, .. }));
+        assert!(may_lack(decide(Some(doubtful((2, 1, 640))?), whole)), "it went on alone since");
+        let alone_since = opening(Start::Restore, Some(&doubtful((1, 1, 640))?), &whole, ring, Term(2));
+        assert!(may_lack(alone_since), "and the ring forgot that");
+        for state in [ReportState::Nothing, ReportState::Refilling, ReportState::Outdated] {
+            assert!(may_lack(decide(Some(doubtful((1, 1, 640))?), report(state, 7, (1, 1, 640)))), "{state:?}");
+        }
         let without = |kept| opening(Start::Restore, None, &whole, ring, Term(kept));
         assert_eq!(without(1), Ok(Opening::Partner));
         assert_eq!(without(2), Err(LogError::AloneLost { kept: Term(2), theirs: Term(1) }));

@@ -1,6 +1,7 @@
 //! What can go wrong with a log.
 
 use crate::clients::mirrored_log::area::{RING_BYTES_MAX, RING_BYTES_MIN};
+use crate::clients::mirrored_log::evidence::Doubt;
 use crate::clients::mirrored_log::header::HeaderFault;
 use crate::clients::mirrored_log::{History, Lsn, Term};
 use crate::error::Recovery;
@@ -182,6 +183,17 @@ pub enum LogError {
         /// What stands at the end.
         why: String,
     },
+    /// The local ring reads well, and acknowledged records may be missing from it all the same.
+    #[error(
+        "the log's ring ends at lsn {end}, and acknowledged records behind that may be missing: {doubt}. The partner's copy has them where it is whole: start the partner, \
+         and let the log begin with it. To give up what is missing, start once with Start::GiveUpMissing"
+    )]
+    MayLack {
+        /// Where its valid prefix ends.
+        end: Lsn,
+        /// Why.
+        doubt: Doubt,
+    },
     /// Another process, or another log of this one, has the ring.
     #[error("the ring ({backing:?}) is in use by another log: end its process, or give this log a ring of its own")]
     RingInUse {
@@ -309,6 +321,7 @@ impl LogError {
             | LogError::Alone
             | LogError::TakenOver { .. }
             | LogError::Damaged { .. }
+            | LogError::MayLack { .. }
             | LogError::PartnerThere
             | LogError::RingInUse { .. }
             | LogError::Superseded { .. }

@@ -4,6 +4,7 @@ use super::area::RingBytes;
 use super::config::{Acknowledge, LogConfig, OnLoss, Start};
 use super::copy::{CopyShared, CopySource, LogCopy};
 use super::error::LogError;
+use super::evidence::{self, Doubt};
 use super::inbox::{Inbox, LogClient};
 use super::keeper::{self, Keeper};
 use super::lsn::{Generation, History, Lsn, Term};
@@ -17,9 +18,10 @@ use super::writer::{Held, Prepared};
 use crate::error::Error;
 use crate::fabric::{Fabric, PortOptions};
 use crate::manager::{ClientSpec, ClusterManager};
-use crate::memory::{Backing, Region};
+use crate::memory::{Backing, Errno, Region};
 use crate::storage::Place;
 use crate::sys;
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -264,12 +266,35 @@ fn prepare(config: &LogConfig, ring_bytes: RingBytes) -> Result<Prepared, Error>
         return Ok(prepared);
     }
     match found(&prepared.region, ring_bytes) {
-        Ok(held) => prepared.held = held,
+        Ok(mut held) => {
+            if let Some(held) = &mut held {
+                held.doubt = doubt(&prepared.region)?;
+                if config.start == Start::GiveUpMissing {
+                    held.give_up_missing();
+                }
+            }
+            prepared.held = held;
+        }
         // Given up, whatever it is; nobody is to find its headers with something else behind them.
         Err(_) if config.start == Start::New => prepared.forget()?,
         Err(why) => return Err(LogError::Unusable { what: ring_of(config), why }.into()),
     }
     Ok(prepared)
+}
+
+/// What is to be said against a ring that reads well. In shared memory nothing: it is gone with the boot.
+fn doubt(region: &Region) -> Result<Option<Doubt>, Error> {
+    let (Backing::File(path), Some(file)) = (region.backing(), region.file()) else { return Ok(None) };
+    let doubt = evidence::doubt(region)?;
+    if doubt.is_none() {
+        // It vouches for what is in the page cache, which is to be on the disk as well.
+        let synced = file.try_clone_to_owned().map(File::from).and_then(|file| file.sync_data());
+        synced.map_err(|error| LogError::File {
+            tried: format!("syncing {}, which holds the log's ring", path.display()),
+            errno: Errno::from(&error),
+        })?;
+    }
+    Ok(doubt)
 }
 
 /// What the file holds that keeps the partner's log.

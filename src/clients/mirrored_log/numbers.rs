@@ -20,7 +20,7 @@ pub(super) struct Numbers {
 impl Numbers {
     /// What the local ring and the term file know.
     pub(super) fn held(held: Option<&Held>, kept: Term) -> Self {
-        let Some(Held { header: LogHeader { term, generation, sequence, .. }, end }) = held else {
+        let Some(Held { header: LogHeader { term, generation, sequence, .. }, end, .. }) = held else {
             return Self { term: kept, ..Self::default() };
         };
         let generation = (*generation).max(end.generation);
@@ -151,7 +151,7 @@ mod tests {
 
     fn held(header: LogHeader) -> Held {
         let (lsn, generation) = (Lsn(header.tail.0 + 64), header.generation);
-        Held { header, end: StoppedAt { lsn, generation, why: StopReason::RingFull } }
+        Held { header, end: StoppedAt { lsn, generation, why: StopReason::RingFull }, doubt: None }
     }
 
     fn set_report(field: usize, value: u64) -> CopyReport {
@@ -205,7 +205,7 @@ mod tests {
         };
         let shared = Shared::new("wal".parse()?, Acknowledge::Placed);
         let region = Region::builder(ring_bytes.area_bytes() as usize).pinned(false).build()?;
-        let mut writer = Writer::open((region, None), ring_bytes, with, Vec::new(), &shared)?;
+        let mut writer = Writer::open((region, None), ring_bytes, with, (Vec::new(), None), &shared)?;
         if let Some(report) = report {
             writer.follow(report.sequence);
         }

@@ -1,8 +1,9 @@
 //! The log of this node once it is open: its ring, its header, what is freed.
 
-use super::area::{HEADER_OFFSETS, RING_OFFSET, RingBytes};
+use super::area::{EVIDENCE_OFFSET, HEADER_OFFSETS, RING_OFFSET, RingBytes};
 use super::decide::Restored;
 use super::error::LogError;
+use super::evidence::{Boot, Doubt};
 use super::header::{HEADER_BYTES, HeaderFault, HeaderState, LogHeader};
 use super::lsn::{Generation, History, Lsn, Term};
 use super::numbers::Numbers;
@@ -12,6 +13,7 @@ use super::stop::StoppedAt;
 use crate::fabric::Timestamp;
 use crate::memory::{Backing, Errno, InPlace, Region, Ring, RingReader};
 use std::fs::File;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,12 +38,33 @@ impl Prepared {
         Ok(())
     }
 
-    /// What was restored into a file is on disk before a header says so.
-    pub(super) fn settle(&self) -> Result<(), LogError> {
-        let (Backing::File(path), Some(file)) = (self.region.backing(), self.region.file()) else { return Ok(()) };
-        let synced = file.try_clone_to_owned().map(File::from).and_then(|file| file.sync_data());
-        synced.map_err(|error| LogError::File {
-            tried: format!("syncing {}, which holds the log's ring", path.display()),
+    /// What was restored into a file is on disk before a header says so; and so is, before anything is acknowledged, that from here on the
+    /// file may lack something.
+    pub(super) fn settle(&self) -> Result<Option<RingFile>, LogError> {
+        let (Backing::File(path), Some(file)) = (self.region.backing(), self.region.file()) else { return Ok(None) };
+        let file = file.try_clone_to_owned().map(File::from).map_err(|error| LogError::File {
+            tried: format!("keeping {} open, which holds the log's ring", path.display()),
+            errno: Errno::from(&error),
+        })?;
+        let file = RingFile { file, path: path.clone() };
+        let marked = self.region.write(EVIDENCE_OFFSET as usize, &Boot::here().encode(false));
+        marked.map_err(|error| LogError::Session(error.to_string()))?;
+        file.sync()?;
+        Ok(Some(file))
+    }
+}
+
+/// The file of a ring.
+#[derive(Debug)]
+pub(super) struct RingFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl RingFile {
+    fn sync(&self) -> Result<(), LogError> {
+        self.file.sync_data().map_err(|error| LogError::File {
+            tried: format!("syncing {}, which holds the log's ring", self.path.display()),
             errno: Errno::from(&error),
         })
     }
@@ -52,6 +75,8 @@ impl Prepared {
 pub(super) struct Held {
     pub(super) header: LogHeader,
     pub(super) end: StoppedAt,
+    /// Why acknowledged records may be missing all the same.
+    pub(super) doubt: Option<Doubt>,
 }
 
 impl Held {
@@ -66,23 +91,31 @@ impl Held {
             Err(error) => return Err(error),
         };
         let end = records.skip_to_end()?;
-        Ok(Some(Self { header: *records.header(), end }))
+        Ok(Some(Self { header: *records.header(), end, doubt: None }))
     }
 
     /// # Errors
-    /// [`LogError::Damaged`]: something is gone that its writer knew to be there.
+    /// [`LogError::Damaged`]: something is gone that its writer knew to be there; [`LogError::MayLack`]: it may be.
     pub(super) fn check(&self) -> Result<(), LogError> {
         let (end, acknowledged) = (self.end.lsn, self.header.acknowledged);
-        if self.is_sound() {
-            Ok(())
-        } else {
-            Err(LogError::Damaged { end, acknowledged, why: self.end.why.to_string() })
+        if end < acknowledged {
+            return Err(LogError::Damaged { end, acknowledged, why: self.end.why.to_string() });
+        }
+        match self.doubt {
+            Some(doubt) => Err(LogError::MayLack { end, doubt }),
+            None => Ok(()),
         }
     }
 
-    /// Whether everything is there that its writer knew to be.
+    /// Whether everything is there that its writer knew to be, beyond doubt.
     pub(super) fn is_sound(&self) -> bool {
-        self.end.lsn >= self.header.acknowledged
+        self.end.lsn >= self.header.acknowledged && self.doubt.is_none()
+    }
+
+    /// A person has decided to go on with what is there.
+    pub(super) fn give_up_missing(&mut self) {
+        self.doubt = None;
+        self.header.acknowledged = self.header.acknowledged.min(self.end.lsn);
     }
 }
 
@@ -107,6 +140,7 @@ pub(super) struct Writer {
     /// Of the partner's copy.
     lineage: u64,
     restored: Restored,
+    file: Option<RingFile>,
 }
 
 /// How a log is opened.
@@ -132,7 +166,7 @@ impl Writer {
         (region, in_place): (Region, Option<InPlace>),
         ring_bytes: RingBytes,
         with: Beginning,
-        spans: Vec<(u64, u64)>,
+        (spans, file): (Vec<(u64, u64)>, Option<RingFile>),
         shared: &Shared,
     ) -> Result<Self, LogError> {
         let held = (with.tail.0, with.end.0);
@@ -155,6 +189,7 @@ impl Writer {
             id: with.writer,
             lineage: 0,
             restored: Restored { writer: with.restored_writer, end: with.end },
+            file,
         };
         // What was restored may have been acknowledged: a valid prefix that ends before its end is damage.
         writer.keep_header(HeaderState::Whole, term, tail, with.end);
@@ -243,6 +278,18 @@ impl Writer {
             self.next_kept = now.after(HEADER_INTERVAL);
             self.keep_header(HeaderState::Whole, term, self.tail, durable);
         }
+    }
+
+    /// The log ends in order: its header says all that is acknowledged, and a ring in a file is brought to the disk and says so. Waits
+    /// for the disk.
+    pub(super) fn end(&mut self, term: Term, durable: Lsn) -> Result<(), LogError> {
+        self.next_kept = Timestamp(0);
+        self.keep_acknowledged(term, durable, Timestamp(0));
+        let Some(file) = &self.file else { return Ok(()) };
+        file.sync()?;
+        let marked = self.reader.ring().write_area(EVIDENCE_OFFSET as usize, &Boot::here().encode(true));
+        marked.map_err(|error| LogError::Session(error.to_string()))?;
+        file.sync()
     }
 
     /// Frees what lies before `tail`: after the partner has the header that says so, or while there is none.

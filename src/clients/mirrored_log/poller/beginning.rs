@@ -104,10 +104,10 @@ impl<F: Fabric> LogPoller<F> {
         let with = decide::beginning(opening, held.as_ref(), report, kept, self.draw()?)?;
         let Some(prepared) = &self.prepared else { return Ok(()) };
         let spans = spans(&prepared.region, self.ring_bytes, &with)?;
-        prepared.settle()?;
+        let file = prepared.settle()?;
         let Some(Prepared { region, .. }) = self.prepared.take() else { return Ok(()) };
         // The ring's memory goes with the error: there is no second try.
-        let opened = Writer::open((region, self.config.in_place), self.ring_bytes, with, spans, &self.shared)
+        let opened = Writer::open((region, self.config.in_place), self.ring_bytes, with, (spans, file), &self.shared)
             .map_err(|error| LogError::Unusable { what: "the log's ring".to_owned(), why: error.to_string() });
         self.writer = Some(opened?);
         if self.config.applied_bounds_truncation {

@@ -99,7 +99,7 @@ impl<F: Fabric> LogPoller<F> {
         let OnLoss::GoOnAlone { term_file } = &self.config.on_loss else { return Err(LogError::Alone) };
         let held = self.prepared.as_ref().and_then(|prepared| prepared.held);
         let opening = match held {
-            Some(held) if self.config.start == Start::Restore => {
+            Some(held) if self.config.start != Start::New => {
                 held.check()?;
                 Opening::Local
             }

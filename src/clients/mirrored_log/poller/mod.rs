@@ -19,7 +19,7 @@ use super::replica::Replica;
 use super::shared::Shared;
 use super::stall::Stall;
 use super::writer::{Prepared, Writer};
-use crate::fabric::{Fabric, Timestamp};
+use crate::fabric::Fabric;
 use crate::sys::panic::contain;
 use std::sync::Arc;
 
@@ -312,8 +312,10 @@ impl<F: Fabric> Drop for LogPoller<F> {
         // The copy held here is one of no session from now on: who takes it over is not refused for a partner that is there.
         self.let_go();
         if let Some(writer) = &mut self.writer {
-            // Not waiting for the next time it would.
-            writer.keep_acknowledged(self.shared.term(), self.shared.durable(), Timestamp(u64::MAX));
+            // Where that fails the ring is as after a crash: the next process finds out.
+            if let Err(error) = writer.end(self.shared.term(), self.shared.durable()) {
+                tracing::error!(%error, "the log's ring did not end in order");
+            }
         }
         self.shared.end(LogError::Closed);
     }

@@ -1,0 +1,152 @@
+//! Whether a ring in a file may lack what its log acknowledged, as a mark in the file tells.
+//!
+//! ```text
+//!  0  [u8;8]  magic "HFASTEVI"
+//!  8  u32     layout 1
+//! 12  u32     bit 0: a clean end
+//! 16  [u8;16] the machine
+//! 32  [u8;16] its boot
+//! 48  zero
+//! 60  u32     CRC-32C over 0..60
+//! ```
+//! A log that opens writes it, without the clean end, and syncs it before anything is acknowledged. Its pages reach the disk when the
+//! kernel likes: after a power cut, headers and records of any age may be there. Within one boot the page cache has all of them; and after a
+//! clean end the disk has.
+
+use super::area::EVIDENCE_OFFSET;
+use super::error::LogError;
+use super::source::Source;
+use std::fmt;
+
+/// Bytes it takes.
+pub(super) const EVIDENCE_BYTES: usize = 64;
+
+const MAGIC: [u8; 8] = *b"HFASTEVI";
+const LAYOUT: u32 = 1;
+const CLEAN: u32 = 1;
+const CHECKSUM_OFFSET: usize = EVIDENCE_BYTES - 4;
+
+/// A machine, and one boot of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Boot {
+    machine: [u8; 16],
+    boot: [u8; 16],
+}
+
+/// Why a ring may lack acknowledged records though it reads well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Doubt {
+    /// The machine has started anew since the log was written, and the log had not ended in order.
+    OtherBoot,
+    /// Another machine wrote it, and the log had not ended in order.
+    OtherMachine,
+    /// There is no readable mark: an earlier release wrote it, or it is damaged.
+    NoMark,
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::OtherBoot => "the machine has started anew since it was written, and the log had not ended in order",
+            Self::OtherMachine => "it was written on another machine, and the log had not ended in order",
+            Self::NoMark => "it says nothing of how its log ended: an earlier release wrote it, or it is damaged",
+        })
+    }
+}
+
+impl Boot {
+    /// The present one.
+    pub(super) fn here() -> Self {
+        let machine = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        Self { machine: number(&machine), boot: number(&boot) }
+    }
+
+    fn is_known(&self) -> bool {
+        self.boot != [0; 16]
+    }
+
+    pub(super) fn encode(self, clean: bool) -> [u8; EVIDENCE_BYTES] {
+        let mut bytes = [0; EVIDENCE_BYTES];
+        bytes[..8].copy_from_slice(&MAGIC);
+        bytes[8..12].copy_from_slice(&LAYOUT.to_le_bytes());
+        bytes[12..16].copy_from_slice(&(if clean { CLEAN } else { 0 }).to_le_bytes());
+        bytes[16..32].copy_from_slice(&self.machine);
+        bytes[32..48].copy_from_slice(&self.boot);
+        let checksum = crc32c::crc32c(&bytes[..CHECKSUM_OFFSET]);
+        bytes[CHECKSUM_OFFSET..].copy_from_slice(&checksum.to_le_bytes());
+        bytes
+    }
+
+    /// What is to be said against a ring that bears this mark, here and now.
+    fn doubt(&self, bytes: &[u8; EVIDENCE_BYTES]) -> Option<Doubt> {
+        let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let is_mark = bytes[..8] == MAGIC && word(8) == LAYOUT;
+        if !is_mark || word(CHECKSUM_OFFSET) != crc32c::crc32c(&bytes[..CHECKSUM_OFFSET]) {
+            return Some(Doubt::NoMark);
+        }
+        if word(12) & CLEAN != 0 {
+            return None;
+        }
+        if bytes[16..32] != self.machine {
+            return Some(Doubt::OtherMachine);
+        }
+        // Where the kernel does not say which boot it is, any may be another.
+        if bytes[32..48] != self.boot || !self.is_known() { Some(Doubt::OtherBoot) } else { None }
+    }
+}
+
+/// What is to be said against the ring in a file.
+///
+/// # Errors
+/// What the source says.
+pub(super) fn doubt<S: Source + ?Sized>(source: &S) -> Result<Option<Doubt>, LogError> {
+    let mut bytes = [0; EVIDENCE_BYTES];
+    source.read(EVIDENCE_OFFSET, &mut bytes)?;
+    Ok(Boot::here().doubt(&bytes))
+}
+
+/// The first 32 hexadecimal digits of a text as a number; zero where there are fewer.
+fn number(text: &str) -> [u8; 16] {
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).take(32).collect();
+    if digits.len() < 32 { [0; 16] } else { u128::from_str_radix(&digits, 16).unwrap_or(0).to_be_bytes() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: Boot = Boot { machine: [1; 16], boot: [2; 16] };
+
+    #[test]
+    fn only_this_boot_or_a_clean_end_is_beyond_doubt() {
+        let next = Boot { boot: [3; 16], ..HERE };
+        let other = Boot { machine: [9; 16], ..HERE };
+        let unknown = Boot { boot: [0; 16], ..HERE };
+        for (writer, wanted) in [
+            (HERE, None),
+            (next, Some(Doubt::OtherBoot)),
+            (other, Some(Doubt::OtherMachine)),
+            (unknown, Some(Doubt::OtherBoot)),
+        ] {
+            assert_eq!(HERE.doubt(&writer.encode(false)), wanted);
+            assert_eq!(HERE.doubt(&writer.encode(true)), None);
+        }
+        assert_eq!(unknown.doubt(&unknown.encode(false)), Some(Doubt::OtherBoot));
+        assert_eq!(HERE.doubt(&[0; EVIDENCE_BYTES]), Some(Doubt::NoMark));
+        for index in 0..EVIDENCE_BYTES {
+            let mut torn = HERE.encode(true);
+            torn[index] ^= 0x40;
+            assert_eq!(HERE.doubt(&torn), Some(Doubt::NoMark), "byte {index}");
+        }
+    }
+
+    #[test]
+    fn this_boot_is_known_and_the_same_twice() {
+        let here = Boot::here();
+        assert!(here.is_known() && here == Boot::here());
+        assert_eq!(number("0123-4567"), [0; 16]);
+        assert_eq!(number("000102030405060708090a0b0c0d0e0f\n")[..3], [0, 1, 2]);
+    }
+}
