@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 /// Which file a name means, and how long it is.
@@ -15,6 +15,8 @@ pub(crate) struct FileStat {
     pub(crate) inode: u64,
     pub(crate) length: u64,
     pub(crate) is_regular: bool,
+    /// Whether a file system is mounted on the very name.
+    pub(crate) is_mount_point: bool,
 }
 
 impl FileStat {
@@ -24,11 +26,15 @@ impl FileStat {
     }
 }
 
-impl From<&fs::Metadata> for FileStat {
-    fn from(metadata: &fs::Metadata) -> Self {
-        let (device, inode, length) = (metadata.dev(), metadata.ino(), metadata.len());
-        Self { device, inode, length, is_regular: metadata.is_file() }
+impl From<sys::file::Found> for FileStat {
+    fn from(found: sys::file::Found) -> Self {
+        let sys::file::Found { device, inode, length, is_regular, is_mount_point } = found;
+        Self { device, inode, length, is_regular, is_mount_point }
     }
+}
+
+fn error(errno: sys::Errno) -> io::Error {
+    io::Error::from_raw_os_error(errno.number())
 }
 
 /// An open file.
@@ -57,8 +63,6 @@ pub(crate) trait Disk: Debug + Send + Sync {
     fn stat(&self, path: &Path) -> io::Result<FileStat>;
     /// Whether files can be made in the folder; an error where not.
     fn may_write(&self, folder: &Path) -> io::Result<()>;
-    /// Whether a file system is mounted on the very name.
-    fn is_mount_point(&self, path: &Path) -> io::Result<bool>;
     /// The name behind symbolic links, whether or not there is a file; its folder must be there.
     fn resolve(&self, path: &Path) -> io::Result<std::path::PathBuf>;
 }
@@ -84,15 +88,15 @@ impl DiskFile for File {
     }
 
     fn reserve(&mut self, bytes: u64) -> io::Result<()> {
-        sys::file::reserve(self, bytes).map_err(|errno| io::Error::from_raw_os_error(errno.number()))
+        sys::file::reserve(self, bytes).map_err(error)
     }
 
     fn stat(&self) -> io::Result<FileStat> {
-        self.metadata().map(|metadata| FileStat::from(&metadata))
+        sys::file::look_at(self.as_fd()).map(FileStat::from).map_err(error)
     }
 
     fn lock(&self) -> io::Result<bool> {
-        sys::file::try_lock(self.as_fd()).map_err(|errno| io::Error::from_raw_os_error(errno.number()))
+        sys::file::try_lock(self.as_fd()).map_err(error)
     }
 }
 
@@ -116,15 +120,11 @@ impl Disk for System {
     }
 
     fn stat(&self, path: &Path) -> io::Result<FileStat> {
-        fs::metadata(path).map(|metadata| FileStat::from(&metadata))
+        sys::file::look(path).map(FileStat::from).map_err(error)
     }
 
     fn may_write(&self, folder: &Path) -> io::Result<()> {
-        sys::file::may_write(folder).map_err(|errno| io::Error::from_raw_os_error(errno.number()))
-    }
-
-    fn is_mount_point(&self, path: &Path) -> io::Result<bool> {
-        sys::file::is_mount_point(path).map_err(|errno| io::Error::from_raw_os_error(errno.number()))
+        sys::file::may_write(folder).map_err(error)
     }
 
     fn resolve(&self, path: &Path) -> io::Result<std::path::PathBuf> {

@@ -49,12 +49,8 @@ impl Place {
         let path = disk.resolve(path).map_err(StorageError::system("looking for", path))?;
         let known = match disk.stat(&path) {
             Ok(stat) if !stat.is_regular => return Err(StorageError::NoFile { path }),
-            Ok(stat) => {
-                if disk.is_mount_point(&path).map_err(StorageError::system("looking at", &path))? {
-                    return Err(StorageError::MountPoint { path });
-                }
-                Some(stat)
-            }
+            Ok(stat) if stat.is_mount_point => return Err(StorageError::MountPoint { path }),
+            Ok(stat) => Some(stat),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(StorageError::system("looking at", &path)(error)),
         };

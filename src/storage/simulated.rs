@@ -214,7 +214,7 @@ impl DiskFile for Open {
     fn stat(&self) -> io::Result<FileStat> {
         let mut inner = self.disk.inner();
         let length = inner.inode(self.inode)?.cached.len() as u64;
-        Ok(FileStat { device: 1, inode: self.inode, length, is_regular: true })
+        Ok(FileStat { device: 1, inode: self.inode, length, is_regular: true, is_mount_point: false })
     }
 
     fn lock(&self) -> io::Result<bool> {
@@ -287,15 +287,11 @@ impl Disk for Simulated {
         let inner = self.inner();
         let inode = *inner.names.get(path).ok_or_else(|| error(libc::ENOENT))?;
         let length = inner.inodes.get(&inode).map_or(0, |inode| inode.cached.len() as u64);
-        Ok(FileStat { device: 1, inode, length, is_regular: true })
+        Ok(FileStat { device: 1, inode, length, is_regular: true, is_mount_point: false })
     }
 
     fn may_write(&self, _: &Path) -> io::Result<()> {
         Ok(())
-    }
-
-    fn is_mount_point(&self, _: &Path) -> io::Result<bool> {
-        Ok(false)
     }
 
     fn resolve(&self, path: &Path) -> io::Result<PathBuf> {

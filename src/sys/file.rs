@@ -115,21 +115,47 @@ pub(crate) fn may_write(folder: &std::path::Path) -> Result<(), Errno> {
     checked(allowed).map(|_| ())
 }
 
-/// Whether a file system is mounted on the very name, which is not followed where it is a symbolic
-/// link (statx(2), STATX_ATTR_MOUNT_ROOT; Linux 5.8). False where the kernel cannot tell.
-pub(crate) fn is_mount_point(path: &std::path::Path) -> Result<bool, Errno> {
+/// What a name or a descriptor means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+    pub(crate) length: u64,
+    pub(crate) is_regular: bool,
+    /// Whether a file system is mounted on the very name. False where the kernel cannot tell (before Linux 5.8).
+    pub(crate) is_mount_point: bool,
+}
+
+/// What the name means; symbolic links are followed. No times are asked for: a file system with fine
+/// time stamps would note that they were seen, and write the inode at the next change (statx(2)).
+pub(crate) fn look(path: &std::path::Path) -> Result<Found, Errno> {
     let name = std::ffi::CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::new(libc::EINVAL))?;
+    statx(libc::AT_FDCWD, &name, 0)
+}
+
+/// What the descriptor means.
+pub(crate) fn look_at(file: BorrowedFd<'_>) -> Result<Found, Errno> {
+    statx(file.as_raw_fd(), c"", libc::AT_EMPTY_PATH)
+}
+
+fn statx(folder: libc::c_int, name: &CStr, flags: libc::c_int) -> Result<Found, Errno> {
     let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
-    let (flags, wanted) = (libc::AT_SYMLINK_NOFOLLOW, libc::STATX_TYPE);
+    let wanted = libc::STATX_TYPE | libc::STATX_INO | libc::STATX_SIZE;
     // SAFETY:
-    // - live: `name` is a C string and `found` has room for the answer, both for the whole call.
+    // - live: `name` is a C string and `found` has room for the answer, both for the whole call; a closed descriptor is an error.
     // - alias: `found` is ours alone while the kernel writes it.
-    checked(unsafe { libc::statx(libc::AT_FDCWD, name.as_ptr(), flags, wanted, found.as_mut_ptr()) })?;
+    checked(unsafe { libc::statx(folder, name.as_ptr(), flags, wanted, found.as_mut_ptr()) })?;
     // SAFETY:
     // - live: all of it is initialized: zero, which every field may be, before the kernel wrote.
     let found = unsafe { found.assume_init() };
     let root = libc::STATX_ATTR_MOUNT_ROOT as u64;
-    Ok(found.stx_attributes_mask & root != 0 && found.stx_attributes & root != 0)
+    Ok(Found {
+        device: libc::makedev(found.stx_dev_major, found.stx_dev_minor),
+        inode: found.stx_ino,
+        length: found.stx_size,
+        is_regular: u32::from(found.stx_mode) & libc::S_IFMT == libc::S_IFREG,
+        is_mount_point: found.stx_attributes_mask & root != 0 && found.stx_attributes & root != 0,
+    })
 }
 
 #[cfg(test)]
@@ -163,12 +189,20 @@ mod tests {
     }
 
     #[test]
-    fn mount_points_are_told_from_other_names() -> io::Result<()> {
+    fn a_name_and_a_descriptor_mean_the_same_file() -> io::Result<()> {
+        use std::os::unix::fs::MetadataExt;
+        let is_mount_point = |path: &std::path::Path| look(path).map(|found| found.is_mount_point);
         assert_eq!(is_mount_point(std::path::Path::new("/proc")), Ok(true));
         let folder = tempfile::tempdir()?;
         assert_eq!(is_mount_point(folder.path()), Ok(false));
         let nothing = folder.path().join("nothing");
         assert_eq!(is_mount_point(&nothing), Err(Errno::new(libc::ENOENT)));
+        let path = folder.path().join("file");
+        std::fs::write(&path, b"twelve bytes")?;
+        let (file, metadata) = (File::open(&path)?, std::fs::metadata(&path)?);
+        let (device, inode) = (metadata.dev(), metadata.ino());
+        let wanted = Ok(Found { device, inode, length: 12, is_regular: true, is_mount_point: false });
+        assert_eq!((look(&path), look_at(file.as_fd())), (wanted, wanted));
         assert_eq!((may_write(folder.path()), may_write(&nothing)), (Ok(()), Err(Errno::new(libc::ENOENT))));
         Ok(())
     }
