@@ -2,17 +2,17 @@
 //!
 //! Imports `sys` alone. Three rules are kept here, by types:
 //!
-//! - **Only a sync makes a thing durable.** [`OnDisk`] comes from [`Durable::sync`] and nowhere else,
+//! - **Only a sync makes a thing durable.** `OnDisk` comes from `Durable::sync` and nowhere else,
 //!   and covers what this process wrote through this handle. After one failed write or sync the
 //!   handle gives no other: the kernel marks pages clean whose write-back failed (fsync(2), errors),
 //!   so that a second try would succeed with nothing on the disk. Whoever goes on begins a new file.
 //!   For the same reason a reopened file vouches for nothing: its bytes may be in the page cache alone.
-//! - **A name is one user's.** [`Place`] holds a lock, follows symbolic links once, and a file says
-//!   whose it is ([`Owner`]); a file of somebody else is refused, and never replaced.
+//! - **A name is one user's.** `Place` holds a lock, follows symbolic links once, and a file says
+//!   whose it is (`Owner`); a file of somebody else is refused, and never replaced.
 //! - **The name still means this file.** Each sync looks, after it, whether the file was removed,
 //!   replaced or cut short meanwhile: bytes that nobody finds again are on no disk that counts.
 //!
-//! What the system does is behind [`Disk`], so that tests can let every single call fail.
+//! What the system does is behind `Disk`, so that tests can let every single call fail.
 
 mod disk;
 mod durable;
