@@ -3,8 +3,8 @@
 use crate::sys::Errno;
 use std::path::PathBuf;
 
-/// A durable file could not be opened, written or relied on. Nothing in it was changed, but where the
-/// variant says so.
+/// A durable file could not be opened, written or relied on. One that another has, or that is
+/// refused, is left as it was; after a failed write or sync nothing is known of what it holds.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StorageError {
@@ -59,7 +59,7 @@ pub enum StorageError {
     },
     /// While it was written the file was removed, or another one was put in its place.
     #[error(
-        "{} was {what} while it was in use: what was written since is in no file of this name. It is written anew",
+        "{} was {what} while it was in use: what was written since is in no file of this name",
         path.display()
     )]
     Gone {

@@ -173,7 +173,6 @@ pub(super) struct CopyShared {
     taken_file: Option<PathBuf>,
     /// The highest term that a header of this log was seen under.
     seen: Mutex<Option<(History, Term)>>,
-    /// Whether a session stands.
     /// Whether a session stands. Held while one begins, and while a takeover looks, decides and is kept: either the session's first report says that
     /// the log was taken over, or the takeover finds the partner there.
     in_session: Mutex<bool>,

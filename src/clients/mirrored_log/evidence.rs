@@ -10,8 +10,8 @@
 //! 60  u32     CRC-32C over 0..60
 //! ```
 //! A log that opens writes it, without the clean end, and syncs it before anything is acknowledged. Its pages reach the disk when the
-//! kernel likes: after a power cut, headers and records of any age may be there. Within one boot the page cache has all of them; and after a
-//! clean end the disk has.
+//! kernel likes: after a power cut, headers and records of any age may be there. Within one boot the page cache has all of them, unless a
+//! write-back failed meanwhile (fsync(2), errors), which no mark tells; and after a clean end the disk has.
 
 use super::area::EVIDENCE_OFFSET;
 use super::error::LogError;

@@ -14,14 +14,13 @@ use super::replica::Replica;
 use super::shared::Shared;
 use super::term;
 use super::wire::{RECEIVES, REQUESTS_MAX};
-use super::writer::{Held, Prepared};
+use super::writer::{Held, Prepared, RingFile};
 use crate::error::Error;
 use crate::fabric::{Fabric, PortOptions};
 use crate::manager::{ClientSpec, ClusterManager};
-use crate::memory::{Backing, Errno, Region};
+use crate::memory::{Backing, Region};
 use crate::storage::Place;
 use crate::sys;
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -284,15 +283,11 @@ fn prepare(config: &LogConfig, ring_bytes: RingBytes) -> Result<Prepared, Error>
 
 /// What is to be said against a ring that reads well. In shared memory nothing: it is gone with the boot.
 fn doubt(region: &Region) -> Result<Option<Doubt>, Error> {
-    let (Backing::File(path), Some(file)) = (region.backing(), region.file()) else { return Ok(None) };
+    let Some(file) = RingFile::of(region)? else { return Ok(None) };
     let doubt = evidence::doubt(region)?;
     if doubt.is_none() {
         // It vouches for what is in the page cache, which is to be on the disk as well.
-        let synced = file.try_clone_to_owned().map(File::from).and_then(|file| file.sync_data());
-        synced.map_err(|error| LogError::File {
-            tried: format!("syncing {}, which holds the log's ring", path.display()),
-            errno: Errno::from(&error),
-        })?;
+        file.sync()?;
     }
     Ok(doubt)
 }

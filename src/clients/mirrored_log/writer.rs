@@ -41,12 +41,7 @@ impl Prepared {
     /// What was restored into a file is on disk before a header says so; and so is, before anything is acknowledged, that from here on the
     /// file may lack something.
     pub(super) fn settle(&self) -> Result<Option<RingFile>, LogError> {
-        let (Backing::File(path), Some(file)) = (self.region.backing(), self.region.file()) else { return Ok(None) };
-        let file = file.try_clone_to_owned().map(File::from).map_err(|error| LogError::File {
-            tried: format!("keeping {} open, which holds the log's ring", path.display()),
-            errno: Errno::from(&error),
-        })?;
-        let file = RingFile { file, path: path.clone() };
+        let Some(file) = RingFile::of(&self.region)? else { return Ok(None) };
         let marked = self.region.write(EVIDENCE_OFFSET as usize, &Boot::here().encode(false));
         marked.map_err(|error| LogError::Session(error.to_string()))?;
         file.sync()?;
@@ -62,7 +57,17 @@ pub(super) struct RingFile {
 }
 
 impl RingFile {
-    fn sync(&self) -> Result<(), LogError> {
+    /// The file that holds this region; none where none does.
+    pub(super) fn of(region: &Region) -> Result<Option<Self>, LogError> {
+        let (Backing::File(path), Some(file)) = (region.backing(), region.file()) else { return Ok(None) };
+        let file = file.try_clone_to_owned().map(File::from).map_err(|error| LogError::File {
+            tried: format!("keeping {} open, which holds the log's ring", path.display()),
+            errno: Errno::from(&error),
+        })?;
+        Ok(Some(Self { file, path: path.clone() }))
+    }
+
+    pub(super) fn sync(&self) -> Result<(), LogError> {
         self.file.sync_data().map_err(|error| LogError::File {
             tried: format!("syncing {}, which holds the log's ring", self.path.display()),
             errno: Errno::from(&error),

@@ -143,6 +143,16 @@ impl Process {
         self.keeping.told.news.lock().ok()?.pop_front()
     }
 
+    /// One whose log is whole, with a record on the disk.
+    fn settled(disk: &Simulated) -> Result<(Self, Log), Box<dyn std::error::Error>> {
+        let mut log = Log::new()?;
+        let mut process = Self::start(disk, &log)?;
+        log.tell(HeaderState::Whole)?;
+        log.append()?;
+        process.step();
+        Ok((process, log))
+    }
+
     /// Another session: what is held goes into its memory.
     fn next_session(&mut self, log: &Log) {
         self.shared.replace(log.copy.clone(), None);
@@ -254,11 +264,7 @@ fn what_an_earlier_process_left_in_the_page_cache_is_not_on_the_disk() -> Outcom
 fn a_file_that_is_taken_away_is_written_anew_and_told_of() -> Outcome {
     for what in ["removed", "cut short", "replaced"] {
         let disk = Simulated::default();
-        let mut log = Log::new()?;
-        let mut process = Process::start(&disk, &log)?;
-        log.tell(HeaderState::Whole)?;
-        log.append()?;
-        process.step();
+        let (mut process, mut log) = Process::settled(&disk)?;
         assert_eq!(process.told, log.end.0);
         match what {
             "removed" => disk.remove(path()),
@@ -283,11 +289,7 @@ fn a_file_that_is_taken_away_is_written_anew_and_told_of() -> Outcome {
 #[test]
 fn a_file_of_others_is_never_replaced() -> Outcome {
     let disk = Simulated::default();
-    let mut log = Log::new()?;
-    let mut process = Process::start(&disk, &log)?;
-    log.tell(HeaderState::Whole)?;
-    log.append()?;
-    process.step();
+    let (mut process, mut log) = Process::settled(&disk)?;
     let in_use = Process::start(&disk, &log).err();
     assert!(in_use.is_some_and(|error| error.to_string().contains("held by node b of cluster pair")));
     let mut theirs = disk.content(path()).ok_or("a file")?;

@@ -19,7 +19,7 @@ use super::replica::Replica;
 use super::shared::Shared;
 use super::stall::Stall;
 use super::writer::{Prepared, Writer};
-use crate::fabric::Fabric;
+use crate::fabric::{Fabric, Timestamp};
 use crate::sys::panic::contain;
 use std::sync::Arc;
 
@@ -227,12 +227,13 @@ impl<F: Fabric> LogPoller<F> {
         if let Some(header) = self.replica.shared.settle() {
             self.events.put(LogEvent::CopyWhole { history: header.history, tail: header.tail });
         }
-        match self.keep_session() {
+        let now = self.fabric.now();
+        match self.keep_session(now) {
             Ok(moved) => worked |= moved,
             Err(error) => worked |= self.broken(error),
         }
         if let Some(writer) = &mut self.writer {
-            writer.keep_acknowledged(self.shared.term(), self.shared.durable(), self.fabric.now());
+            writer.keep_acknowledged(self.shared.term(), self.shared.durable(), now);
             if self.mirror.is_none() {
                 let durable = self.shared.durable();
                 let bound = if self.alone == Alone::Yes { durable } else { self.shared.applied().unwrap_or(durable) };
@@ -247,7 +248,7 @@ impl<F: Fabric> LogPoller<F> {
         worked
     }
 
-    fn keep_session(&mut self) -> Result<bool, LogError> {
+    fn keep_session(&mut self, now: Timestamp) -> Result<bool, LogError> {
         let Some(mirror) = &mut self.mirror else { return Ok(false) };
         let mut worked = self.replica.tell(&mut mirror.wire)?;
         mirror.listen()?;
@@ -279,7 +280,7 @@ impl<F: Fabric> LogPoller<F> {
                 return Ok(true);
             }
         }
-        worked |= mirror.send_header(writer, &self.shared, self.alone == Alone::Yes, self.fabric.now())?;
+        worked |= mirror.send_header(writer, &self.shared, self.alone == Alone::Yes, now)?;
         Ok(worked)
     }
 
