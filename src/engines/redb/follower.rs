@@ -188,6 +188,13 @@ impl Follower {
         self.applied
     }
 
+    /// A database can be built from the whole image that holds everything before this, as claimed. None where there is no such image, or none of the log that is
+    /// read, or another one is coming in.
+    pub fn built(&self) -> Option<Lsn> {
+        let is_built = self.whole.is_some() && self.incoming.is_none() && self.footing == Footing::Sure;
+        self.applied.filter(|_| is_built && !self.turned)
+    }
+
     /// Whether the primary has to send its whole file: there is no image, or none that the log goes on from, and none is coming in.
     pub fn needs_image(&self) -> bool {
         self.current().is_none() || (self.log.is_some() && self.footing == Footing::None)

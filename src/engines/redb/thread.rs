@@ -58,7 +58,7 @@ impl FollowerThread {
         self.told.operations.load(Ordering::Relaxed)
     }
 
-    /// Everything before this is applied, and claimed.
+    /// Everything before this is in an image that a database can be built from. 0 while there is no such image.
     pub fn applied(&self) -> Lsn {
         Lsn(self.told.applied.load(Ordering::Relaxed))
     }
@@ -131,7 +131,5 @@ fn report(follower: &Follower, copy: &LogCopy, room: u64, told: &Told) {
         _ if follower.needs_image() => copy.needs_base(),
         _ => {}
     }
-    if let Some(applied) = applied {
-        told.applied.store(applied.0, Ordering::Relaxed);
-    }
+    told.applied.store(follower.built().map_or(0, |lsn| lsn.0), Ordering::Relaxed);
 }

@@ -37,6 +37,7 @@ fn an_image_that_is_coming_in_counts_once_it_is_whole() -> Outcome {
     assert!(one.needs_image() && one.applied().is_none());
     let followed = one.follow(&mut records(log.whole())?, u64::MAX)?;
     assert_eq!((followed.operations, one.applied(), one.needs_image()), (4, Some(log.inside().head), false));
+    assert_eq!(one.built(), Some(log.inside().head));
     let (path, claim) = one.whole().ok_or("no image")?;
     assert_eq!((std::fs::read(&path)?, claim.applied), (b"Base".to_vec(), log.inside().head));
     // A second image begins: the first stands still, in the folder and for whoever rebuilds.
@@ -44,7 +45,7 @@ fn an_image_that_is_coming_in_counts_once_it_is_whole() -> Outcome {
     append(&log, &[Operation::ImageBegins { length: 2 }, write(b"x")])?;
     one.follow(&mut records(log.whole())?, u64::MAX)?;
     assert_eq!(one.whole().map(|(path, claim)| (path, claim.applied)), Some((path.clone(), begun)));
-    assert_eq!(one.incoming().map(|claim| claim.begun), Some(begun));
+    assert_eq!((one.incoming().map(|claim| claim.begun), one.built()), (Some(begun), None));
     drop(one);
     let (bytes, report) = rebuilt(&folder, Some(log.whole()))?.map_err(|error| error.to_string())?;
     assert_eq!((bytes, report.reached), (b"Base".to_vec(), begun));
@@ -122,6 +123,7 @@ fn a_log_that_begins_too_late_needs_an_image() -> Outcome {
     one.follow(&mut records(log.whole())?, u64::MAX)?;
     assert!(one.needs_image());
     assert_eq!(one.applied(), Some(log.inside().head), "what it cannot use may be freed");
+    assert_eq!(one.built(), None, "no database can be built for this log");
     drop(one);
     assert!(matches!(rebuilt(&folder, Some(log.whole()))?, Err(RebuildError::NotItsLog { .. })));
     Ok(())
