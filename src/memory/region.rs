@@ -121,6 +121,11 @@ impl Region {
         &self.backing
     }
 
+    /// Its file has another name now.
+    pub(crate) fn set_backing(&mut self, backing: Backing) {
+        self.backing = backing;
+    }
+
     /// Whether its pages are locked in memory.
     pub fn is_pinned(&self) -> bool {
         self.pinned

@@ -22,10 +22,12 @@ mod place;
 #[cfg(test)]
 pub(crate) mod simulated;
 mod small;
+mod swap;
 
 pub(crate) use disk::System;
 pub(crate) use durable::{Durable, OnDisk};
 pub use error::StorageError;
-pub(crate) use owner::Owner;
+pub(crate) use owner::{OWNER_BYTES, Owner};
 pub(crate) use place::Place;
 pub(crate) use small::{Small, beside};
+pub(crate) use swap::put_in_place;

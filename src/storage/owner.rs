@@ -9,7 +9,9 @@
 //! ```
 //! A file that an earlier release wrote has zeroes there: it is nobody's yet.
 
+use super::error::StorageError;
 use std::fmt;
+use std::path::Path;
 
 /// Bytes it takes.
 pub(crate) const OWNER_BYTES: usize = 256;
@@ -83,6 +85,17 @@ impl Owner {
                 Err("somebody unknown (the mark of its owner is damaged, or of a later release)".to_owned())
             }
         }
+    }
+}
+
+impl Owner {
+    /// Whether the file at `path` that bears this mark may be this one's.
+    ///
+    /// # Errors
+    /// [`StorageError::Foreign`].
+    pub(crate) fn check(&self, mark: &[u8; OWNER_BYTES], path: &Path) -> Result<(), StorageError> {
+        let foreign = |found| StorageError::Foreign { path: path.to_owned(), found, wanted: format!("`{self}`") };
+        self.accepts(&Self::decode(mark)).map_err(foreign)
     }
 }
 

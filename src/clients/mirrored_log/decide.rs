@@ -34,10 +34,15 @@ pub(super) fn opening(
         return Err(LogError::TakenOver { term: report.term });
     }
     let worthy = report.state == ReportState::Whole;
+    let gives_up = start == Start::GiveUpMissing;
     match local {
+        // There was a log: it went with this node's ring, and with whatever the partner had.
+        None if report.state == ReportState::Nothing && kept > Term(0) && !gives_up => {
+            Err(LogError::RingLost { kept })
+        }
         None if report.state == ReportState::Nothing => Ok(Opening::New),
         // What this node acknowledged alone went with its ring.
-        None if worthy && report.term < kept => Err(LogError::AloneLost { kept, theirs: report.term }),
+        None if worthy && report.term < kept && !gives_up => Err(LogError::AloneLost { kept, theirs: report.term }),
         None if worthy => from_partner(report, ring_bytes),
         None => Err(LogError::NotWorthy { state: state_name(report.state) }),
         Some(held) if worthy && held.header.history != report.history => {
@@ -156,6 +161,8 @@ pub(super) struct Open {
     /// The end of what is committed, as far as it was ever looked at.
     pub(super) end: Lsn,
     pub(super) restored: Restored,
+    /// A person said that a new log takes the place of what the partner has.
+    pub(super) replaces: bool,
 }
 
 /// What a log was opened with: where that ends, and the writer of the header that led to it. It may have been acknowledged.
@@ -167,11 +174,16 @@ pub(super) struct Restored {
 
 /// From where on an open log is sent to a partner that reports this; none: from its tail, into a copy that is emptied first.
 ///
+/// A copy of another log is never replaced but by a person's word: each may hold acknowledged records that the other lacks.
+///
 /// The copy is gone on with where this very writer wrote it, or the one whose records it was opened with, and no more than those: only then is its
 /// valid prefix surely one of this log's.
 pub(super) fn resume(open: &Open, report: &CopyReport) -> Result<Option<Lsn>, LogError> {
     if report.history == open.history && report.term > open.term {
         return Err(LogError::Superseded { ours: open.term, theirs: report.term });
+    }
+    if report.state != ReportState::Nothing && report.history != open.history && !open.replaces {
+        return Err(LogError::Histories { here: open.history, there: report.history });
     }
     let held = matches!(report.state, ReportState::Whole | ReportState::Refilling | ReportState::Outdated);
     let by_us =
@@ -295,6 +307,10 @@ mod tests {
         assert_eq!(without(1), Ok(Opening::Partner));
         assert_eq!(without(2), Err(LogError::AloneLost { kept: Term(2), theirs: Term(1) }));
         let nothing = report(ReportState::Nothing, 0, (0, 0, 64));
+        let never = |start, report, kept| opening(start, None, report, ring, Term(kept));
+        assert_eq!(never(Start::Restore, &nothing, 2), Err(LogError::RingLost { kept: Term(2) }));
+        assert_eq!(never(Start::GiveUpMissing, &nothing, 2), Ok(Opening::New), "a person has decided");
+        assert_eq!(never(Start::GiveUpMissing, &whole, 2), Ok(Opening::Partner));
         assert!(matches!(decide(Some(damaged), nothing), Err(LogError::Damaged { .. })));
         let later = report(ReportState::Refilling, 7, (2, 1, 640));
         assert!(matches!(decide(Some(held(7, (1, 1, 640))?), later), Err(LogError::NotWorthy { .. })));
@@ -312,6 +328,7 @@ mod tests {
             tail: Lsn(128),
             end: Lsn(1024),
             restored: Restored { writer: 4, end: Lsn(512) },
+            replaces: true,
         };
         let whole = |of| report(ReportState::Whole, 7, of);
         assert_eq!(resume(&open, &whole((2, 3, 640))), Ok(Some(Lsn(640))));
@@ -333,6 +350,12 @@ mod tests {
             assert_eq!(resume(&open, &other), Ok(None), "{other:?}");
         }
         assert!(matches!(resume(&open, &whole((3, 3, 640))), Err(LogError::Superseded { .. })));
+        let found = Open { replaces: false, ..open };
+        for state in [ReportState::Refilling, ReportState::Whole, ReportState::Outdated] {
+            let other = Err(LogError::Histories { here: History(7), there: History(8) });
+            assert_eq!(resume(&found, &report(state, 8, (1, 1, 640))), other, "nobody said which of both counts");
+        }
+        assert_eq!(resume(&found, &report(ReportState::Nothing, 0, (0, 0, 64))), Ok(None));
         Ok(())
     }
 }

@@ -6,7 +6,8 @@ use crate::clients::mirrored_log::header::HeaderFault;
 use crate::clients::mirrored_log::{History, Lsn, Term};
 use crate::error::Recovery;
 use crate::fabric::WorkCompletionStatus;
-use crate::memory::{Backing, Errno};
+use crate::memory::{Backing, Errno, MemoryError};
+use std::path::PathBuf;
 use crate::storage::StorageError;
 
 /// A log could not be made, opened or read. A log that ends early is none of these: see
@@ -194,6 +195,14 @@ pub enum LogError {
         /// Why.
         doubt: Doubt,
     },
+    /// A new ring cannot be made beside the one that is there. That one is left as it is, and the next session tries again.
+    #[error("making a new ring for the log in {}, to take the place of the one that is there: {why}", path.display())]
+    Beside {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        why: MemoryError,
+    },
     /// Another process, or another log of this one, has the ring.
     #[error("the ring ({backing:?}) is in use by another log: end its process, or give this log a ring of its own")]
     RingInUse {
@@ -232,13 +241,22 @@ pub enum LogError {
     /// What was acknowledged alone is not here any more.
     #[error(
         "this node went on alone under term {kept}, its ring is gone, and the partner's copy is of term {theirs}: what was acknowledged alone is lost. To go on with the partner's \
-         copy all the same, remove the term file"
+         copy all the same, start once with Start::GiveUpMissing"
     )]
     AloneLost {
         /// The term in the term file.
         kept: Term,
         /// The copy's.
         theirs: Term,
+    },
+    /// There was a log, and neither this node nor, as far as it is known, the partner has anything of it.
+    #[error(
+        "this node went on alone under term {kept} before, and its ring is gone: to begin with nothing would drop what was acknowledged. The partner may have a copy: start it, \
+         and let the log begin with that. Where nobody has one, start once with Start::GiveUpMissing"
+    )]
+    RingLost {
+        /// The term in the term file.
+        kept: Term,
     },
     /// The partner's copy is of a ring of another size.
     #[error(
@@ -308,6 +326,7 @@ impl LogError {
             | LogError::Session(_)
             | LogError::Restored { .. }
             | LogError::TooHigh { .. }
+            | LogError::Beside { .. }
             | LogError::Report { .. } => Recovery::Reconnect,
             LogError::RingBytes { .. }
             | LogError::File { .. }
@@ -330,6 +349,7 @@ impl LogError {
             | LogError::Unusable { .. }
             | LogError::Backing { .. }
             | LogError::AloneLost { .. }
+            | LogError::RingLost { .. }
             | LogError::NotWorthy { .. }
             | LogError::Headers { .. }
             | LogError::Short { .. }

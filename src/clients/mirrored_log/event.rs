@@ -66,6 +66,15 @@ pub enum LogEvent {
         /// The term.
         term: Term,
     },
+    /// The partner holds a copy of another log than the one that is open here, and nobody said which of both counts. Nothing is erased on
+    /// either side: this log goes on without a partner, where it may, and nothing of it is sent in this session. A person decides: start once
+    /// with [`Start::New`](super::Start::New) to replace the partner's copy, or move this node's ring and term file away to go on with it.
+    Diverged {
+        /// The log that is open here.
+        here: History,
+        /// The one that the partner holds.
+        there: History,
+    },
     /// There is a session, and this log has no part in it.
     Unavailable(Unavailable),
     /// A reservation that is neither committed nor dropped holds up every record behind it.

@@ -6,7 +6,8 @@
 //! 12  u32     bit 0: a clean end
 //! 16  [u8;16] the machine
 //! 32  [u8;16] its boot
-//! 48  zero
+//! 48  u64     the partner's copy was seen to reach up to here, when a restore from it began; 0: none did
+//! 56  u32     under this generation
 //! 60  u32     CRC-32C over 0..60
 //! ```
 //! A log that opens writes it, without the clean end, and syncs it before anything is acknowledged. Its pages reach the disk when the
@@ -15,6 +16,7 @@
 
 use super::area::EVIDENCE_OFFSET;
 use super::error::LogError;
+use super::lsn::{Generation, Lsn};
 use super::source::Source;
 use std::fmt;
 
@@ -41,6 +43,8 @@ pub enum Doubt {
     OtherBoot,
     /// Another machine wrote it, and the log had not ended in order.
     OtherMachine,
+    /// The partner was seen to have more, and a restore from it did not come to its end.
+    PartnerHadMore,
     /// There is no readable mark: an earlier release wrote it, or it is damaged.
     NoMark,
 }
@@ -50,6 +54,7 @@ impl fmt::Display for Doubt {
         formatter.write_str(match self {
             Self::OtherBoot => "the machine has started anew since it was written, and the log had not ended in order",
             Self::OtherMachine => "it was written on another machine, and the log had not ended in order",
+            Self::PartnerHadMore => "the partner was seen to have more, and a restore from it did not come to its end",
             Self::NoMark => "it says nothing of how its log ended: an earlier release wrote it, or it is damaged",
         })
     }
@@ -67,26 +72,32 @@ impl Boot {
         self.boot != [0; 16]
     }
 
-    pub(super) fn encode(self, clean: bool) -> [u8; EVIDENCE_BYTES] {
+    pub(super) fn encode(self, clean: bool, seen: Seen) -> [u8; EVIDENCE_BYTES] {
         let mut bytes = [0; EVIDENCE_BYTES];
         bytes[..8].copy_from_slice(&MAGIC);
         bytes[8..12].copy_from_slice(&LAYOUT.to_le_bytes());
         bytes[12..16].copy_from_slice(&(if clean { CLEAN } else { 0 }).to_le_bytes());
         bytes[16..32].copy_from_slice(&self.machine);
         bytes[32..48].copy_from_slice(&self.boot);
+        bytes[48..56].copy_from_slice(&seen.end.0.to_le_bytes());
+        bytes[56..60].copy_from_slice(&seen.generation.0.to_le_bytes());
         let checksum = crc32c::crc32c(&bytes[..CHECKSUM_OFFSET]);
         bytes[CHECKSUM_OFFSET..].copy_from_slice(&checksum.to_le_bytes());
         bytes
     }
 
-    /// What is to be said against a ring that bears this mark, here and now.
-    fn doubt(&self, bytes: &[u8; EVIDENCE_BYTES]) -> Option<Doubt> {
+    /// What is to be said against a ring up to `held` that bears this mark, here and now. `outlives`: it is kept where another boot finds it.
+    fn doubt(&self, bytes: &[u8; EVIDENCE_BYTES], held: Seen, outlives: bool) -> Option<Doubt> {
         let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let long = |at: usize| u64::from(word(at)) | u64::from(word(at + 4)) << 32;
         let is_mark = bytes[..8] == MAGIC && word(8) == LAYOUT;
         if !is_mark || word(CHECKSUM_OFFSET) != crc32c::crc32c(&bytes[..CHECKSUM_OFFSET]) {
-            return Some(Doubt::NoMark);
+            return outlives.then_some(Doubt::NoMark);
         }
-        if word(12) & CLEAN != 0 {
+        if held < (Seen { generation: Generation(word(56)), end: Lsn(long(48)) }) {
+            return Some(Doubt::PartnerHadMore);
+        }
+        if word(12) & CLEAN != 0 || !outlives {
             return None;
         }
         if bytes[16..32] != self.machine {
@@ -97,14 +108,21 @@ impl Boot {
     }
 }
 
-/// What is to be said against the ring in a file.
+/// How far a log was seen to reach: within one history a later writer has all that an earlier one had acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) struct Seen {
+    pub(super) generation: Generation,
+    pub(super) end: Lsn,
+}
+
+/// What is to be said against the ring in a file, or in shared memory, that reaches up to `held`.
 ///
 /// # Errors
 /// What the source says.
-pub(super) fn doubt<S: Source + ?Sized>(source: &S) -> Result<Option<Doubt>, LogError> {
+pub(super) fn doubt<S: Source + ?Sized>(source: &S, held: Seen, outlives: bool) -> Result<Option<Doubt>, LogError> {
     let mut bytes = [0; EVIDENCE_BYTES];
     source.read(EVIDENCE_OFFSET, &mut bytes)?;
-    Ok(Boot::here().doubt(&bytes))
+    Ok(Boot::here().doubt(&bytes, held, outlives))
 }
 
 /// The first 32 hexadecimal digits of a text as a number; zero where there are fewer.
@@ -117,6 +135,7 @@ fn number(text: &str) -> [u8; 16] {
 mod tests {
     use super::*;
 
+    const NONE: Seen = Seen { generation: Generation(0), end: Lsn(0) };
     const HERE: Boot = Boot { machine: [1; 16], boot: [2; 16] };
 
     #[test]
@@ -130,15 +149,32 @@ mod tests {
             (other, Some(Doubt::OtherMachine)),
             (unknown, Some(Doubt::OtherBoot)),
         ] {
-            assert_eq!(HERE.doubt(&writer.encode(false)), wanted);
-            assert_eq!(HERE.doubt(&writer.encode(true)), None);
+            assert_eq!(HERE.doubt(&writer.encode(false, NONE), NONE, true), wanted);
+            assert_eq!(HERE.doubt(&writer.encode(false, NONE), NONE, false), None, "it went with its boot");
+            assert_eq!(HERE.doubt(&writer.encode(true, NONE), NONE, true), None);
         }
-        assert_eq!(unknown.doubt(&unknown.encode(false)), Some(Doubt::OtherBoot));
-        assert_eq!(HERE.doubt(&[0; EVIDENCE_BYTES]), Some(Doubt::NoMark));
+        assert_eq!(unknown.doubt(&unknown.encode(false, NONE), NONE, true), Some(Doubt::OtherBoot));
+        assert_eq!(HERE.doubt(&[0; EVIDENCE_BYTES], NONE, true), Some(Doubt::NoMark));
         for index in 0..EVIDENCE_BYTES {
-            let mut torn = HERE.encode(true);
+            let mut torn = HERE.encode(true, NONE);
             torn[index] ^= 0x40;
-            assert_eq!(HERE.doubt(&torn), Some(Doubt::NoMark), "byte {index}");
+            assert_eq!(HERE.doubt(&torn, NONE, true), Some(Doubt::NoMark), "byte {index}");
+        }
+    }
+
+    #[test]
+    fn what_the_partner_had_more_is_remembered() {
+        let reach = |generation, end| Seen { generation: Generation(generation), end: Lsn(end) };
+        let seen = reach(3, 1 << 40);
+        for (held, wanted) in [
+            (reach(3, (1 << 40) - 32), Some(Doubt::PartnerHadMore)),
+            (reach(2, 1 << 41), Some(Doubt::PartnerHadMore)),
+            (seen, None),
+            (reach(4, 64), None),
+        ] {
+            for (clean, outlives) in [(false, false), (false, true), (true, true)] {
+                assert_eq!(HERE.doubt(&HERE.encode(clean, seen), held, outlives), wanted, "{held:?}");
+            }
         }
     }
 

@@ -1,26 +1,22 @@
 //! The log as its users hold it.
 
-use super::area::RingBytes;
-use super::config::{Acknowledge, LogConfig, OnLoss, Start};
+use super::config::{Acknowledge, LogConfig, OnLoss};
 use super::copy::{CopyShared, CopySource, LogCopy};
 use super::error::LogError;
-use super::evidence::{self, Doubt};
 use super::inbox::{Inbox, LogClient};
 use super::keeper::{self, Keeper};
 use super::lsn::{Generation, History, Lsn, Term};
 use super::poller::{LogPoller, Parts};
+use super::prepared::{self, Prepared};
 use super::producer::Producer;
 use super::replica::Replica;
 use super::shared::Shared;
 use super::term;
 use super::wire::{RECEIVES, REQUESTS_MAX};
-use super::writer::{Held, Prepared, RingFile};
 use crate::error::Error;
 use crate::fabric::{Fabric, PortOptions};
 use crate::manager::{ClientSpec, ClusterManager};
-use crate::memory::{Backing, Region};
 use crate::storage::Place;
-use crate::sys;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -120,9 +116,10 @@ impl MirroredLog {
         if let OnLoss::GoOnAlone { term_file } = &config.on_loss {
             term::check(term_file)?;
         }
-        let prepared = prepare(&config, ring_bytes)?;
         let parties = manager.connection().handshake().parties();
-        let owner = keeper::owner(config.name.as_str(), parties.node.as_str(), parties.cluster.as_str());
+        let (log, node, cluster) = (config.name.as_str(), parties.node.as_str(), parties.cluster.as_str());
+        let prepared = Prepared::open(&config, ring_bytes, prepared::owner(log, node, cluster))?;
+        let owner = keeper::owner(log, node, cluster);
         let place = config.keep.as_deref().map(|path| keeper::take(path, owner)).transpose()?;
         let path = place.as_ref().map(Place::path);
         let loaded = path.map(kept).transpose()?.flatten();
@@ -248,50 +245,6 @@ impl MirroredLog {
     }
 }
 
-/// The ring's memory, and what a file held of it.
-fn prepare(config: &LogConfig, ring_bytes: RingBytes) -> Result<Prepared, Error> {
-    let bytes =
-        usize::try_from(ring_bytes.area_bytes()).map_err(|_| LogError::RingBytes { bytes: config.ring_bytes })?;
-    let builder = Region::builder(bytes).backing(config.backing.clone());
-    let region = builder.huge_pages(config.huge_pages).pinned(config.pinned).build()?;
-    if let Some(file) = region.file()
-        && !sys::file::try_lock(file)
-            .map_err(|errno| LogError::File { tried: format!("locking {}", ring_of(config)), errno })?
-    {
-        return Err(LogError::RingInUse { backing: config.backing.clone() }.into());
-    }
-    let mut prepared = Prepared { region, held: None };
-    if matches!(config.backing, Backing::Private) {
-        return Ok(prepared);
-    }
-    match found(&prepared.region, ring_bytes) {
-        Ok(mut held) => {
-            if let Some(held) = &mut held {
-                held.doubt = doubt(&prepared.region)?;
-                if config.start == Start::GiveUpMissing {
-                    held.give_up_missing();
-                }
-            }
-            prepared.held = held;
-        }
-        // Given up, whatever it is; nobody is to find its headers with something else behind them.
-        Err(_) if config.start == Start::New => prepared.forget()?,
-        Err(why) => return Err(LogError::Unusable { what: ring_of(config), why }.into()),
-    }
-    Ok(prepared)
-}
-
-/// What is to be said against a ring that reads well. In shared memory nothing: it is gone with the boot.
-fn doubt(region: &Region) -> Result<Option<Doubt>, Error> {
-    let Some(file) = RingFile::of(region)? else { return Ok(None) };
-    let doubt = evidence::doubt(region)?;
-    if doubt.is_none() {
-        // It vouches for what is in the page cache, which is to be on the disk as well.
-        file.sync()?;
-    }
-    Ok(doubt)
-}
-
 /// What the file holds that keeps the partner's log.
 fn kept(path: &Path) -> Result<Option<CopySource>, LogError> {
     keeper::load(path).map_err(|error| match error {
@@ -301,22 +254,4 @@ fn kept(path: &Path) -> Result<Option<CopySource>, LogError> {
             why: other.to_string(),
         },
     })
-}
-
-/// What a local ring holds; none where there never was a log.
-fn found(region: &Region, ring_bytes: RingBytes) -> Result<Option<Held>, String> {
-    match Held::of(region).map_err(|error| error.to_string())? {
-        Some(held) if held.header.ring_bytes != ring_bytes => {
-            Err(format!("it is of {} bytes, and ring_bytes says {}", held.header.ring_bytes.get(), ring_bytes.get()))
-        }
-        held => Ok(held),
-    }
-}
-
-fn ring_of(config: &LogConfig) -> String {
-    match &config.backing {
-        Backing::File(path) => format!("the log's ring in {}", path.display()),
-        Backing::SharedMemory(name) => format!("the log's ring in /dev/shm/{name}"),
-        other => format!("the log's ring ({other:?})"),
-    }
 }

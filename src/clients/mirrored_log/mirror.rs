@@ -49,6 +49,8 @@ pub(super) struct Mirror<F: Fabric> {
     listening: bool,
     ring_bytes: RingBytes,
     source: Option<RingSource>,
+    /// Nothing of this log is sent in this session.
+    is_refused: bool,
     pub(super) restore: Option<Restore>,
     scrub: Option<Scrub>,
     sending: Sending,
@@ -138,6 +140,7 @@ impl<F: Fabric> Mirror<F> {
             listening: false,
             ring_bytes,
             source: None,
+            is_refused: false,
             restore: None,
             scrub: None,
             sending: Sending::default(),
@@ -188,6 +191,15 @@ impl<F: Fabric> Mirror<F> {
     /// Whether it was told what to send.
     pub(super) fn is_streaming(&self) -> bool {
         self.source.is_some()
+    }
+
+    /// The partner holds what must not be replaced: nothing is sent in this session. Its own log is served.
+    pub(super) fn refuse(&mut self) {
+        self.is_refused = true;
+    }
+
+    pub(super) fn is_refused(&self) -> bool {
+        self.is_refused
     }
 
     /// Begins to send.

@@ -25,6 +25,7 @@ mod mirror;
 mod numbers;
 mod own;
 mod poller;
+mod prepared;
 mod producer;
 mod reader;
 pub mod record;

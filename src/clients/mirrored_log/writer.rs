@@ -3,77 +3,21 @@
 use super::area::{EVIDENCE_OFFSET, HEADER_OFFSETS, RING_OFFSET, RingBytes};
 use super::decide::Restored;
 use super::error::LogError;
-use super::evidence::{Boot, Doubt};
-use super::header::{HEADER_BYTES, HeaderFault, HeaderState, LogHeader};
+use super::evidence::{Boot, Doubt, Seen};
+use super::header::{HeaderFault, HeaderState, LogHeader};
 use super::lsn::{Generation, History, Lsn, Term};
 use super::numbers::Numbers;
+use super::prepared::RingFile;
 use super::reader::Records;
 use super::shared::{Opened, Shared};
 use super::stop::StoppedAt;
 use crate::fabric::Timestamp;
-use crate::memory::{Backing, Errno, InPlace, Region, Ring, RingReader};
-use std::fs::File;
-use std::path::PathBuf;
+use crate::memory::{InPlace, Region, Ring, RingReader};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Between two headers that differ in what they call acknowledged alone.
 pub(super) const HEADER_INTERVAL: Duration = Duration::from_millis(10);
-
-/// The ring's memory before the log is open, and what it held.
-#[derive(Debug)]
-pub(super) struct Prepared {
-    pub(super) region: Region,
-    pub(super) held: Option<Held>,
-}
-
-impl Prepared {
-    /// What it held is about to be written over: nobody is to find the headers of that with something else behind them.
-    pub(super) fn forget(&mut self) -> Result<(), LogError> {
-        self.held = None;
-        for offset in HEADER_OFFSETS {
-            let written = self.region.write(offset as usize, &[0; HEADER_BYTES]);
-            written.map_err(|error| LogError::Session(error.to_string()))?;
-        }
-        Ok(())
-    }
-
-    /// What was restored into a file is on disk before a header says so; and so is, before anything is acknowledged, that from here on the
-    /// file may lack something.
-    pub(super) fn settle(&self) -> Result<Option<RingFile>, LogError> {
-        let Some(file) = RingFile::of(&self.region)? else { return Ok(None) };
-        let marked = self.region.write(EVIDENCE_OFFSET as usize, &Boot::here().encode(false));
-        marked.map_err(|error| LogError::Session(error.to_string()))?;
-        file.sync()?;
-        Ok(Some(file))
-    }
-}
-
-/// The file of a ring.
-#[derive(Debug)]
-pub(super) struct RingFile {
-    file: File,
-    path: PathBuf,
-}
-
-impl RingFile {
-    /// The file that holds this region; none where none does.
-    pub(super) fn of(region: &Region) -> Result<Option<Self>, LogError> {
-        let (Backing::File(path), Some(file)) = (region.backing(), region.file()) else { return Ok(None) };
-        let file = file.try_clone_to_owned().map(File::from).map_err(|error| LogError::File {
-            tried: format!("keeping {} open, which holds the log's ring", path.display()),
-            errno: Errno::from(&error),
-        })?;
-        Ok(Some(Self { file, path: path.clone() }))
-    }
-
-    pub(super) fn sync(&self) -> Result<(), LogError> {
-        self.file.sync_data().map_err(|error| LogError::File {
-            tried: format!("syncing {}, which holds the log's ring", self.path.display()),
-            errno: Errno::from(&error),
-        })
-    }
-}
 
 /// What an area holds: its header, and where its valid prefix ends.
 #[derive(Debug, Clone, Copy)]
@@ -115,6 +59,11 @@ impl Held {
     /// Whether everything is there that its writer knew to be, beyond doubt.
     pub(super) fn is_sound(&self) -> bool {
         self.end.lsn >= self.header.acknowledged && self.doubt.is_none()
+    }
+
+    /// How far it reaches.
+    pub(super) fn reach(&self) -> Seen {
+        Seen { generation: self.header.generation, end: self.end.lsn }
     }
 
     /// A person has decided to go on with what is there.
@@ -163,6 +112,24 @@ pub(super) struct Beginning {
     pub(super) tail: Lsn,
     pub(super) end: Lsn,
     pub(super) restored_writer: u64,
+}
+
+impl Beginning {
+    /// The header of a ring that holds what the log begins with, before its writer writes one.
+    pub(super) fn header(&self, ring_bytes: RingBytes) -> LogHeader {
+        LogHeader {
+            state: HeaderState::Whole,
+            sequence: self.kept_sequence,
+            history: self.history,
+            term: self.term,
+            generation: self.generation,
+            tail: self.tail,
+            ring_bytes,
+            acknowledged: self.end,
+            writer: self.writer,
+            lineage: 0,
+        }
+    }
 }
 
 impl Writer {
@@ -292,7 +259,7 @@ impl Writer {
         self.keep_acknowledged(term, durable, Timestamp(0));
         let Some(file) = &self.file else { return Ok(()) };
         file.sync()?;
-        let marked = self.reader.ring().write_area(EVIDENCE_OFFSET as usize, &Boot::here().encode(true));
+        let marked = self.reader.ring().write_area(EVIDENCE_OFFSET as usize, &Boot::here().encode(true, Seen::default()));
         marked.map_err(|error| LogError::Session(error.to_string()))?;
         file.sync()
     }
@@ -330,18 +297,7 @@ pub(super) fn spans(region: &Region, ring_bytes: RingBytes, with: &Beginning) ->
     if with.tail == with.end {
         return Ok(spans);
     }
-    let header = LogHeader {
-        state: HeaderState::Whole,
-        sequence: with.sequence,
-        history: with.history,
-        term: with.term,
-        generation: with.generation,
-        tail: with.tail,
-        ring_bytes,
-        acknowledged: with.tail,
-        writer: with.writer,
-        lineage: 0,
-    };
+    let header = LogHeader { acknowledged: with.tail, ..with.header(ring_bytes) };
     let mut records = Records::with_header(region, header)?;
     while let Some(entry) = records.next_entry()? {
         if entry.end > with.end {

@@ -1,17 +1,18 @@
 //! The beginning of a session: what the partner holds, what is restored from it, how the log is opened, from where on it is sent.
 
 use super::LogPoller;
-use crate::clients::mirrored_log::config::OnLoss;
+use crate::clients::mirrored_log::config::{OnLoss, Start};
 use crate::clients::mirrored_log::decide::{self, Drawn, Opening};
 use crate::clients::mirrored_log::error::LogError;
 use crate::clients::mirrored_log::event::LogEvent;
 use crate::clients::mirrored_log::lsn::{History, Lsn, Term};
 use crate::clients::mirrored_log::mirror::Origin;
 use crate::clients::mirrored_log::numbers::Numbers;
+use crate::clients::mirrored_log::prepared::Prepared;
 use crate::clients::mirrored_log::report::CopyReport;
 use crate::clients::mirrored_log::restore::Restore;
 use crate::clients::mirrored_log::term;
-use crate::clients::mirrored_log::writer::{Beginning, Prepared, Writer, spans};
+use crate::clients::mirrored_log::writer::{Beginning, Writer, spans};
 use crate::fabric::Fabric;
 
 impl<F: Fabric> LogPoller<F> {
@@ -23,7 +24,7 @@ impl<F: Fabric> LogPoller<F> {
         worked |= self.replica.tell(&mut mirror.wire)?;
         if let Some(restore) = &mut mirror.restore {
             let Some(prepared) = &self.prepared else { return Ok(worked) };
-            let complete = restore.advance(&mut mirror.wire, &prepared.region)?;
+            let complete = restore.advance(&mut mirror.wire, prepared.target())?;
             if let Some((done, total)) = restore.progress() {
                 self.events.put(LogEvent::Restoring { done, total });
             }
@@ -35,6 +36,9 @@ impl<F: Fabric> LogPoller<F> {
             let opened = self.open(&Opening::Partner, Some(&report));
             let streaming = opened.and_then(|()| self.stream(Some(report.end), &report));
             return self.unless_fatal(streaming).map(|began| began || worked);
+        }
+        if mirror.is_refused() {
+            return Ok(worked);
         }
         let Some(report) = self.report()? else { return Ok(worked) };
         if self.shared.ended.get().is_some() {
@@ -66,7 +70,7 @@ impl<F: Fabric> LogPoller<F> {
                     decide::beginning(&Opening::Partner, None, Some(report), kept, self.draw()?)?;
                     let Some(mirror) = &mut self.mirror else { return Ok(()) };
                     if let Some(prepared) = &mut self.prepared {
-                        prepared.forget()?;
+                        prepared.make_room(report)?;
                     }
                     mirror.restore = Some(Restore::new(*report, self.ring_bytes, mirror.session())?);
                     return Ok(());
@@ -84,8 +88,18 @@ impl<F: Fabric> LogPoller<F> {
             tail: writer.tail(),
             end: Lsn(writer.reader.collected()),
             restored: writer.restored(),
+            replaces: self.config.start == Start::New,
         };
-        let from = decide::resume(&open, report)?.filter(|from| writer.is_boundary(*from));
+        let from = match decide::resume(&open, report) {
+            Err(LogError::Histories { here, there }) => {
+                if let Some(mirror) = &mut self.mirror {
+                    mirror.refuse();
+                }
+                self.events.put(LogEvent::Diverged { here, there });
+                return Ok(());
+            }
+            resumed => resumed?.filter(|from| writer.is_boundary(*from)),
+        };
         self.stream(from, report)
     }
 
@@ -102,10 +116,14 @@ impl<F: Fabric> LogPoller<F> {
         let kept = self.kept_term()?;
         let Some(held) = self.prepared.as_ref().map(|prepared| prepared.held) else { return Ok(()) };
         let with = decide::beginning(opening, held.as_ref(), report, kept, self.draw()?)?;
-        let Some(prepared) = &self.prepared else { return Ok(()) };
-        let spans = spans(&prepared.region, self.ring_bytes, &with)?;
-        let file = prepared.settle()?;
-        let Some(Prepared { region, .. }) = self.prepared.take() else { return Ok(()) };
+        let Some(prepared) = &mut self.prepared else { return Ok(()) };
+        let spans = match opening {
+            Opening::New => Vec::new(),
+            Opening::Local => spans(prepared.ring(), self.ring_bytes, &with)?,
+            Opening::Partner => spans(prepared.target(), self.ring_bytes, &with)?,
+        };
+        let file = prepared.settle(opening, &with)?;
+        let Some(region) = self.prepared.take().map(Prepared::into_ring) else { return Ok(()) };
         // The ring's memory goes with the error: there is no second try.
         let opened = Writer::open((region, self.config.in_place), self.ring_bytes, with, (spans, file), &self.shared)
             .map_err(|error| LogError::Unusable { what: "the log's ring".to_owned(), why: error.to_string() });

@@ -7,6 +7,7 @@ use crate::clients::mirrored_log::error::LogError;
 use crate::clients::mirrored_log::event::LogEvent;
 use crate::clients::mirrored_log::header::HeaderState;
 use crate::clients::mirrored_log::inbox::Delivery;
+use crate::clients::mirrored_log::lsn::Term;
 use crate::clients::mirrored_log::mirror::Mirror;
 use crate::clients::mirrored_log::numbers::next_term;
 use crate::clients::mirrored_log::term;
@@ -107,6 +108,9 @@ impl<F: Fabric> LogPoller<F> {
         };
         // That it can be written is known then, and that there is a next one.
         let kept = term::load(term_file)?;
+        if held.is_none() && self.config.start == Start::Restore && kept > Term(0) {
+            return Err(LogError::RingLost { kept });
+        }
         next_term(held.map_or(kept, |held| held.header.term.max(kept)))?;
         term::store(term_file, kept)?;
         self.open(&opening, None)

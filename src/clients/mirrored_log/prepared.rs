@@ -1,0 +1,294 @@
+//! The ring's memory before the log is open: what it holds, and a new ring beside it where that is not gone on with.
+//!
+//! A ring with a name is never written over with something else. A log that begins with the partner's records, or anew, fills a ring of
+//! the same name with `.new` behind it. That takes the place of the old one when it is whole and on the disk. Until then a crash, or a
+//! partner that ends, leaves the old ring as it was; a mark in it says that the partner had more.
+
+use super::area::{EVIDENCE_OFFSET, HEADER_OFFSETS, OWNER_OFFSET, RING_OFFSET, RingBytes};
+use super::config::{LogConfig, Start};
+use super::decide::Opening;
+use super::error::LogError;
+use super::evidence::{self, Boot, Doubt, Seen};
+use super::header::LogHeader;
+use super::report::CopyReport;
+use super::writer::{Beginning, Held};
+use crate::error::Error;
+use crate::memory::{Backing, Errno, MemoryError, Region, RegionBuilder};
+use crate::storage::{self, Owner};
+use crate::sys;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// Whose a ring is: of this log, and of this node.
+pub(super) fn owner(log: &str, node: &str, cluster: &str) -> Owner {
+    Owner::new(format!("the ring of log {log} of node {node} of cluster {cluster}"))
+}
+
+/// The ring's memory before the log is open.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    builder: RegionBuilder,
+    backing: Backing,
+    ring_bytes: RingBytes,
+    owner: Owner,
+    ring: Region,
+    /// What that holds; none where it holds no log, or one that is given up.
+    pub(super) held: Option<Held>,
+    /// Nothing but zeroes is in it, or nobody can find it by a name: it may be filled in place.
+    is_free: bool,
+    beside: Option<Beside>,
+}
+
+/// A ring that is to take the place of another.
+#[derive(Debug)]
+struct Beside {
+    region: Option<Region>,
+    path: PathBuf,
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        if self.region.is_some() {
+            // It was given up. What stays of it is removed by the next one.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl Prepared {
+    /// Maps the ring, takes its lock, and reads what it holds.
+    ///
+    /// # Errors
+    /// [`Error::Memory`]; [`LogError::RingInUse`], [`LogError::Storage`]: it is somebody else's; [`LogError::Unusable`]: it cannot be read.
+    pub(super) fn open(config: &LogConfig, ring_bytes: RingBytes, owner: Owner) -> Result<Self, Error> {
+        let bytes =
+            usize::try_from(ring_bytes.area_bytes()).map_err(|_| LogError::RingBytes { bytes: config.ring_bytes })?;
+        let builder = Region::builder(bytes).backing(config.backing.clone());
+        let builder = builder.huge_pages(config.huge_pages).pinned(config.pinned);
+        let ring = builder.clone().build()?;
+        if !lock(&ring)? {
+            return Err(LogError::RingInUse { backing: config.backing.clone() }.into());
+        }
+        let backing = config.backing.clone();
+        let mut prepared = Self { builder, backing, ring_bytes, owner, ring, held: None, is_free: true, beside: None };
+        let Some(path) = path_of(&config.backing) else { return Ok(prepared) };
+        let mut said = [0; storage::OWNER_BYTES];
+        super::Source::read(&prepared.ring, OWNER_OFFSET, &mut said)?;
+        prepared.owner.check(&said, &path).map_err(LogError::from)?;
+        match found(&prepared.ring, ring_bytes) {
+            Ok(None) => {}
+            Ok(Some(mut held)) => {
+                held.doubt = doubt(&prepared.ring, &held)?;
+                if config.start == Start::GiveUpMissing {
+                    held.give_up_missing();
+                }
+                (prepared.held, prepared.is_free) = (Some(held), false);
+            }
+            Err(_) if config.start == Start::New => prepared.is_free = false,
+            Err(why) => {
+                let what = format!("the log's ring in {}", path.display());
+                return Err(LogError::Unusable { what, why }.into());
+            }
+        }
+        Ok(prepared)
+    }
+
+    /// Makes room for what the partner reports; what is held stays, and says that there is more. Waits for the disk.
+    ///
+    /// # Errors
+    /// [`LogError::Beside`]: there is no room. [`LogError::File`]: the ring that is there cannot be marked.
+    pub(super) fn make_room(&mut self, report: &CopyReport) -> Result<(), LogError> {
+        if let Some(held) = &mut self.held {
+            let seen = Seen { generation: report.generation, end: report.end };
+            // Before: a mark that failed to reach the disk would be forgotten by the next try.
+            if held.reach() < seen {
+                held.doubt = Some(Doubt::PartnerHadMore);
+            }
+            mark(&self.ring, seen)?;
+            if let Some(file) = RingFile::of(&self.ring)? {
+                file.sync()?;
+            }
+        }
+        if !self.is_free {
+            self.beside = None;
+            self.beside = Some(self.new_ring()?);
+        }
+        self.is_free &= path_of(&self.backing).is_none();
+        Ok(())
+    }
+
+    /// The ring that was found.
+    pub(super) fn ring(&self) -> &Region {
+        &self.ring
+    }
+
+    /// Where a restore goes.
+    pub(super) fn target(&self) -> &Region {
+        self.beside.as_ref().and_then(|beside| beside.region.as_ref()).unwrap_or(&self.ring)
+    }
+
+    /// Makes the ring ready that a log opens with; it is in its place then, on the disk, and bears a mark of this boot. Waits for the disk.
+    ///
+    /// # Errors
+    /// [`LogError::Beside`], [`LogError::File`], [`LogError::Storage`].
+    pub(super) fn settle(&mut self, opening: &Opening, with: &Beginning) -> Result<Option<RingFile>, LogError> {
+        match opening {
+            Opening::Local => self.beside = None,
+            Opening::New if !self.is_free => {
+                self.beside = None;
+                self.beside = Some(self.new_ring()?);
+            }
+            Opening::New | Opening::Partner => {}
+        }
+        let Some(path) = path_of(&self.backing) else { return Ok(None) };
+        let target = self.target();
+        write(target, OWNER_OFFSET, &self.owner.encode())?;
+        mark(target, Seen::default())?;
+        if self.beside.is_some() {
+            // Whoever finds it under its name finds it whole.
+            let header = with.header(self.ring_bytes);
+            write(target, HEADER_OFFSETS[(header.sequence % 2) as usize], &header.encode())?;
+        }
+        let mut file = RingFile::of(target)?;
+        if let Some(file) = &file {
+            file.sync()?;
+        }
+        if let Some(beside) = &mut self.beside {
+            storage::put_in_place(&storage::System, &beside.path, &path)?;
+            if let Some(mut region) = beside.region.take() {
+                region.set_backing(self.backing.clone());
+                self.ring = region;
+            }
+            file = RingFile::of(&self.ring)?;
+        }
+        Ok(file)
+    }
+
+    /// The ring of the log that opens, once it is settled.
+    pub(super) fn into_ring(self) -> Region {
+        self.ring
+    }
+
+    /// A ring beside the one that is there, all zero.
+    fn new_ring(&self) -> Result<Beside, LogError> {
+        let backing = match &self.backing {
+            Backing::File(path) => Backing::File(storage::beside(path)),
+            Backing::SharedMemory(name) => Backing::SharedMemory(format!("{name}.new")),
+            other => other.clone(),
+        };
+        let path = path_of(&backing).unwrap_or_default();
+        remove_ours(&path)?;
+        let wrong = |why: MemoryError| LogError::Beside { path: path.clone(), why };
+        let region = self.builder.clone().backing(backing).build().map_err(wrong)?;
+        let beside = Beside { region: Some(region), path: path.clone() };
+        match beside.region.as_ref().map(lock) {
+            Some(Ok(true)) | None => Ok(beside),
+            Some(Ok(false)) => Err(wrong(MemoryError::System {
+                tried: format!("locking {}", path.display()),
+                errno: Errno::new(libc::EAGAIN),
+            })),
+            Some(Err(error)) => Err(error),
+        }
+    }
+}
+
+/// Takes the lock over a ring's file; true too where it has none.
+fn lock(ring: &Region) -> Result<bool, LogError> {
+    let Some(file) = ring.file() else { return Ok(true) };
+    let tried = || format!("locking the log's ring ({:?})", ring.backing());
+    sys::file::try_lock(file).map_err(|errno| LogError::File { tried: tried(), errno })
+}
+
+/// Removes what an earlier process left of a ring beside. Another file of this name is none of ours.
+fn remove_ours(path: &Path) -> Result<(), LogError> {
+    let wrong = |what: &str, error: &std::io::Error| LogError::File {
+        tried: format!("{what} {}, the place of a new ring for the log", path.display()),
+        errno: Errno::from(error),
+    };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(wrong("opening", &error)),
+    };
+    let mut start = [0; RING_OFFSET as usize];
+    // A shorter one has zeroes after its end here.
+    let mut read = 0;
+    while read < start.len() {
+        match file.read_at(&mut start[read..], read as u64).map_err(|error| wrong("reading", &error))? {
+            0 => break,
+            bytes => read += bytes,
+        }
+    }
+    let is_log = LogHeader::copies(&start[..])?.iter().any(Result::is_ok);
+    if !is_log && start.iter().any(|byte| *byte != 0) {
+        let what = format!("{}, where a new ring of the log would be made,", path.display());
+        return Err(LogError::Unusable { what, why: "it is a file of something else".to_owned() });
+    }
+    std::fs::remove_file(path).map_err(|error| wrong("removing", &error))
+}
+
+/// The name under which another process finds a ring.
+fn path_of(backing: &Backing) -> Option<PathBuf> {
+    match backing {
+        Backing::File(path) => Some(path.clone()),
+        Backing::SharedMemory(name) => Some(Path::new("/dev/shm").join(name)),
+        Backing::Private | Backing::Shared { .. } => None,
+    }
+}
+
+fn write(ring: &Region, offset: u64, bytes: &[u8]) -> Result<(), LogError> {
+    ring.write(offset as usize, bytes).map_err(|error| LogError::Session(error.to_string()))
+}
+
+/// Marks a ring as in use since now: it may lack what is acknowledged from here on.
+fn mark(ring: &Region, seen: Seen) -> Result<(), LogError> {
+    write(ring, EVIDENCE_OFFSET, &Boot::here().encode(false, seen))
+}
+
+/// What a ring holds; none where there never was a log.
+fn found(ring: &Region, ring_bytes: RingBytes) -> Result<Option<Held>, String> {
+    match Held::of(ring).map_err(|error| error.to_string())? {
+        Some(held) if held.header.ring_bytes != ring_bytes => {
+            Err(format!("it is of {} bytes, and ring_bytes says {}", held.header.ring_bytes.get(), ring_bytes.get()))
+        }
+        held => Ok(held),
+    }
+}
+
+/// What is to be said against a ring that reads well. Shared memory is gone with its boot.
+fn doubt(ring: &Region, held: &Held) -> Result<Option<Doubt>, LogError> {
+    let file = RingFile::of(ring)?;
+    let doubt = evidence::doubt(ring, held.reach(), file.is_some())?;
+    if let (None, Some(file)) = (doubt, file) {
+        // It vouches for what is in the page cache, which is to be on the disk as well.
+        file.sync()?;
+    }
+    Ok(doubt)
+}
+
+/// The file of a ring.
+#[derive(Debug)]
+pub(super) struct RingFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl RingFile {
+    /// The file that holds this region; none where none does.
+    fn of(region: &Region) -> Result<Option<Self>, LogError> {
+        let (Backing::File(path), Some(file)) = (region.backing(), region.file()) else { return Ok(None) };
+        let file = file.try_clone_to_owned().map(File::from).map_err(|error| LogError::File {
+            tried: format!("keeping {} open, which holds the log's ring", path.display()),
+            errno: Errno::from(&error),
+        })?;
+        Ok(Some(Self { file, path: path.clone() }))
+    }
+
+    pub(super) fn sync(&self) -> Result<(), LogError> {
+        self.file.sync_data().map_err(|error| LogError::File {
+            tried: format!("syncing {}, which holds the log's ring", self.path.display()),
+            errno: Errno::from(&error),
+        })
+    }
+}
