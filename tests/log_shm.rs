@@ -17,6 +17,8 @@ mod pair;
 mod places;
 #[path = "process/mod.rs"]
 mod process;
+#[path = "log/replaced.rs"]
+mod replaced;
 #[path = "process/on_shm.rs"]
 mod under_test;
 #[path = "log/worthy.rs"]
@@ -27,4 +29,11 @@ logs!([allow(unused)] in places:
     a_file_in_use_or_of_others_is_refused_by_name,
     a_file_that_others_take_away_is_written_anew,
     a_symbolic_link_is_followed_and_stays,
+);
+logs!([allow(unused)] in replaced:
+    a_restore_that_ends_in_the_middle_leaves_the_ring_as_it_was,
+    a_restored_ring_takes_the_place_of_the_older_one,
+    a_log_that_began_alone_does_not_replace_the_partners,
+    a_log_that_went_alone_and_is_lost_is_not_begun_anew_unasked,
+    a_ring_of_others_is_refused_by_name,
 );

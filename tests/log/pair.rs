@@ -28,6 +28,8 @@ pub(crate) struct Pair {
     sides: [Option<Side>; 2],
     /// One whose manager is polled no more, as if its process stood still.
     pub(crate) asleep: Option<usize>,
+    /// Polls of each log in a round.
+    pub(crate) polls: u32,
 }
 
 /// What a log is set up with, where a case does not choose.
@@ -39,7 +41,7 @@ impl Pair {
     pub(crate) fn new(title: &str) -> Self {
         static NUMBERS: AtomicU32 = AtomicU32::new(0);
         let name = format!("{title}-{}-{}", std::process::id(), NUMBERS.fetch_add(1, Ordering::Relaxed));
-        Self { name, sides: [None, None], asleep: None }
+        Self { name, sides: [None, None], asleep: None, polls: 64 }
     }
 
     pub(crate) fn start(&mut self, index: usize, log: LogConfig) {
@@ -76,7 +78,7 @@ impl Pair {
             if self.asleep != Some(index) {
                 while side.manager.poll().is_some() {}
             }
-            for _ in 0..64 {
+            for _ in 0..self.polls {
                 side.poller.poll();
             }
             side.events.extend(std::iter::from_fn(|| side.poller.next_event()));

@@ -17,7 +17,7 @@ fn persistent() -> LogConfig {
 }
 
 /// Opens node `index` of a pair of this name with a log that is refused.
-fn refused(name: &str, index: usize, log: LogConfig) -> StorageError {
+pub(crate) fn refused(name: &str, index: usize, log: LogConfig) -> StorageError {
     let name = format!("{name}-{}", std::process::id());
     let mut manager = ClusterManager::boot(under_test::fabric(), config(&name, index)).expect("boot");
     match MirroredLog::open(log, &mut manager) {

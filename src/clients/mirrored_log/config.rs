@@ -114,6 +114,9 @@ impl LogConfig {
     /// order, which dropping the poller is, and syncs it; after a power cut it may lack anything, and the log begins with the partner's copy:
     /// [`LogError::MayLack`](super::LogError::MayLack). RDMA devices may refuse to register it). A file must be this process's alone.
     ///
+    /// A named ring that holds a log is replaced and not written over: where the log begins with the partner's copy, or anew, a ring of the
+    /// same name with `.new` behind it is filled first. So there must be room for two, and for pinning two, meanwhile.
+    ///
     /// Memory with a name can be mapped and written by whoever may open it, so records are copied into it by
     /// [`Producer::append`](super::Producer::append) and not reserved in place, unless [`LogConfig::in_place`] says that nobody else does.
     pub fn backing(mut self, backing: Backing) -> Self {

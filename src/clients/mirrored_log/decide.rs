@@ -37,9 +37,7 @@ pub(super) fn opening(
     let gives_up = start == Start::GiveUpMissing;
     match local {
         // There was a log: it went with this node's ring, and with whatever the partner had.
-        None if report.state == ReportState::Nothing && kept > Term(0) && !gives_up => {
-            Err(LogError::RingLost { kept })
-        }
+        None if report.state == ReportState::Nothing && kept > Term(0) && !gives_up => Err(LogError::RingLost { kept }),
         None if report.state == ReportState::Nothing => Ok(Opening::New),
         // What this node acknowledged alone went with its ring.
         None if worthy && report.term < kept && !gives_up => Err(LogError::AloneLost { kept, theirs: report.term }),

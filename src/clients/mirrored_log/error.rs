@@ -7,8 +7,8 @@ use crate::clients::mirrored_log::{History, Lsn, Term};
 use crate::error::Recovery;
 use crate::fabric::WorkCompletionStatus;
 use crate::memory::{Backing, Errno, MemoryError};
-use std::path::PathBuf;
 use crate::storage::StorageError;
+use std::path::PathBuf;
 
 /// A log could not be made, opened or read. A log that ends early is none of these: see
 /// [`StoppedAt`](crate::clients::mirrored_log::StoppedAt).

@@ -259,7 +259,8 @@ impl Writer {
         self.keep_acknowledged(term, durable, Timestamp(0));
         let Some(file) = &self.file else { return Ok(()) };
         file.sync()?;
-        let marked = self.reader.ring().write_area(EVIDENCE_OFFSET as usize, &Boot::here().encode(true, Seen::default()));
+        let marked =
+            self.reader.ring().write_area(EVIDENCE_OFFSET as usize, &Boot::here().encode(true, Seen::default()));
         marked.map_err(|error| LogError::Session(error.to_string()))?;
         file.sync()
     }

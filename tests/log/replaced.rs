@@ -1,0 +1,201 @@
+//! What a node holds stays until its replacement is whole, and nothing is replaced that nobody gave up.
+
+use crate::pair::{Pair, has, payload, plain};
+use handfast::clients::mirrored_log::{
+    Acknowledgement, CopyState, Doubt, LogConfig, LogError, LogEvent, OnLoss, Start, Term,
+};
+use handfast::memory::Backing;
+use std::path::Path;
+
+/// Large enough for a restore of many rounds.
+const LARGE: u64 = 16 << 20;
+
+fn large() -> LogConfig {
+    plain().ring_bytes(LARGE)
+}
+
+fn alone(folder: &Path) -> OnLoss {
+    OnLoss::GoOnAlone { term_file: folder.join("term") }
+}
+
+/// The partner of a node with an older ring ends while the node restores from it; the next partner has nothing.
+pub(crate) fn a_restore_that_ends_in_the_middle_leaves_the_ring_as_it_was() {
+    for in_memory in [false, true] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let name = format!("handfast-replaced-{}", std::process::id());
+        let path = if in_memory { Path::new("/dev/shm").join(&name) } else { folder.path().join("ring") };
+        let backing = if in_memory { Backing::SharedMemory(name) } else { Backing::File(path.clone()) };
+        let log = || large().backing(backing.clone());
+        let mut pair = Pair::new("log-restore-cut");
+        pair.start_both([log(), large()]);
+        pair.until_mirrored(0);
+        for number in 0..10 {
+            pair.append(0, &payload(number));
+        }
+        pair.end(0);
+        pair.until_lost(1);
+        let older = std::fs::read(&path).expect("a ring");
+        pair.start(0, log());
+        pair.until_mirrored(0);
+        let long = vec![7; 1 << 20];
+        for _ in 0..12 {
+            pair.append(0, &long);
+        }
+        pair.end(0);
+        // Somebody brings back a ring of days ago.
+        std::fs::write(&path, &older).expect("a ring");
+        let mut beside = path.clone().into_os_string();
+        beside.push(".new");
+        let beside = Path::new(&beside);
+        pair.polls = 1;
+        pair.start(0, log());
+        pair.until("a restore", |_| beside.exists());
+        pair.end(1);
+        pair.until_lost(0);
+        pair.polls = 64;
+        assert!(pair.side(0).log.status().history.is_none(), "it is not open yet");
+        pair.start(1, large());
+        pair.until("the end", |pair| has(pair.side(0), |event| matches!(event, LogEvent::Ended(_))));
+        let ended = pair.side(0).events.iter().find_map(|event| match event {
+            LogEvent::Ended(error) => Some(error.clone()),
+            _ => None,
+        });
+        let lacks = |error: &LogError| matches!(error, LogError::MayLack { doubt: Doubt::PartnerHadMore, .. });
+        assert!(ended.as_ref().is_some_and(lacks), "{ended:?}");
+        pair.end(0);
+        assert!(!beside.exists(), "what was given up is gone");
+        // Another process knows it too, and a person may give it up.
+        pair.start(0, log());
+        let is_known = |event: &LogEvent| matches!(event, LogEvent::Ended(error) if lacks(error));
+        pair.until("the end", |pair| has(pair.side(0), is_known));
+        pair.end(0);
+        pair.start(0, log().start(Start::GiveUpMissing));
+        pair.until_mirrored(0);
+        assert_eq!(pair.own(0).len(), 10, "the ring is as it was");
+        pair.end(0);
+        let _ = std::fs::remove_file(&path);
+    }
+}
+
+/// The whole way: the ring of days ago is replaced by what the partner has, under its own name.
+pub(crate) fn a_restored_ring_takes_the_place_of_the_older_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("ring");
+    let log = || plain().backing(Backing::File(path.clone())).on_loss(alone(folder.path()));
+    let mut pair = Pair::new("log-restored");
+    pair.start_both([log(), plain()]);
+    pair.until_mirrored(0);
+    pair.append(0, &payload(0));
+    let older = std::fs::read(&path).expect("a ring");
+    for number in 1..20 {
+        pair.append(0, &payload(number));
+    }
+    pair.end(0);
+    std::fs::write(&path, &older).expect("a ring");
+    pair.start(0, log());
+    pair.until_mirrored(0);
+    assert_eq!(pair.own(0).len(), 20);
+    pair.append(0, &payload(20));
+    pair.end(0);
+    // By its name alone.
+    pair.end(1);
+    pair.start(0, log());
+    pair.side(0).poller.begin_alone().expect("a whole ring");
+    assert_eq!(pair.own(0).len(), 21);
+    let left: Vec<_> =
+        std::fs::read_dir(folder.path()).expect("a folder").flatten().map(|entry| entry.file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().ends_with(".new")), "{left:?}");
+}
+
+/// A node whose ring is gone begins alone, and its partner comes with the full log: each of both holds what the other lacks.
+pub(crate) fn a_log_that_began_alone_does_not_replace_the_partners() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = || plain().on_loss(alone(folder.path()));
+    let mut pair = Pair::new("log-diverged");
+    pair.start_both([log(), plain()]);
+    pair.until_mirrored(0);
+    let payloads: Vec<Vec<u8>> = (0..10).map(payload).collect();
+    for bytes in &payloads {
+        pair.append(0, bytes);
+    }
+    pair.end(0);
+    pair.until_lost(1);
+    pair.side(1).events.clear();
+    pair.start(0, log());
+    pair.side(0).poller.begin_alone().expect("it never went alone before");
+    assert_eq!(pair.append(0, b"alone").1, Acknowledgement::Alone);
+    pair.until("words", |pair| has(pair.side(0), |event| matches!(event, LogEvent::Diverged { .. })));
+    for number in 0..50 {
+        assert_eq!(pair.append(0, &payload(number)).1, Acknowledgement::Alone, "it goes on");
+    }
+    assert_eq!(pair.side(1).copy.status().state, CopyState::Whole);
+    pair.expect_copy(1, &payloads);
+    assert_eq!(pair.side(0).events.iter().filter(|event| matches!(event, LogEvent::Diverged { .. })).count(), 1);
+    pair.end(0);
+    pair.until_lost(1);
+    // Now its term file says that it went alone: it does not begin with nothing once more.
+    pair.start(0, log());
+    assert_eq!(pair.side(0).poller.begin_alone(), Err(LogError::RingLost { kept: Term(2) }));
+    pair.until("the end", |pair| {
+        has(pair.side(0), |event| matches!(event, LogEvent::Ended(LogError::AloneLost { .. })))
+    });
+    pair.expect_copy(1, &payloads);
+    pair.end(0);
+    pair.until_lost(1);
+    // A person gives up what was acknowledged alone, and the partner's copy is gone on with.
+    pair.start(0, log().start(Start::GiveUpMissing));
+    pair.until_mirrored(0);
+    assert_eq!(pair.own(0).len(), 10);
+    pair.append(0, b"on");
+    assert!(pair.side(0).log.status().term >= Term(2), "no term is used twice");
+    pair.end(0);
+    pair.until_lost(1);
+    // Or the partner's copy.
+    pair.start(0, log().start(Start::New));
+    pair.until_mirrored(0);
+    assert_eq!(pair.copied(1).len(), 0);
+}
+
+/// Both lost everything: that there was a log is known by the term file.
+pub(crate) fn a_log_that_went_alone_and_is_lost_is_not_begun_anew_unasked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = || plain().on_loss(alone(folder.path()));
+    let mut pair = Pair::new("log-lost");
+    pair.start_both([log(), plain()]);
+    pair.until_mirrored(0);
+    pair.end(1);
+    pair.until_lost(0);
+    assert_eq!(pair.append(0, b"alone").1, Acknowledgement::Alone);
+    pair.end(0);
+    pair.start_both([log(), plain()]);
+    let lost = |event: &LogEvent| matches!(event, LogEvent::Ended(LogError::RingLost { kept: Term(2) }));
+    pair.until("the end", |pair| has(pair.side(0), lost));
+    pair.end(0);
+    pair.start(0, log().start(Start::GiveUpMissing));
+    pair.until_mirrored(0);
+}
+
+/// A ring of another log, or another node, is no ring of this one; nor is any other file.
+pub(crate) fn a_ring_of_others_is_refused_by_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("ring");
+    let log = || plain().backing(Backing::File(path.clone()));
+    let mut pair = Pair::new("log-ring-owner");
+    pair.start_both([log(), plain()]);
+    pair.until_mirrored(0);
+    pair.append(0, b"mine");
+    pair.end(0);
+    let mine = std::fs::read(&path).expect("a ring");
+    let refused = crate::places::refused(&format!("{}-b", pair.name), 1, log()).to_string();
+    assert!(refused.contains("ring of log wal of node") && refused.contains("is left as it is"), "{refused}");
+    assert!(std::fs::read(&path).expect("a ring") == mine);
+    // Where a new ring would grow lies something else.
+    let beside = folder.path().join("ring.new");
+    std::fs::write(&beside, b"a thesis").expect("a file");
+    pair.start(0, log().start(Start::New));
+    let ended = |event: &LogEvent| matches!(event, LogEvent::Ended(LogError::Unusable { .. }));
+    pair.until("the end", |pair| has(pair.side(0), ended));
+    assert_eq!(std::fs::read(&beside).expect("a file"), b"a thesis");
+    pair.end(0);
+    assert!(std::fs::read(&path).expect("a ring") == mine);
+}
