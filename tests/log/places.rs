@@ -27,7 +27,7 @@ pub(crate) fn refused(name: &str, index: usize, log: LogConfig) -> StorageError 
 }
 
 /// The number of records in a file that are whole.
-fn records(path: &Path) -> usize {
+pub(crate) fn records(path: &Path) -> usize {
     let file = fs::File::open(path).expect("a file");
     Records::open(file).expect("a log").inspect(|record| assert!(record.is_ok())).count()
 }

@@ -1,8 +1,9 @@
 //! What a node holds stays until its replacement is whole, and nothing is replaced that nobody gave up.
 
 use crate::pair::{Pair, has, payload, plain};
+use crate::places::records;
 use handfast::clients::mirrored_log::{
-    Acknowledgement, CopyState, Doubt, LogConfig, LogError, LogEvent, OnLoss, Start, Term,
+    Acknowledge, Acknowledgement, CopyState, Doubt, LogConfig, LogError, LogEvent, OnLoss, Start, Term,
 };
 use handfast::memory::Backing;
 use std::path::Path;
@@ -198,4 +199,54 @@ pub(crate) fn a_ring_of_others_is_refused_by_name() {
     assert_eq!(std::fs::read(&beside).expect("a file"), b"a thesis");
     pair.end(0);
     assert!(std::fs::read(&path).expect("a ring") == mine);
+}
+
+/// The partner keeps a file, and acknowledgements do not wait for it. Both processes are killed: what is in the file may be short, and is called so.
+pub(crate) fn a_kept_file_vouches_only_for_what_waited_for_it() {
+    for level in [Acknowledge::Placed, Acknowledge::Persistent] {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+        let path = folder.path().join("kept");
+        let (log, partner) = (|| plain().acknowledge(level), || plain().keep(path.clone()));
+        let mut pair = Pair::new("log-vouch");
+        pair.start_both([log(), partner()]);
+        pair.until_mirrored(0);
+        let payloads: Vec<Vec<u8>> = (0..10).map(payload).collect();
+        for bytes in &payloads {
+            pair.append(0, bytes);
+        }
+        pair.until("the file", |_| path.exists() && records(&path) == 10);
+        let running = std::fs::read(&path).expect("a file");
+        pair.end(0);
+        pair.end(1);
+        // After an end in order.
+        pair.start(1, partner());
+        assert_eq!(pair.side(1).copy.status().state, CopyState::Whole);
+        pair.start(0, log());
+        pair.until_mirrored(0);
+        assert_eq!(pair.own(0).len(), 10);
+        pair.end(0);
+        pair.end(1);
+        // After the kill of both.
+        std::fs::write(&path, &running).expect("a file");
+        pair.start(1, partner());
+        if level == Acknowledge::Persistent {
+            assert_eq!(pair.side(1).copy.status().state, CopyState::Whole);
+            pair.side(1).copy.take_over(Term(1), false).expect("all that was acknowledged is there");
+            continue;
+        }
+        assert_eq!(pair.side(1).copy.status().state, CopyState::MayLack);
+        let refused = pair.side(1).copy.take_over(Term(1), false).map(|records| *records.header());
+        assert!(refused.as_ref().is_err_and(|error| error.to_string().contains("may lack")), "{refused:?}");
+        pair.start(0, log());
+        let ended = |event: &LogEvent| matches!(event, LogEvent::Ended(LogError::NotWorthy { .. }));
+        pair.until("the end", |pair| has(pair.side(0), ended));
+        pair.end(0);
+        pair.until_lost(1);
+        // A session changed nothing of it.
+        assert_eq!(pair.side(1).copy.status().state, CopyState::MayLack);
+        pair.start(0, log().start(Start::GiveUpMissing));
+        pair.until_mirrored(0);
+        assert_eq!(pair.own(0).len(), 10);
+        assert_eq!(pair.side(1).copy.status().state, CopyState::Whole);
+    }
 }

@@ -64,6 +64,7 @@ impl Image {
             acknowledged: Lsn(tail),
             writer: 1,
             lineage: 1,
+            persistent: false,
         };
         let area = vec![0; header.ring_bytes.area_bytes() as usize];
         let before = area.clone();

@@ -163,6 +163,10 @@ impl LogConfig {
 
     /// Keeps this node's copy of the partner's log in a file as well, for a partner that asks for [`Acknowledge::Persistent`]; what the file
     /// holds at the start is the copy to begin with. A thread of its own writes and syncs it.
+    ///
+    /// Below `Persistent` acknowledgements do not wait for it: after the end of both processes by force it may lack the last ones, and says so
+    /// ([`CopyState::MayLack`](super::CopyState::MayLack)). A session begins when the file is marked as in use, which waits for the disk: while
+    /// that cannot be written there is no session for this log, and [`LogEvent::KeepFailed`](super::LogEvent::KeepFailed) says why.
     pub fn keep(mut self, path: impl Into<PathBuf>) -> Self {
         self.keep = Some(path.into());
         self

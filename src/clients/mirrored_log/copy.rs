@@ -69,6 +69,9 @@ pub enum CopyState {
     Whole,
     /// Its owner went on alone since, under a higher term: it lacks what was acknowledged then.
     Outdated,
+    /// It was read from a file that was in use when its process ended, and acknowledgements did not wait for that file
+    /// ([`Acknowledge::Persistent`](super::Acknowledge::Persistent)): the last records may be missing.
+    MayLack,
 }
 
 impl CopyState {
@@ -79,6 +82,7 @@ impl CopyState {
             Self::Refilling => "being refilled",
             Self::Whole => "whole",
             Self::Outdated => "outdated",
+            Self::MayLack => "of a file that was in use when its process ended",
         }
     }
 }
@@ -155,6 +159,8 @@ struct Copies {
     before: Option<CopySource>,
     /// Of the header that was carried over into the current one: it is no word of the session's writer.
     carried: u64,
+    /// What was loaded from a file may lack records, and nothing better has come since.
+    may_lack: bool,
 }
 
 /// What the partner's log is held in, as its reader and the poller share it.
@@ -197,16 +203,18 @@ pub(super) enum Consumer {
 }
 
 impl CopyShared {
-    /// `seen`: of a copy that was on its way when an earlier process ended.
+    /// `before`: what a file keeps, and whether it may lack records. `seen`: of a copy that was on its way when an earlier process ended.
     pub(super) fn new(
-        before: Option<CopySource>,
+        before: Option<(CopySource, bool)>,
         seen: Option<(History, Term)>,
         taken: Option<(History, Term)>,
         taken_file: Option<PathBuf>,
     ) -> Arc<Self> {
+        let may_lack = before.as_ref().is_some_and(|(_, may_lack)| *may_lack);
+        let before = before.map(|(copy, _)| copy);
         Arc::new(Self {
             unsettled: AtomicBool::new(before.is_some()),
-            copies: Mutex::new(Copies { current: None, before, carried: 0 }),
+            copies: Mutex::new(Copies { current: None, before, carried: 0, may_lack }),
             epoch: AtomicU64::new(0),
             news: AtomicU64::new(0),
             consumer: Mutex::default(),
@@ -247,27 +255,32 @@ impl CopyShared {
         if let Some((header, _)) = &current {
             self.note(header);
         }
-        let state = |header: &LogHeader| match header.state {
+        // What its writer has said in this session; all else is as good as what was loaded.
+        let is_told = |header: &LogHeader| header.sequence > copies.carried;
+        let state = |header: &LogHeader, told: bool| match header.state {
             HeaderState::Whole if self.is_outdated(header) => CopyState::Outdated,
+            HeaderState::Whole if copies.may_lack && !told => CopyState::MayLack,
             HeaderState::Whole => CopyState::Whole,
             _ => CopyState::Refilling,
         };
-        let best = match (current, before) {
-            (Some((header, copy)), _) if state(&header) == CopyState::Whole => (copy, header),
-            (_, Some((header, copy))) | (Some((header, copy)), None) => (copy, header),
+        let (copy, header, told) = match (current, before) {
+            (Some((header, copy)), _) if state(&header, is_told(&header)) == CopyState::Whole => (copy, header, true),
+            (_, Some((header, copy))) => (copy, header, false),
+            (Some((header, copy)), None) => (copy, header, is_told(&header)),
             (None, None) => return None,
         };
-        let state = state(&best.1);
-        Some((best.0, best.1, state))
+        let state = state(&header, told);
+        Some((copy, header, state))
     }
 
     /// The memory of a new session takes the place of the current copy, which is kept where it is the best there is. `carried`: the sequence of the header that
     /// was put there already, if there is one.
     pub(super) fn replace(&self, current: CopySource, carried: Option<u64>) {
-        let best = self.best().map(|(copy, ..)| copy);
+        let best = self.best();
         let mut copies = self.copies();
         self.unsettled.store(best.is_some(), Ordering::Release);
-        copies.before = best;
+        copies.may_lack &= best.as_ref().is_some_and(|(_, _, state)| *state != CopyState::Whole);
+        copies.before = best.map(|(copy, ..)| copy);
         copies.current = Some(current);
         copies.carried = carried.unwrap_or(0);
         self.epoch.fetch_add(1, Ordering::Release);
@@ -289,10 +302,16 @@ impl CopyShared {
         if !is_told || header.state != HeaderState::Whole || self.is_outdated(&header) {
             return None;
         }
+        copies.may_lack = false;
         copies.before.as_ref()?;
         copies.before = None;
         self.unsettled.store(false, Ordering::Release);
         Some(header)
+    }
+
+    /// Whether a header of the current copy is its writer's word in this session, and not one that was carried over.
+    pub(super) fn is_told(&self, header: &LogHeader) -> bool {
+        header.sequence > self.copies().carried
     }
 
     /// The current copy, and how often it has changed.

@@ -42,6 +42,10 @@ pub(super) fn opening(
         // What this node acknowledged alone went with its ring.
         None if worthy && report.term < kept && !gives_up => Err(LogError::AloneLost { kept, theirs: report.term }),
         None if worthy => from_partner(report, ring_bytes),
+        // A person has given up what it lacks.
+        None if gives_up && matches!(report.state, ReportState::MayLack | ReportState::Outdated) => {
+            from_partner(report, ring_bytes)
+        }
         None => Err(LogError::NotWorthy { state: state_name(report.state) }),
         Some(held) if worthy && held.header.history != report.history => {
             Err(LogError::Histories { here: held.header.history, there: report.history })
@@ -144,7 +148,8 @@ fn state_name(state: ReportState) -> &'static str {
         ReportState::Nothing => "empty",
         ReportState::Refilling => "half filled",
         ReportState::Whole => "whole",
-        ReportState::Outdated => "outdated: its owner went on alone since",
+        ReportState::Outdated => "outdated (its owner went on alone since)",
+        ReportState::MayLack => "of a file that was in use, below Persistent, when its process ended",
     }
 }
 
@@ -183,7 +188,7 @@ pub(super) fn resume(open: &Open, report: &CopyReport) -> Result<Option<Lsn>, Lo
     if report.state != ReportState::Nothing && report.history != open.history && !open.replaces {
         return Err(LogError::Histories { here: open.history, there: report.history });
     }
-    let held = matches!(report.state, ReportState::Whole | ReportState::Refilling | ReportState::Outdated);
+    let held = report.state != ReportState::Nothing;
     let by_us =
         report.writer == open.writer || (report.writer == open.restored.writer && report.end <= open.restored.end);
     let same = report.history == open.history && by_us && report.ring_bytes == open.ring_bytes.get();
@@ -234,6 +239,7 @@ mod tests {
             acknowledged: Lsn(64),
             writer: 5,
             lineage: 6,
+            persistent: false,
         };
         let why = StopReason::NothingThere { found: Lsn(0) };
         Ok(Held { header, end: StoppedAt { lsn: Lsn(end), generation: Generation(generation), why }, doubt: None })
@@ -267,8 +273,10 @@ mod tests {
         let ring = RingBytes::new(RING)?;
         let decide =
             |local: Option<Held>, report: CopyReport| opening(Start::Restore, local.as_ref(), &report, ring, Term(0));
-        for state in [ReportState::Refilling, ReportState::Outdated] {
+        for state in [ReportState::Refilling, ReportState::Outdated, ReportState::MayLack] {
             let unworthy = report(state, 7, (1, 1, 640));
+            let given_up = opening(Start::GiveUpMissing, None, &unworthy, ring, Term(0));
+            assert_eq!(given_up.is_ok(), state != ReportState::Refilling, "{state:?}");
             assert!(matches!(decide(None, unworthy), Err(LogError::NotWorthy { .. })));
             assert_eq!(decide(Some(held(7, (1, 1, 64))?), unworthy), Ok(Opening::Local));
         }

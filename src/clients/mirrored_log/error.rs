@@ -270,7 +270,8 @@ pub enum LogError {
     },
     /// What the partner holds is not whole, and nothing better is here.
     #[error(
-        "the partner's copy is {state}, and no local ring is there to go on with: records may be missing. Start with Start::New to give them up"
+        "the partner's copy is {state}, and no local ring is there to go on with: records may be missing. To give those up, start once with Start::GiveUpMissing where a \
+         copy is there to its end, else with Start::New"
     )]
     NotWorthy {
         /// What the partner said of its copy.

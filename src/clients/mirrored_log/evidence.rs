@@ -1,9 +1,9 @@
-//! Whether a ring in a file may lack what its log acknowledged, as a mark in the file tells.
+//! Whether a ring in a file, or a copy in one, may lack what its log acknowledged, as a mark in the file tells.
 //!
 //! ```text
 //!  0  [u8;8]  magic "HFASTEVI"
 //!  8  u32     layout 1
-//! 12  u32     bit 0: a clean end
+//! 12  u32     bit 0: a clean end; bit 1, of a copy: what is acknowledged is on this disk before
 //! 16  [u8;16] the machine
 //! 32  [u8;16] its boot
 //! 48  u64     the partner's copy was seen to reach up to here, when a restore from it began; 0: none did
@@ -26,6 +26,7 @@ pub(super) const EVIDENCE_BYTES: usize = 64;
 const MAGIC: [u8; 8] = *b"HFASTEVI";
 const LAYOUT: u32 = 1;
 const CLEAN: u32 = 1;
+const PERSISTENT: u32 = 2;
 const CHECKSUM_OFFSET: usize = EVIDENCE_BYTES - 4;
 
 /// A machine, and one boot of it.
@@ -72,11 +73,11 @@ impl Boot {
         self.boot != [0; 16]
     }
 
-    pub(super) fn encode(self, clean: bool, seen: Seen) -> [u8; EVIDENCE_BYTES] {
+    pub(super) fn encode(self, standing: Standing, seen: Seen) -> [u8; EVIDENCE_BYTES] {
         let mut bytes = [0; EVIDENCE_BYTES];
         bytes[..8].copy_from_slice(&MAGIC);
         bytes[8..12].copy_from_slice(&LAYOUT.to_le_bytes());
-        bytes[12..16].copy_from_slice(&(if clean { CLEAN } else { 0 }).to_le_bytes());
+        bytes[12..16].copy_from_slice(&standing.flags().to_le_bytes());
         bytes[16..32].copy_from_slice(&self.machine);
         bytes[32..48].copy_from_slice(&self.boot);
         bytes[48..56].copy_from_slice(&seen.end.0.to_le_bytes());
@@ -88,16 +89,12 @@ impl Boot {
 
     /// What is to be said against a ring up to `held` that bears this mark, here and now. `outlives`: it is kept where another boot finds it.
     fn doubt(&self, bytes: &[u8; EVIDENCE_BYTES], held: Seen, outlives: bool) -> Option<Doubt> {
-        let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-        let long = |at: usize| u64::from(word(at)) | u64::from(word(at + 4)) << 32;
-        let is_mark = bytes[..8] == MAGIC && word(8) == LAYOUT;
-        if !is_mark || word(CHECKSUM_OFFSET) != crc32c::crc32c(&bytes[..CHECKSUM_OFFSET]) {
-            return outlives.then_some(Doubt::NoMark);
-        }
-        if held < (Seen { generation: Generation(word(56)), end: Lsn(long(48)) }) {
+        let long = |at| u64::from(word(bytes, at)) | u64::from(word(bytes, at + 4)) << 32;
+        let Some(flags) = flags(bytes) else { return outlives.then_some(Doubt::NoMark) };
+        if held < (Seen { generation: Generation(word(bytes, 56)), end: Lsn(long(48)) }) {
             return Some(Doubt::PartnerHadMore);
         }
-        if word(12) & CLEAN != 0 || !outlives {
+        if flags & CLEAN != 0 || !outlives {
             return None;
         }
         if bytes[16..32] != self.machine {
@@ -106,6 +103,48 @@ impl Boot {
         // Where the kernel does not say which boot it is, any may be another.
         if bytes[32..48] != self.boot || !self.is_known() { Some(Doubt::OtherBoot) } else { None }
     }
+}
+
+/// What a file can be relied on for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It is written now, and may lack what was acknowledged meanwhile.
+    InUse,
+    /// Everything was brought to the disk at the end.
+    Ended,
+    /// Of a copy: what is acknowledged is in it before.
+    Persistent,
+}
+
+impl Standing {
+    fn flags(self) -> u32 {
+        match self {
+            Self::InUse => 0,
+            Self::Ended => CLEAN,
+            Self::Persistent => PERSISTENT,
+        }
+    }
+}
+
+/// Whether a file that keeps a copy may lack what was acknowledged: it says that it was in use, or nothing.
+///
+/// # Errors
+/// What the source says.
+pub(super) fn may_lack<S: Source + ?Sized>(source: &S) -> Result<bool, LogError> {
+    let mut bytes = [0; EVIDENCE_BYTES];
+    source.read(EVIDENCE_OFFSET, &mut bytes)?;
+    Ok(flags(&bytes).is_none_or(|flags| flags & (CLEAN | PERSISTENT) == 0))
+}
+
+fn word(bytes: &[u8; EVIDENCE_BYTES], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+/// What a mark says; none where there is no readable one.
+fn flags(bytes: &[u8; EVIDENCE_BYTES]) -> Option<u32> {
+    let is_mark = bytes[..8] == MAGIC && word(bytes, 8) == LAYOUT;
+    let is_sound = is_mark && word(bytes, CHECKSUM_OFFSET) == crc32c::crc32c(&bytes[..CHECKSUM_OFFSET]);
+    is_sound.then(|| word(bytes, 12))
 }
 
 /// How far a log was seen to reach: within one history a later writer has all that an earlier one had acknowledged.
@@ -149,14 +188,14 @@ mod tests {
             (other, Some(Doubt::OtherMachine)),
             (unknown, Some(Doubt::OtherBoot)),
         ] {
-            assert_eq!(HERE.doubt(&writer.encode(false, NONE), NONE, true), wanted);
-            assert_eq!(HERE.doubt(&writer.encode(false, NONE), NONE, false), None, "it went with its boot");
-            assert_eq!(HERE.doubt(&writer.encode(true, NONE), NONE, true), None);
+            assert_eq!(HERE.doubt(&writer.encode(Standing::InUse, NONE), NONE, true), wanted);
+            assert_eq!(HERE.doubt(&writer.encode(Standing::InUse, NONE), NONE, false), None, "it went with its boot");
+            assert_eq!(HERE.doubt(&writer.encode(Standing::Ended, NONE), NONE, true), None);
         }
-        assert_eq!(unknown.doubt(&unknown.encode(false, NONE), NONE, true), Some(Doubt::OtherBoot));
+        assert_eq!(unknown.doubt(&unknown.encode(Standing::InUse, NONE), NONE, true), Some(Doubt::OtherBoot));
         assert_eq!(HERE.doubt(&[0; EVIDENCE_BYTES], NONE, true), Some(Doubt::NoMark));
         for index in 0..EVIDENCE_BYTES {
-            let mut torn = HERE.encode(true, NONE);
+            let mut torn = HERE.encode(Standing::Ended, NONE);
             torn[index] ^= 0x40;
             assert_eq!(HERE.doubt(&torn, NONE, true), Some(Doubt::NoMark), "byte {index}");
         }
@@ -172,10 +211,30 @@ mod tests {
             (seen, None),
             (reach(4, 64), None),
         ] {
-            for (clean, outlives) in [(false, false), (false, true), (true, true)] {
-                assert_eq!(HERE.doubt(&HERE.encode(clean, seen), held, outlives), wanted, "{held:?}");
+            for (standing, outlives) in [(Standing::InUse, false), (Standing::InUse, true), (Standing::Ended, true)] {
+                assert_eq!(HERE.doubt(&HERE.encode(standing, seen), held, outlives), wanted, "{held:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_copy_in_use_vouches_only_for_what_waits_for_its_disk() -> Result<(), LogError> {
+        let copy = |mark: &[u8]| {
+            let mut bytes = vec![0; EVIDENCE_OFFSET as usize + EVIDENCE_BYTES];
+            bytes[EVIDENCE_OFFSET as usize..].copy_from_slice(mark);
+            may_lack(&bytes)
+        };
+        assert!(copy(&[0; EVIDENCE_BYTES])?, "an earlier release wrote it");
+        for (standing, wanted) in [(Standing::InUse, true), (Standing::Ended, false), (Standing::Persistent, false)] {
+            let mark = HERE.encode(standing, NONE);
+            assert_eq!(copy(&mark)?, wanted);
+            for index in 0..EVIDENCE_BYTES {
+                let mut torn = mark;
+                torn[index] ^= 1;
+                assert!(copy(&torn)?, "byte {index}");
+            }
+        }
+        Ok(())
     }
 
     #[test]

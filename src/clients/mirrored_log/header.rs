@@ -14,6 +14,8 @@ pub const MAGIC: [u8; 8] = *b"HFASTLOG";
 /// The layout of headers and records that this version reads and writes.
 pub const LAYOUT: u32 = 1;
 
+const FLAG_PERSISTENT: u32 = 1;
+
 /// How often both copies are read before neither counts as good.
 const READS_MAX: u32 = 3;
 
@@ -30,7 +32,7 @@ struct HeaderBytes {
     history: U128,
     term: U64,
     generation: U32,
-    reserved: U32,
+    flags: U32,
     tail: U64,
     ring_bytes: U64,
     acknowledged: U64,
@@ -102,6 +104,8 @@ pub struct LogHeader {
     /// A random number drawn whenever a copy is filled from its beginning, and kept while it is gone on with: what was kept of a copy of one lineage
     /// is a part of every later state of it.
     pub lineage: u64,
+    /// Its writer acknowledges what its partner has on a disk, and nothing else but what it acknowledges alone.
+    pub persistent: bool,
 }
 
 impl LogHeader {
@@ -116,7 +120,7 @@ impl LogHeader {
             history: self.history.0.into(),
             term: self.term.0.into(),
             generation: self.generation.0.into(),
-            reserved: 0.into(),
+            flags: (if self.persistent { FLAG_PERSISTENT } else { 0 }).into(),
             tail: self.tail.0.into(),
             ring_bytes: self.ring_bytes.get().into(),
             acknowledged: self.acknowledged.0.into(),
@@ -162,6 +166,7 @@ impl LogHeader {
             acknowledged,
             writer: fields.writer.get(),
             lineage: fields.lineage.get(),
+            persistent: fields.flags.get() & FLAG_PERSISTENT != 0,
         })
     }
 
@@ -309,6 +314,7 @@ mod tests {
             acknowledged: Lsn(128),
             writer: 0x100,
             lineage: 0x200,
+            persistent: false,
         })
     }
 
@@ -331,6 +337,8 @@ mod tests {
         wanted[124..].copy_from_slice(&checksum.to_le_bytes());
         assert_eq!(bytes, wanted);
         assert_eq!(LogHeader::decode(&bytes), Ok(header));
+        let persistent = LogHeader { persistent: true, ..header };
+        assert_eq!((persistent.encode()[52], LogHeader::decode(&persistent.encode())), (1, Ok(persistent)));
         assert_eq!((header.offset(), header.limit()), (HEADER_OFFSETS[1], Lsn(96 + 65536)));
         Ok(())
     }

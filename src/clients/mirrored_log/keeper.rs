@@ -6,24 +6,33 @@
 //! A copy that begins anew (another log, or a refill from the start) grows in a file beside, and takes the old one's place when it is whole.
 //! So does every copy after a write or a sync that failed, after the file was removed or replaced by others, and in time after a full disk.
 //! What an earlier process left is written once more, in place: it may be in the page cache alone.
+//!
+//! A mark in the file says what it can be relied on for. When a session begins it is marked as in use, before the partner hears of it: what is
+//! acknowledged below `Persistent` may reach the memory and not the file. Where nothing is acknowledged but what is on this disk it says so, from
+//! when the file has caught up; and when all of the copy was brought to the disk at the end.
 
-use super::area::{HEADER_OFFSETS, OWNER_OFFSET, RING_OFFSET};
-use super::copy::{CopyShared, CopySource, header_of};
+mod load;
+#[cfg(test)]
+mod tests;
+
+use super::area::{EVIDENCE_OFFSET, HEADER_OFFSETS, OWNER_OFFSET, RING_OFFSET};
+use super::copy::{CopyShared, CopySource, CopyState, header_of};
 use super::error::LogError;
+use super::evidence::{Boot, Seen, Standing};
 use super::header::{HeaderState, LogHeader};
-use super::lsn::{Generation, History, Lsn, Term};
+use super::lsn::{Generation, Lsn};
 use super::reader::Records;
-use crate::memory::{Errno, Region};
-use crate::storage::{Durable, OnDisk, Owner, Place, System, beside};
+use crate::memory::Errno;
+use crate::storage::{Durable, OnDisk, Owner, Place, StorageError, System};
 use crate::sys;
 use std::collections::VecDeque;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+pub(super) use load::{load, on_its_way};
 
 /// Bytes moved from memory to the file at once.
 const PIECE_BYTES: usize = 1 << 20;
@@ -33,6 +42,9 @@ const SPIN: Duration = Duration::from_micros(500);
 
 /// A sleep between two looks.
 const SLEEP: Duration = Duration::from_micros(100);
+
+/// Steps in which the rest of a copy that nobody changes is on the disk.
+const ENDING_STEPS: u32 = 8;
 
 /// Untold news that are remembered.
 const NEWS_MAX: usize = 16;
@@ -72,6 +84,8 @@ struct Told {
     epoch: AtomicU64,
     to: AtomicU64,
     stop: AtomicBool,
+    /// For the copy of this epoch the file says no more than it can stand for.
+    ready: AtomicU64,
     /// Nothing is kept at present.
     is_failing: AtomicBool,
     /// Whether there is news to take: looked at without the lock.
@@ -146,6 +160,11 @@ impl Keeper {
         !self.told.is_failing.load(Ordering::Acquire)
     }
 
+    /// Whether acknowledgements may begin that rest on the copy of this epoch. One load.
+    pub(super) fn is_ready(&self, epoch: u64) -> bool {
+        self.told.ready.load(Ordering::Acquire) == epoch
+    }
+
     /// What happened since it was asked last, in order. One load where nothing did.
     #[inline]
     pub(super) fn take_news(&self) -> Option<KeepNews> {
@@ -175,51 +194,6 @@ fn is_same(kept: &LogHeader, now: &LogHeader) -> bool {
     kept.history == now.history && kept.lineage == now.lineage && kept.ring_bytes == now.ring_bytes
 }
 
-/// The log and term of a copy that was on its way to a file when its process ended.
-pub(super) fn on_its_way(path: &Path) -> Option<(History, Term)> {
-    let header = LogHeader::read(&File::open(beside(path)).ok()?).ok()?;
-    Some((header.history, header.term))
-}
-
-/// Loads what a file holds into memory; none where there is no file yet.
-///
-/// # Errors
-/// [`LogError::File`], [`LogError::Headers`], [`LogError::Short`]: it is there, and is no log.
-pub(super) fn load(path: &Path) -> Result<Option<CopySource>, LogError> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed("opening", path, &error)),
-    };
-    let header = LogHeader::read(&file)?;
-    let bytes = header.ring_bytes.area_bytes();
-    if super::Source::length(&file)? < bytes {
-        return Err(LogError::Short { bytes: super::Source::length(&file)?, needed: bytes });
-    }
-    let wrong = |error: crate::memory::MemoryError| LogError::Session(error.to_string());
-    let region = Region::builder(bytes as usize).pinned(false).build().map_err(wrong)?;
-    let mut piece = vec![0; PIECE_BYTES];
-    let mut at = 0;
-    while at < bytes {
-        let length = (bytes - at).min(PIECE_BYTES as u64) as usize;
-        let Some(piece) = piece.get_mut(..length) else { break };
-        file.read_exact_at(piece, at).map_err(|error| failed("reading", path, &error))?;
-        // New memory holds zeroes. A file that is long and empty takes none of it.
-        if piece.iter().any(|byte| *byte != 0) {
-            region.write(at as usize, piece).map_err(wrong)?;
-        }
-        at += length as u64;
-    }
-    Ok(Some(CopySource::loaded(region)))
-}
-
-fn failed(what: &str, path: &Path, error: &std::io::Error) -> LogError {
-    LogError::File {
-        tried: format!("{what} {}, which keeps the partner's log", path.display()),
-        errno: Errno::from(error),
-    }
-}
-
 /// The file of one copy.
 #[derive(Debug)]
 struct Kept {
@@ -240,6 +214,8 @@ struct Keeping {
     copy: Arc<CopyShared>,
     told: Arc<Told>,
     file: Option<Kept>,
+    /// What the file under the name says of itself; none where that is not known.
+    standing: Option<Standing>,
     /// The file under the name is not to be gone on with: something of it failed.
     is_spoilt: bool,
     /// Why nothing is kept at present.
@@ -251,7 +227,8 @@ struct Keeping {
 impl Keeping {
     fn new(place: Place, copy: Arc<CopyShared>, told: Arc<Told>) -> Self {
         let buffer = vec![0; PIECE_BYTES];
-        Self { place, copy, told, file: None, is_spoilt: false, failure: None, retry: RETRY_MIN, buffer }
+        let (file, standing, failure) = (None, None, None);
+        Self { place, copy, told, file, standing, is_spoilt: false, failure, retry: RETRY_MIN, buffer }
     }
 
     fn run(mut self) {
@@ -264,7 +241,7 @@ impl Keeping {
                 self.told.to.store(0, Ordering::Release);
                 self.told.epoch.store(epoch, Ordering::Release);
             }
-            match self.step() {
+            match self.begin(epoch).and_then(|()| self.step()) {
                 Ok(moved) => {
                     if moved {
                         busy_until = Instant::now() + SPIN;
@@ -280,6 +257,53 @@ impl Keeping {
                 }
             }
         }
+        if epoch > 0 && self.failure.is_none() {
+            // What the partner was told to be in this memory is seen from here on: its session has ended before.
+            fence(Ordering::SeqCst);
+            if let Err(error) = self.end() {
+                tracing::warn!(%error, "the file that keeps the partner's log did not end in order: it may lack the last records");
+            }
+        }
+    }
+
+    /// A session begins: nothing that is acknowledged in it is vouched for by what the file says now.
+    fn begin(&mut self, epoch: u64) -> Result<(), LogError> {
+        if self.told.ready.load(Ordering::Relaxed) == epoch {
+            return Ok(());
+        }
+        if self.standing != Some(Standing::InUse) {
+            match &mut self.file {
+                Some(kept) if !kept.is_beside => mark(&mut kept.file, Standing::InUse)?,
+                _ => match self.place.open(0) {
+                    Ok(Some(mut file)) => mark(&mut file, Standing::InUse)?,
+                    // None of ours: nobody relies on it.
+                    Ok(None) | Err(StorageError::Foreign { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                },
+            }
+            self.standing = Some(Standing::InUse);
+        }
+        self.told.ready.store(epoch, Ordering::Release);
+        Ok(())
+    }
+
+    /// No session will change the copy any more: all of it is brought to the disk, and the file says so.
+    fn end(&mut self) -> Result<(), LogError> {
+        let mut left = ENDING_STEPS;
+        while self.step()? {
+            // Somebody writes on: whatever that is, it is no partner's.
+            left = left.saturating_sub(1);
+            if left == 0 {
+                return Ok(());
+            }
+        }
+        let is_whole = self.copy.best().is_some_and(|(_, _, state)| state == CopyState::Whole);
+        match &mut self.file {
+            Some(kept) if is_whole && !kept.is_beside && self.standing == Some(Standing::InUse) => {
+                mark(&mut kept.file, Standing::Ended)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Said once, and again where it is another reason.
@@ -294,7 +318,7 @@ impl Keeping {
 
     /// After a failed write or sync nothing is known of the file's pages (fsync(2), errors): the next try is a new file.
     fn wait_to_retry(&mut self) {
-        (self.file, self.is_spoilt) = (None, true);
+        (self.file, self.standing, self.is_spoilt) = (None, None, true);
         let until = Instant::now() + self.retry;
         while Instant::now() < until && !self.told.stop.load(Ordering::Acquire) {
             std::thread::sleep(Duration::from_millis(10));
@@ -328,7 +352,7 @@ impl Keeping {
         // What it holds before it is whole is nothing to go by; but who finds it knows of its term.
         let header = LogHeader { sequence: 0, state: HeaderState::Refilling, ..*header };
         file.write_at(&header.encode(), HEADER_OFFSETS[0])?;
-        let _ = file.sync(0)?;
+        mark(&mut file, Standing::InUse)?;
         Ok(Kept { file, is_beside: true, header, place: 0, to: header.tail, generation: Generation(0) })
     }
 
@@ -376,7 +400,14 @@ impl Keeping {
         if kept.is_beside && header.state == HeaderState::Whole {
             write_header(kept, header)?;
             self.place.put_in_place(&mut kept.file)?;
-            kept.is_beside = false;
+            (kept.is_beside, self.standing) = (false, Some(Standing::InUse));
+            moved = true;
+        }
+        // Whatever was acknowledged in earlier sessions is in the file by now, and from here on what is acknowledged waits for it.
+        let vouches = header.persistent && header.state == HeaderState::Whole && !kept.is_beside;
+        if vouches && self.standing == Some(Standing::InUse) && self.copy.is_told(&header) {
+            mark(&mut kept.file, Standing::Persistent)?;
+            self.standing = Some(Standing::Persistent);
             moved = true;
         }
         let is_news = self.told.to.load(Ordering::Relaxed) < kept.to.0;
@@ -417,6 +448,13 @@ fn goes_on(kept: &Kept, header: &LogHeader) -> bool {
     is_same(&kept.header, header) && in_session && kept.header.tail <= header.tail
 }
 
+/// Has a file say what it can be relied on for; on the disk when this returns.
+fn mark(file: &mut Durable, standing: Standing) -> Result<(), LogError> {
+    file.write_at(&Boot::here().encode(standing, Seen::default()), EVIDENCE_OFFSET)?;
+    let _ = file.sync(0)?;
+    Ok(())
+}
+
 fn write_header(kept: &mut Kept, header: LogHeader) -> Result<(), LogError> {
     // Where the last one does not lie, whichever were passed over in between: while this is written that must be good.
     let place = 1 - kept.place;
@@ -425,6 +463,3 @@ fn write_header(kept: &mut Kept, header: LogHeader) -> Result<(), LogError> {
     (kept.header, kept.place) = (header, place);
     Ok(())
 }
-
-#[cfg(test)]
-mod tests;

@@ -246,7 +246,7 @@ impl MirroredLog {
 }
 
 /// What the file holds that keeps the partner's log.
-fn kept(path: &Path) -> Result<Option<CopySource>, LogError> {
+fn kept(path: &Path) -> Result<Option<(CopySource, bool)>, LogError> {
     keeper::load(path).map_err(|error| match error {
         LogError::File { .. } => error,
         other => LogError::Unusable {

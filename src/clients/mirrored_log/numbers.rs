@@ -146,6 +146,7 @@ mod tests {
             acknowledged: Lsn(64),
             writer: 5,
             lineage: 6,
+            persistent: false,
         })
     }
 

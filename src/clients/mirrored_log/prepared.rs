@@ -8,7 +8,7 @@ use super::area::{EVIDENCE_OFFSET, HEADER_OFFSETS, OWNER_OFFSET, RING_OFFSET, Ri
 use super::config::{LogConfig, Start};
 use super::decide::Opening;
 use super::error::LogError;
-use super::evidence::{self, Boot, Doubt, Seen};
+use super::evidence::{self, Boot, Doubt, Seen, Standing};
 use super::header::LogHeader;
 use super::report::CopyReport;
 use super::writer::{Beginning, Held};
@@ -243,7 +243,7 @@ fn write(ring: &Region, offset: u64, bytes: &[u8]) -> Result<(), LogError> {
 
 /// Marks a ring as in use since now: it may lack what is acknowledged from here on.
 fn mark(ring: &Region, seen: Seen) -> Result<(), LogError> {
-    write(ring, EVIDENCE_OFFSET, &Boot::here().encode(false, seen))
+    write(ring, EVIDENCE_OFFSET, &Boot::here().encode(Standing::InUse, seen))
 }
 
 /// What a ring holds; none where there never was a log.

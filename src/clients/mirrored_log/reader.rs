@@ -72,6 +72,7 @@ pub struct Entry<'a> {
 ///     acknowledged: Lsn::ZERO,
 ///     writer: 1,
 ///     lineage: 1,
+///     persistent: false,
 /// };
 /// let mut area = vec![0; header.ring_bytes.area_bytes() as usize];
 /// area[4096..4224].copy_from_slice(&header.encode());

@@ -63,6 +63,7 @@ impl Replica {
             report.state = match state {
                 CopyState::Whole => ReportState::Whole,
                 CopyState::Outdated => ReportState::Outdated,
+                CopyState::MayLack => ReportState::MayLack,
                 CopyState::Refilling | CopyState::Nothing => ReportState::Refilling,
             };
             (report.history, report.generation) = (header.history, header.generation);
@@ -97,6 +98,10 @@ impl Replica {
     /// Tells the partner what is new: the report, what its consumer has applied, what is on disk.
     pub(super) fn tell<F: Fabric>(&mut self, wire: &mut Wire<F>) -> Result<bool, LogError> {
         let Some(report) = &mut self.report else { return Ok(false) };
+        // Nothing is acknowledged in this session before its file says no more than it can stand for.
+        if self.told.is_none() && self.keeper.as_ref().is_some_and(|keeper| !keeper.is_ready(self.shared.epoch())) {
+            return Ok(false);
+        }
         let news = self.shared.news();
         if self.heard != Some(news) {
             self.heard = Some(news);

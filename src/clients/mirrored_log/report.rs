@@ -53,6 +53,8 @@ pub enum ReportState {
     Whole,
     /// A copy of an older term: its owner went on alone since.
     Outdated,
+    /// A copy from a file that was in use when its process ended, below `Persistent`: the last records may be missing.
+    MayLack,
 }
 
 impl ReportState {
@@ -62,6 +64,7 @@ impl ReportState {
             ReportState::Refilling => 1,
             ReportState::Whole => 2,
             ReportState::Outdated => 3,
+            ReportState::MayLack => 4,
         }
     }
 
@@ -71,6 +74,7 @@ impl ReportState {
             1 => Some(ReportState::Refilling),
             2 => Some(ReportState::Whole),
             3 => Some(ReportState::Outdated),
+            4 => Some(ReportState::MayLack),
             _ => None,
         }
     }
@@ -272,8 +276,14 @@ mod tests {
 
     #[test]
     fn every_state_and_flag_comes_back() {
-        let states = [ReportState::Nothing, ReportState::Refilling, ReportState::Whole, ReportState::Outdated];
-        for (index, state) in states.into_iter().cycle().take(8).enumerate() {
+        let states = [
+            ReportState::Nothing,
+            ReportState::Refilling,
+            ReportState::Whole,
+            ReportState::Outdated,
+            ReportState::MayLack,
+        ];
+        for (index, state) in states.into_iter().cycle().take(40).enumerate() {
             let (persists, applies, needs_base) = (index & 1 != 0, index & 2 != 0, index & 4 != 0);
             let report = CopyReport { state, persists, applies, needs_base, ..REPORT };
             assert_eq!(CopyReport::decode(&report.encode()), Ok(report));

@@ -1,9 +1,10 @@
 //! The log of this node once it is open: its ring, its header, what is freed.
 
 use super::area::{EVIDENCE_OFFSET, HEADER_OFFSETS, RING_OFFSET, RingBytes};
+use super::config::Acknowledge;
 use super::decide::Restored;
 use super::error::LogError;
-use super::evidence::{Boot, Doubt, Seen};
+use super::evidence::{Boot, Doubt, Seen, Standing};
 use super::header::{HeaderFault, HeaderState, LogHeader};
 use super::lsn::{Generation, History, Lsn, Term};
 use super::numbers::Numbers;
@@ -95,6 +96,8 @@ pub(super) struct Writer {
     lineage: u64,
     restored: Restored,
     file: Option<RingFile>,
+    /// See [`LogHeader::persistent`].
+    persistent: bool,
 }
 
 /// How a log is opened.
@@ -128,6 +131,7 @@ impl Beginning {
             acknowledged: self.end,
             writer: self.writer,
             lineage: 0,
+            persistent: false,
         }
     }
 }
@@ -162,6 +166,7 @@ impl Writer {
             lineage: 0,
             restored: Restored { writer: with.restored_writer, end: with.end },
             file,
+            persistent: shared.acknowledge == Acknowledge::Persistent,
         };
         // What was restored may have been acknowledged: a valid prefix that ends before its end is damage.
         writer.keep_header(HeaderState::Whole, term, tail, with.end);
@@ -230,6 +235,7 @@ impl Writer {
             acknowledged,
             writer: self.id,
             lineage: self.lineage,
+            persistent: self.persistent,
         }
     }
 
@@ -259,8 +265,10 @@ impl Writer {
         self.keep_acknowledged(term, durable, Timestamp(0));
         let Some(file) = &self.file else { return Ok(()) };
         file.sync()?;
-        let marked =
-            self.reader.ring().write_area(EVIDENCE_OFFSET as usize, &Boot::here().encode(true, Seen::default()));
+        let marked = self
+            .reader
+            .ring()
+            .write_area(EVIDENCE_OFFSET as usize, &Boot::here().encode(Standing::Ended, Seen::default()));
         marked.map_err(|error| LogError::Session(error.to_string()))?;
         file.sync()
     }

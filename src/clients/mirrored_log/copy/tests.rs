@@ -18,6 +18,7 @@ fn copy(state: HeaderState, term: u64) -> Result<CopySource, Box<dyn std::error:
         acknowledged: Lsn::ZERO,
         writer: 1,
         lineage: 1,
+        persistent: false,
     };
     let region = Region::builder(ring_bytes.area_bytes() as usize).pinned(false).build()?;
     let write =
@@ -28,7 +29,7 @@ fn copy(state: HeaderState, term: u64) -> Result<CopySource, Box<dyn std::error:
 
 #[test]
 fn an_outdated_copy_stays_so_from_session_to_session() -> Result<(), Box<dyn std::error::Error>> {
-    let shared = CopyShared::new(Some(copy(HeaderState::Whole, 1)?), None, None, None);
+    let shared = CopyShared::new(Some((copy(HeaderState::Whole, 1)?, false)), None, None, None);
     let log = LogCopy::new(Arc::clone(&shared));
     assert_eq!(log.status().state, CopyState::Whole);
     shared.replace(copy(HeaderState::Refilling, 2)?, None);
@@ -44,9 +45,28 @@ fn an_outdated_copy_stays_so_from_session_to_session() -> Result<(), Box<dyn std
     Ok(())
 }
 
+/// Until its writer has said in a session that it is whole; a session in between changes nothing.
+#[test]
+fn a_copy_from_a_file_in_use_may_lack_records() -> Result<(), Box<dyn std::error::Error>> {
+    let shared = CopyShared::new(Some((copy(HeaderState::Whole, 1)?, true)), None, None, None);
+    let log = LogCopy::new(Arc::clone(&shared));
+    assert_eq!(log.status().state, CopyState::MayLack);
+    let refused = log.take_over(Term(1), false).map(|records| *records.header());
+    assert!(matches!(refused, Err(TakeoverError::Refused(TakeoverRefused::NotWorthy { .. }))), "{refused:?}");
+    for _ in 0..2 {
+        shared.replace(copy(HeaderState::Whole, 1)?, Some(1));
+        assert_eq!((log.status().state, shared.settle()), (CopyState::MayLack, None));
+    }
+    // Its writer says so; the session is lost before anybody looks.
+    shared.replace(copy(HeaderState::Whole, 2)?, Some(1));
+    shared.replace(copy(HeaderState::Whole, 2)?, Some(2));
+    assert_eq!(log.status().state, CopyState::Whole);
+    Ok(())
+}
+
 #[test]
 fn what_was_carried_over_does_not_stand_for_what_it_was_carried_from() -> Result<(), Box<dyn std::error::Error>> {
-    let shared = CopyShared::new(Some(copy(HeaderState::Whole, 1)?), None, None, None);
+    let shared = CopyShared::new(Some((copy(HeaderState::Whole, 1)?, false)), None, None, None);
     // Of sequence 1, as it was carried over: its owner may be about to empty it.
     shared.replace(copy(HeaderState::Whole, 1)?, Some(1));
     assert_eq!(shared.settle(), None);
@@ -71,7 +91,7 @@ fn a_header_that_speaks_of_more_than_there_is_does_not_count() -> Result<(), Box
 fn a_takeover_is_remembered_where_there_is_a_file() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("log.taken");
-    let shared = CopyShared::new(Some(copy(HeaderState::Whole, 4)?), None, None, Some(file.clone()));
+    let shared = CopyShared::new(Some((copy(HeaderState::Whole, 4)?, false)), None, None, Some(file.clone()));
     let log = LogCopy::new(Arc::clone(&shared));
     assert_eq!(
         log.take_over(Term(6), false).map(|_| ()),
@@ -89,7 +109,7 @@ fn a_takeover_is_remembered_where_there_is_a_file() -> Result<(), Box<dyn std::e
 fn a_takeover_under_a_term_that_cannot_be_is_refused_and_fences_nobody() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("log.taken");
-    let shared = CopyShared::new(Some(copy(HeaderState::Whole, 4)?), None, None, Some(file.clone()));
+    let shared = CopyShared::new(Some((copy(HeaderState::Whole, 4)?, false)), None, None, Some(file.clone()));
     let log = LogCopy::new(Arc::clone(&shared));
     for known in [NUMBER_MAX + 1, 1 << 63, u64::MAX].map(Term) {
         for force in [false, true] {
@@ -111,7 +131,7 @@ fn a_takeover_under_a_term_that_cannot_be_is_refused_and_fences_nobody() -> Resu
 /// memory that the taker is not given.
 #[test]
 fn a_takeover_waits_for_a_session_that_begins() -> Result<(), Box<dyn std::error::Error>> {
-    let shared = CopyShared::new(Some(copy(HeaderState::Whole, 1)?), None, None, None);
+    let shared = CopyShared::new(Some((copy(HeaderState::Whole, 1)?, false)), None, None, None);
     let log = LogCopy::new(Arc::clone(&shared));
     let (tell, told) = std::sync::mpsc::channel();
     let mut session = shared.session();

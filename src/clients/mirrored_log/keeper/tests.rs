@@ -3,8 +3,11 @@
 #![allow(clippy::panic, reason = "what is missing is named by the assertion that misses it")]
 
 use super::super::area::RingBytes;
+use super::super::evidence;
+use super::super::lsn::{History, Term};
 use super::super::record::{self, RECORD_HEADER_BYTES, size_of_record};
 use super::*;
+use crate::memory::Region;
 use crate::storage::simulated::{Fault, Simulated};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -44,6 +47,7 @@ impl Log {
             acknowledged: Lsn::ZERO,
             writer: 1,
             lineage: 1,
+            persistent: false,
         };
         let region = Region::builder(ring_bytes.area_bytes() as usize).pinned(false).build()?;
         let mut log = Self { copy: CopySource::loaded(region), header, end: Lsn::ZERO, records: Vec::new() };
@@ -207,6 +211,92 @@ fn what_was_told_is_there_whatever_call_fails() -> Outcome {
             }
         }
     }
+    Ok(())
+}
+
+/// Sessions whose acknowledgements wait for the file and such whose do not, one after the other; then the process ends in order, or is killed
+/// after so many records. How far the log was acknowledged.
+fn acknowledged(disk: &Simulated, log: &mut Log, mut left: u32) -> Result<Lsn, Box<dyn std::error::Error>> {
+    let mut acknowledged = Lsn::ZERO;
+    let Ok(mut process) = Process::start(disk, log) else { return Ok(acknowledged) };
+    for persistent in [false, true, false, true, true] {
+        process.shared.replace(log.copy.clone(), Some(log.header.sequence));
+        process.keeping.told.to.store(0, Ordering::Release);
+        let epoch = process.shared.epoch();
+        if let Err(error) = process.keeping.begin(epoch) {
+            process.keeping.failed(error);
+            process.keeping.retry = Duration::ZERO;
+            process.keeping.wait_to_retry();
+            if process.keeping.begin(epoch).is_err() {
+                // The partner hears nothing of this session.
+                continue;
+            }
+        }
+        // What was carried over is not this session's word.
+        process.step();
+        log.header.persistent = persistent;
+        log.tell(HeaderState::Whole)?;
+        if persistent {
+            process.step();
+        }
+        for number in 0..6 {
+            if left == 0 {
+                return Ok(acknowledged);
+            }
+            left -= 1;
+            log.append()?;
+            if !persistent {
+                acknowledged = log.end;
+            }
+            if persistent || number % 4 == 1 {
+                process.step();
+            }
+            let persisted = Lsn(process.keeping.told.to.load(Ordering::Acquire));
+            acknowledged = if persistent { acknowledged.max(persisted) } else { acknowledged };
+        }
+    }
+    let _ = process.keeping.end();
+    Ok(acknowledged)
+}
+
+/// Each call in turn goes wrong; then both processes are gone, or the machine was. A file that says that it lacks nothing has all that was
+/// acknowledged: above all where that did not wait for it.
+#[test]
+fn a_file_that_vouches_has_all_that_was_acknowledged() -> Outcome {
+    let calls = {
+        let disk = Simulated::default();
+        let mut log = Log::new()?;
+        assert_eq!(acknowledged(&disk, &mut log, u32::MAX)?, log.end);
+        let content = disk.boot(false).content(path()).ok_or("a file")?;
+        assert!(!evidence::may_lack(&content)?, "it ended in order");
+        disk.calls()
+    };
+    let (mut runs, mut vouching) = (0, 0);
+    for fault in [Fault::SyncFails, Fault::WriteFails(libc::EIO), Fault::FolderSyncFails, Fault::PowerCut] {
+        for (call, killed) in
+            (0..calls).flat_map(|call| [(call, u32::MAX), (call, 5), (call, 11), (call, 16), (call, 23)])
+        {
+            let disk = Simulated::default();
+            disk.fail_in(call, fault);
+            let mut log = Log::new()?;
+            let acknowledged = acknowledged(&disk, &mut log, killed)?;
+            for (left, how) in [(disk.boot(false), "power"), (disk.boot(true), "power, names"), (disk.kill(), "killed")]
+            {
+                runs += 1;
+                let Some(content) = left.content(path()) else { continue };
+                let Ok(header) = LogHeader::read(&content) else { continue };
+                if header.state == HeaderState::Whole && !evidence::may_lack(&content)? {
+                    vouching += 1;
+                    log.expect(
+                        Some(content),
+                        acknowledged.0,
+                        &format!("{fault:?} at call {call}, killed after {killed}, {how}"),
+                    );
+                }
+            }
+        }
+    }
+    assert!(runs > 4000 && vouching > 1000 && vouching < runs - 1000, "{vouching} of {runs} vouched");
     Ok(())
 }
 

@@ -44,6 +44,7 @@ impl MemoryLog {
             acknowledged: Lsn::ZERO,
             writer: 1,
             lineage: 1,
+            persistent: false,
         };
         let area = vec![0; header.ring_bytes.area_bytes() as usize];
         let inside = Inside {
