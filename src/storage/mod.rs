@@ -17,15 +17,21 @@
 mod disk;
 mod durable;
 mod error;
+#[cfg(feature = "redb")]
+mod folder;
 mod owner;
 mod place;
 #[cfg(test)]
 pub(crate) mod simulated;
 mod small;
 
+#[cfg(feature = "redb")]
+pub(crate) use disk::Disk;
 pub(crate) use disk::System;
 pub(crate) use durable::{Durable, OnDisk};
 pub use error::StorageError;
+#[cfg(feature = "redb")]
+pub(crate) use folder::Folder;
 pub(crate) use owner::Owner;
 pub(crate) use place::Place;
 pub(crate) use small::{Small, beside};

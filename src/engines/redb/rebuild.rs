@@ -3,8 +3,10 @@
 use crate::clients::mirrored_log::{Lsn, Records, Source, StoppedAt};
 use crate::engines::redb::follower::{FollowError, Follower, FollowerOptions};
 use crate::engines::redb::image::{Claim, ImageError, Images, failed};
+use crate::storage::System;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Where and from what a database file was built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -81,11 +83,11 @@ pub fn rebuild<S: Source>(
 
 /// Copies side file and images.
 fn copy(folder: &Path, work: &Path) -> Result<(), ImageError> {
-    let (source, claims) = Images::open(folder, false)?;
-    let (there, _) = Images::open(work, false)?;
+    let (source, claims) = Images::open(Arc::new(System), folder, false, "a rebuild")?;
+    let (there, _) = Images::open(Arc::new(System), work, false, "a rebuild")?;
     for claim in [claims.whole, claims.incoming].iter().flatten() {
-        let path = source.path(claim);
-        std::fs::copy(&path, there.path(claim)).map_err(failed("copying", &path))?;
+        let path = source.image_path(claim);
+        std::fs::copy(&path, there.image_path(claim)).map_err(failed("copying", &path))?;
     }
     there.claim(&claims)
 }
