@@ -99,7 +99,7 @@ impl Durable {
     }
 
     /// Gives it another name, in place of the file that had it; durable when this returns.
-    pub(super) fn rename(&mut self, to: &Path) -> Result<(), StorageError> {
+    pub(crate) fn rename(&mut self, to: &Path) -> Result<(), StorageError> {
         self.check()?;
         let renamed = self.disk.rename(&self.path, to).map_err(StorageError::system("putting in place", to));
         let synced = renamed.and_then(|()| {

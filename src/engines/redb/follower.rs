@@ -218,6 +218,11 @@ impl Follower {
         self.whole.as_ref().map(|image| (self.images.image_path(&image.claim), image.claim))
     }
 
+    /// The same, to be used without its follower.
+    pub(crate) fn into_whole(self) -> Option<(Claim, Durable)> {
+        self.whole.map(|image| (image.claim, image.file))
+    }
+
     /// The image that is coming in.
     pub fn incoming(&self) -> Option<Claim> {
         self.incoming.as_ref().map(|image| image.claim)

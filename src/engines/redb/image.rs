@@ -117,6 +117,12 @@ pub enum ImageError {
         /// The side file.
         path: PathBuf,
     },
+    /// The side file names an image that is not there.
+    #[error("{} is gone, and the folder's side file names it: remove the folder, and the partner sends its file anew", path.display())]
+    Missing {
+        /// The image.
+        path: PathBuf,
+    },
     /// Another follower works in this folder.
     #[error("{} is in use by {by}: end that, or give this follower a folder of its own", path.display())]
     InUse {
@@ -266,9 +272,12 @@ impl Images {
         Ok(image)
     }
 
-    /// An image that is there.
+    /// An image that the side file names.
     pub(crate) fn file(&self, claim: &Claim) -> Result<Durable, ImageError> {
-        Ok(self.folder.open(&name(claim))?)
+        self.folder.open(&name(claim)).map_err(|error| match error {
+            StorageError::System { errno, path, .. } if errno.number() == libc::ENOENT => ImageError::Missing { path },
+            error => error.into(),
+        })
     }
 
     /// Removes an image that the side file does not name any more.
@@ -358,6 +367,8 @@ mod tests {
         assert_eq!(claims, kept);
         images.remove_unnamed(&claims)?;
         assert!(images.file(&WHOLE).is_ok() && images.file(&INCOMING).is_err(), "the unnamed one is gone");
+        let missing = ImageError::Missing { path: images.image_path(&INCOMING) };
+        assert_eq!(images.file(&INCOMING).err(), Some(missing));
         drop(images);
         let longer = [kept.encode().as_slice(), &[0; 1 << 20]].concat();
         std::fs::write(path.join(STATE), longer)?;

@@ -252,3 +252,21 @@ fn what_was_told_is_there_whatever_call_fails() -> Outcome {
     assert!(tried.points > 500 && tried.boots > 10_000 && tried.rebuilds > 500, "{tried:?}");
     Ok(())
 }
+
+/// Where it is not asked for, nothing is synced: no name, and no byte.
+#[test]
+fn without_sync_nothing_goes_to_the_disk() -> Outcome {
+    let (log, disk) = (story()?, Simulated::default());
+    for options in [FollowerOptions::new().claim_bytes(0), FollowerOptions::new()] {
+        let mut one = Follower::open_on(Arc::new(disk.clone()), images(), options)?;
+        for end in ends(&log) {
+            one.follow(&mut records(log.cut(end))?, u64::MAX)?;
+        }
+        one.claim()?;
+        assert_eq!(one.applied(), Some(log.inside().head));
+    }
+    assert_eq!(disk.boot(false).files(), []);
+    assert!(disk.boot(true).files().iter().all(|(_, content)| content.is_empty()));
+    assert_eq!(disk.files().len(), 3, "the lock, the side file and the last image");
+    Ok(())
+}
