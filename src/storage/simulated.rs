@@ -118,6 +118,7 @@ impl Simulated {
     }
 
     /// Changes of names that were not synced.
+    #[cfg(feature = "redb")]
     pub(crate) fn unsynced_names(&self) -> usize {
         self.inner().unsynced.len()
     }
@@ -139,6 +140,7 @@ impl Simulated {
     }
 
     /// Every file with its content, as a reader finds it now.
+    #[cfg(feature = "redb")]
     pub(crate) fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let inner = self.inner();
         let files = inner.names.iter().filter_map(|(path, number)| Some((path, inner.inodes.get(number)?)));
