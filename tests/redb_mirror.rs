@@ -182,6 +182,47 @@ fn a_partner_that_comes_back_goes_on_or_gets_an_image() {
 }
 
 /// The primary starts again, on its own file and with the log that the partner kept.
+/// The image is removed under its follower: what it writes since is in no file of that name.
+#[test]
+fn a_follower_whose_image_fails_ends_with_that_and_tells_nothing_more() {
+    let place = Place::new();
+    let primary = Node::start("poison", 0, log_config());
+    let survivor = Node::start("poison", 1, log_config());
+    let options = FollowerOptions::new().sync(true);
+    let start = || FollowerThread::start(survivor.copy.clone(), place.path("images"), options).expect("a follower");
+    let follower = start();
+    let database = place.database(&primary);
+    commit(&database, 0..20);
+    let head = primary.log.status().head;
+    until("what was committed is applied", || follower.applied() >= head);
+    let images = std::fs::read_dir(place.path("images")).expect("its folder");
+    let images = images.map(|entry| entry.expect("an entry").path());
+    let images =
+        images.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("image-")));
+    for image in images {
+        std::fs::remove_file(image).expect("an image");
+    }
+    let told = follower.applied();
+    commit(&database, 20..40);
+    until("its end", || follower.failure().is_some());
+    let failure = follower.failure().map(|failure| failure.to_string()).unwrap_or_default();
+    assert!(failure.contains("removed while it was in use"), "{failure}");
+    assert_eq!(follower.applied(), told, "nothing more is told");
+    drop(follower);
+    // The folder names an image that is not there. Without it, the partner sends its file anew.
+    let failed = FollowerThread::start(survivor.copy.clone(), place.path("images"), options);
+    assert!(failed.is_err_and(|error| error.to_string().contains("remove the folder")));
+    std::fs::remove_dir_all(place.path("images")).expect("its folder");
+    let follower = start();
+    commit(&database, 40..60);
+    let head = primary.log.status().head;
+    until("the image and what followed are applied", || follower.applied() >= head);
+    assert_eq!(follower.failure(), None);
+    drop((database, primary, follower));
+    let (rebuilt, _) = place.rebuild(&survivor);
+    holds(&rebuilt, 60);
+}
+
 #[test]
 fn a_primary_that_starts_again_sends_an_image() {
     let place = Place::new();

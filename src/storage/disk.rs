@@ -38,6 +38,7 @@ fn error(errno: sys::Errno) -> io::Error {
 }
 
 /// An open file.
+#[cfg_attr(not(feature = "redb"), allow(dead_code, reason = "folders are what redb's images need"))]
 pub(crate) trait DiskFile: Debug + Send {
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<()>;
@@ -45,12 +46,15 @@ pub(crate) trait DiskFile: Debug + Send {
     fn sync(&mut self) -> io::Result<()>;
     /// Room for so many bytes, from the beginning: a full disk is an error here.
     fn reserve(&mut self, bytes: u64) -> io::Result<()>;
+    /// Makes it so long: what is cut off is gone, what comes anew is zero.
+    fn set_length(&mut self, bytes: u64) -> io::Result<()>;
     fn stat(&self) -> io::Result<FileStat>;
     /// Takes the write lock over the file; false where somebody else has it.
     fn lock(&self) -> io::Result<bool>;
 }
 
 /// Names of files.
+#[cfg_attr(not(feature = "redb"), allow(dead_code, reason = "folders are what redb's images need"))]
 pub(crate) trait Disk: Debug + Send + Sync {
     /// Opens for reading and writing a file that is there.
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
@@ -65,6 +69,12 @@ pub(crate) trait Disk: Debug + Send + Sync {
     fn may_write(&self, folder: &Path) -> io::Result<()>;
     /// The name behind symbolic links, whether or not there is a file; its folder must be there.
     fn resolve(&self, path: &Path) -> io::Result<std::path::PathBuf>;
+    /// A folder in one that is there; it may be there already.
+    fn make_folder(&self, path: &Path) -> io::Result<()>;
+    /// The names of everything in a folder, each with the folder before it.
+    fn list(&self, folder: &Path) -> io::Result<Vec<std::path::PathBuf>>;
+    /// Removes a file's name.
+    fn remove(&self, path: &Path) -> io::Result<()>;
 }
 
 /// The operating system's.
@@ -89,6 +99,10 @@ impl DiskFile for File {
 
     fn reserve(&mut self, bytes: u64) -> io::Result<()> {
         sys::file::reserve(self, bytes).map_err(error)
+    }
+
+    fn set_length(&mut self, bytes: u64) -> io::Result<()> {
+        self.set_len(bytes)
     }
 
     fn stat(&self) -> io::Result<FileStat> {
@@ -144,5 +158,20 @@ impl Disk for System {
             }
         }
         Err(io::Error::from_raw_os_error(libc::ELOOP))
+    }
+
+    fn make_folder(&self, path: &Path) -> io::Result<()> {
+        match fs::create_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+            made => made,
+        }
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<std::path::PathBuf>> {
+        fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect()
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
     }
 }

@@ -61,6 +61,17 @@ impl Durable {
         })
     }
 
+    /// Makes it so long: what is cut off is gone, what comes anew is zero. Durable after the next
+    /// [`Durable::sync`].
+    #[cfg(feature = "redb")]
+    pub(crate) fn set_length(&mut self, bytes: u64) -> Result<(), StorageError> {
+        self.check()?;
+        let changed = self.file.set_length(bytes);
+        self.has_failed |= changed.is_err();
+        self.length_min = bytes;
+        changed.map_err(StorageError::system("changing the length of", &self.path))
+    }
+
     pub(crate) fn read_at(&self, into: &mut [u8], offset: u64) -> Result<(), StorageError> {
         self.file.read_at(into, offset).map_err(StorageError::system("reading", &self.path))
     }
@@ -88,7 +99,7 @@ impl Durable {
     }
 
     /// Gives it another name, in place of the file that had it; durable when this returns.
-    pub(super) fn rename(&mut self, to: &Path) -> Result<(), StorageError> {
+    pub(crate) fn rename(&mut self, to: &Path) -> Result<(), StorageError> {
         self.check()?;
         let renamed = self.disk.rename(&self.path, to).map_err(StorageError::system("putting in place", to));
         let synced = renamed.and_then(|()| {
@@ -131,6 +142,8 @@ mod tests {
             assert_eq!((written.is_err(), file.sync(3).is_err()), (at == 0, true));
             let failed = StorageError::Failed { path: PathBuf::from("/file") };
             assert_eq!(file.write_at(b"two", 3), Err(failed.clone()));
+            #[cfg(feature = "redb")]
+            assert_eq!(file.set_length(0), Err(failed.clone()));
             assert_eq!(file.sync(6), Err(failed.clone()));
             assert_eq!(file.rename(Path::new("/other")), Err(failed));
             assert_ne!(disk.boot(true).content(Path::new("/file")), Some(b"onetwo".to_vec()));

@@ -17,6 +17,8 @@
 mod disk;
 mod durable;
 mod error;
+#[cfg(feature = "redb")]
+mod folder;
 mod owner;
 mod place;
 #[cfg(test)]
@@ -24,9 +26,13 @@ pub(crate) mod simulated;
 mod small;
 mod swap;
 
+#[cfg(feature = "redb")]
+pub(crate) use disk::Disk;
 pub(crate) use disk::System;
 pub(crate) use durable::{Durable, OnDisk};
 pub use error::StorageError;
+#[cfg(feature = "redb")]
+pub(crate) use folder::Folder;
 pub(crate) use owner::{OWNER_BYTES, Owner};
 pub(crate) use place::Place;
 pub(crate) use small::{Small, beside};

@@ -54,7 +54,7 @@ impl Place {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(StorageError::system("looking at", &path)(error)),
         };
-        let lock = lock(&*disk, &path, &owner)?;
+        let lock = lock(&*disk, (&with_suffix(&path, ".lock"), &path), &owner)?;
         let place = Self { disk, path, owner, owner_offset, known, _lock: lock };
         place.check_owner()?;
         Ok(place)
@@ -139,13 +139,16 @@ impl Place {
     }
 }
 
-/// Takes the lock beside a file.
-fn lock(disk: &dyn Disk, path: &Path, owner: &Owner) -> Result<Box<dyn DiskFile>, StorageError> {
-    let name = with_suffix(path, ".lock");
-    let wrong = StorageError::system("opening", &name);
-    let mut file = disk.create(&name, false).map_err(&wrong)?;
+/// Takes the lock file of this name, which stands for a path.
+pub(super) fn lock(
+    disk: &dyn Disk,
+    (name, path): (&Path, &Path),
+    owner: &Owner,
+) -> Result<Box<dyn DiskFile>, StorageError> {
+    let wrong = StorageError::system("opening", name);
+    let mut file = disk.create(name, false).map_err(&wrong)?;
     let length = file.stat().map_err(&wrong)?.length;
-    if !file.lock().map_err(StorageError::system("locking", &name))? {
+    if !file.lock().map_err(StorageError::system("locking", name))? {
         let mut text = vec![0; usize::try_from(length).unwrap_or(LOCK_TEXT_MAX).min(LOCK_TEXT_MAX)];
         let read = file.read_at(&mut text, 0).is_ok();
         let text = String::from_utf8_lossy(&text);
@@ -155,6 +158,6 @@ fn lock(disk: &dyn Disk, path: &Path, owner: &Owner) -> Result<Box<dyn DiskFile>
     }
     // For whoever finds it locked. Spaces, since a longer text may have stood there.
     let text = format!("{:<width$}\n", owner.to_string(), width = LOCK_TEXT_MAX - 1);
-    file.write_at(text.as_bytes(), 0).map_err(StorageError::system("writing", &name))?;
+    file.write_at(text.as_bytes(), 0).map_err(StorageError::system("writing", name))?;
     Ok(file)
 }

@@ -1,10 +1,11 @@
 //! A disk for tests: what is written is in a cache until it is synced, and every call can fail.
 //!
-//! A power cut keeps what was synced, names too, and nothing else. A sync that fails marks its pages
-//! clean all the same, as Linux does: the next one succeeds and brings nothing to the disk.
+//! A power cut keeps what was synced, names too; of the rest it keeps what the test says. A sync that
+//! fails marks its pages clean all the same, as Linux does: the next one succeeds and brings nothing
+//! to the disk.
 
 use super::disk::{Disk, DiskFile, FileStat};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub(crate) enum Fault {
     /// The sync fails, and its pages count as clean.
     SyncFails,
-    /// The write fails with this number.
+    /// The write, or the change of a length or a name, fails with this number.
     WriteFails(i32),
     /// Room cannot be reserved: the disk is full.
     Full,
@@ -31,13 +32,19 @@ struct Inode {
     /// Whether the cache holds something that a sync would bring to the disk.
     dirty: Vec<(usize, usize)>,
     locked: bool,
+    is_folder: bool,
 }
+
+/// What one call does to names: each means another file from there on, or none.
+type NameChange = Vec<(PathBuf, Option<u64>)>;
 
 #[derive(Debug, Default)]
 struct Inner {
     inodes: BTreeMap<u64, Inode>,
     names: BTreeMap<PathBuf, u64>,
     names_on_disk: BTreeMap<PathBuf, u64>,
+    /// Changes since the folder of each was synced.
+    unsynced: Vec<NameChange>,
     next: u64,
     /// Calls that change something, counted.
     calls: u64,
@@ -81,15 +88,39 @@ impl Simulated {
     /// The machine comes up again: what was synced is there. `names`: whether folders were written
     /// back all the same, which may be.
     pub(crate) fn boot(&self, names: bool) -> Self {
+        self.boot_with(|_| names, false)
+    }
+
+    /// The same, name by name: of the changes of names that were not synced, in their order, those are
+    /// there that `names` says. `bytes`: whether the dirty pages were written back all the same.
+    pub(crate) fn boot_with(&self, names: impl Fn(usize) -> bool, bytes: bool) -> Self {
         let inner = self.inner();
-        let mut next = Inner { next: inner.next, ..Inner::default() };
-        next.names = if names { inner.names.clone() } else { inner.names_on_disk.clone() };
-        next.names_on_disk = next.names.clone();
+        let mut next = Inner { next: inner.next, names: inner.names_on_disk.clone(), ..Inner::default() };
+        let kept = inner.unsynced.iter().enumerate().filter(|(index, _)| names(*index));
+        kept.for_each(|(_, change)| apply(&mut next.names, change));
         for (number, inode) in &inner.inodes {
-            let on_disk = inode.on_disk.clone();
-            next.inodes.insert(*number, Inode { cached: on_disk.clone(), on_disk, ..Inode::default() });
+            let mut inode = inode.clone();
+            if bytes {
+                inode.write_back();
+            }
+            let Inode { on_disk, is_folder, .. } = inode;
+            next.inodes.insert(*number, Inode { cached: on_disk.clone(), on_disk, is_folder, ..Inode::default() });
         }
+        // What lies in a folder that is gone is gone. Folders that nobody made are there.
+        let folders: BTreeSet<_> = inner.folders().cloned().collect();
+        let is_lost = |path: &Path| {
+            path.ancestors().skip(1).any(|above| folders.contains(above) && !next.names.contains_key(above))
+        };
+        let lost: Vec<PathBuf> = next.names.keys().filter(|path| is_lost(path)).cloned().collect();
+        next.names.retain(|path, _| !lost.contains(path));
+        next.names_on_disk = next.names.clone();
         Self(Arc::new(Mutex::new(next)))
+    }
+
+    /// Changes of names that were not synced.
+    #[cfg(feature = "redb")]
+    pub(crate) fn unsynced_names(&self) -> usize {
+        self.inner().unsynced.len()
     }
 
     /// The process is gone, the machine is not: the cache stays.
@@ -97,7 +128,7 @@ impl Simulated {
         let inner = self.inner();
         let mut next = Inner { next: inner.next, is_cut: false, ..Inner::default() };
         (next.names, next.names_on_disk) = (inner.names.clone(), inner.names_on_disk.clone());
-        next.inodes = inner.inodes.clone();
+        (next.inodes, next.unsynced) = (inner.inodes.clone(), inner.unsynced.clone());
         next.inodes.values_mut().for_each(|inode| inode.locked = false);
         Self(Arc::new(Mutex::new(next)))
     }
@@ -108,9 +139,18 @@ impl Simulated {
         Some(inner.inodes.get(inner.names.get(path)?)?.cached.clone())
     }
 
+    /// Every file with its content, as a reader finds it now.
+    #[cfg(feature = "redb")]
+    pub(crate) fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let inner = self.inner();
+        let files = inner.names.iter().filter_map(|(path, number)| Some((path, inner.inodes.get(number)?)));
+        files.filter(|(_, inode)| !inode.is_folder).map(|(path, inode)| (path.clone(), inode.cached.clone())).collect()
+    }
+
     /// What somebody else does to the file.
     pub(crate) fn remove(&self, path: &Path) {
         let mut inner = self.inner();
+        inner.unsynced.iter_mut().for_each(|change| change.retain(|(changed, _)| changed != path));
         inner.names.remove(path);
         inner.names_on_disk.remove(path);
     }
@@ -137,7 +177,58 @@ impl Simulated {
     }
 }
 
+/// Changes names.
+fn apply(names: &mut BTreeMap<PathBuf, u64>, change: &NameChange) {
+    for (path, number) in change {
+        match number {
+            Some(number) => names.insert(path.clone(), *number),
+            None => names.remove(path),
+        };
+    }
+}
+
+impl Inode {
+    /// Brings the cache to the disk: the pages that are dirty, and the length.
+    fn write_back(&mut self) {
+        self.on_disk.resize(self.cached.len(), 0);
+        for (start, end) in std::mem::take(&mut self.dirty) {
+            let end = end.min(self.cached.len());
+            if start < end {
+                self.on_disk[start..end].copy_from_slice(&self.cached[start..end]);
+            }
+        }
+    }
+
+    /// Another length; what comes anew is dirty, since it is zero and the disk may have other bytes there.
+    fn set_length(&mut self, bytes: usize) {
+        let before = self.cached.len();
+        self.cached.resize(bytes, 0);
+        if before < bytes {
+            self.dirty.push((before, bytes));
+        }
+    }
+}
+
 impl Inner {
+    /// Every folder that was made, whatever became of its name.
+    fn folders(&self) -> impl Iterator<Item = &PathBuf> {
+        let names = self.names.iter().filter(|(_, number)| self.inodes.get(number).is_some_and(|it| it.is_folder));
+        names.map(|(path, _)| path)
+    }
+
+    fn change(&mut self, change: NameChange) {
+        apply(&mut self.names, &change);
+        self.unsynced.push(change);
+    }
+
+    /// Counts a call that changes a file or a name; an error where it goes wrong.
+    fn changes(&mut self) -> io::Result<()> {
+        match self.call()? {
+            Some(Fault::WriteFails(number)) => Err(error(number)),
+            _ => Ok(()),
+        }
+    }
+
     /// Counts a call that changes something; what goes wrong with it.
     fn call(&mut self) -> io::Result<Option<Fault>> {
         if self.is_cut {
@@ -160,14 +251,10 @@ impl Inner {
 impl DiskFile for Open {
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut inner = self.disk.inner();
-        if let Some(Fault::WriteFails(number)) = inner.call()? {
-            return Err(error(number));
-        }
+        inner.changes()?;
         let inode = inner.inode(self.inode)?;
         let (start, end) = (offset as usize, offset as usize + bytes.len());
-        if inode.cached.len() < end {
-            inode.cached.resize(end, 0);
-        }
+        inode.set_length(end.max(inode.cached.len()));
         inode.cached[start..end].copy_from_slice(bytes);
         inode.dirty.push((start, end));
         Ok(())
@@ -185,17 +272,11 @@ impl DiskFile for Open {
         let mut inner = self.disk.inner();
         let fault = inner.call()?;
         let inode = inner.inode(self.inode)?;
-        let dirty = std::mem::take(&mut inode.dirty);
         if fault == Some(Fault::SyncFails) {
+            inode.dirty.clear();
             return Err(error(libc::EIO));
         }
-        inode.on_disk.resize(inode.cached.len(), 0);
-        for (start, end) in dirty {
-            let end = end.min(inode.cached.len());
-            if start < end {
-                inode.on_disk[start..end].copy_from_slice(&inode.cached[start..end]);
-            }
-        }
+        inode.write_back();
         Ok(())
     }
 
@@ -205,9 +286,14 @@ impl DiskFile for Open {
             return Err(error(libc::ENOSPC));
         }
         let inode = inner.inode(self.inode)?;
-        if inode.cached.len() < bytes as usize {
-            inode.cached.resize(bytes as usize, 0);
-        }
+        inode.set_length(inode.cached.len().max(bytes as usize));
+        Ok(())
+    }
+
+    fn set_length(&mut self, bytes: u64) -> io::Result<()> {
+        let mut inner = self.disk.inner();
+        inner.changes()?;
+        inner.inode(self.inode)?.set_length(bytes as usize);
         Ok(())
     }
 
@@ -247,14 +333,14 @@ impl Disk for Simulated {
 
     fn create(&self, path: &Path, empty: bool) -> io::Result<Box<dyn DiskFile>> {
         let mut inner = self.inner();
-        inner.call()?;
+        inner.changes()?;
         let inode = match inner.names.get(path).copied() {
             Some(inode) => inode,
             None => {
                 let number = inner.next;
                 inner.next += 1;
                 inner.inodes.insert(number, Inode::default());
-                inner.names.insert(path.to_owned(), number);
+                inner.change(vec![(path.to_owned(), Some(number))]);
                 number
             }
         };
@@ -268,26 +354,33 @@ impl Disk for Simulated {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut inner = self.inner();
-        inner.call()?;
-        let inode = inner.names.remove(from).ok_or_else(|| error(libc::ENOENT))?;
-        inner.names.insert(to.to_owned(), inode);
+        inner.changes()?;
+        let inode = *inner.names.get(from).ok_or_else(|| error(libc::ENOENT))?;
+        inner.change(vec![(from.to_owned(), None), (to.to_owned(), Some(inode))]);
         Ok(())
     }
 
-    fn sync_folder(&self, _: &Path) -> io::Result<()> {
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         let mut inner = self.inner();
         if inner.call()? == Some(Fault::FolderSyncFails) {
             return Err(error(libc::EIO));
         }
-        inner.names_on_disk = inner.names.clone();
+        let is_here = |change: &NameChange| change.iter().all(|(path, _)| super::place::folder_of(path) == folder);
+        let (here, elsewhere): (Vec<_>, Vec<_>) = std::mem::take(&mut inner.unsynced).into_iter().partition(is_here);
+        inner.unsynced = elsewhere;
+        here.iter().for_each(|change| apply(&mut inner.names_on_disk, change));
         Ok(())
     }
 
     fn stat(&self, path: &Path) -> io::Result<FileStat> {
         let inner = self.inner();
-        let inode = *inner.names.get(path).ok_or_else(|| error(libc::ENOENT))?;
-        let length = inner.inodes.get(&inode).map_or(0, |inode| inode.cached.len() as u64);
-        Ok(FileStat { device: 1, inode, length, is_regular: true, is_mount_point: false })
+        if path == Path::new("/") {
+            return Ok(FileStat { device: 1, inode: u64::MAX, length: 0, is_regular: false, is_mount_point: false });
+        }
+        let number = *inner.names.get(path).ok_or_else(|| error(libc::ENOENT))?;
+        let inode = inner.inodes.get(&number).ok_or_else(|| error(libc::ENOENT))?;
+        let (length, is_regular) = (inode.cached.len() as u64, !inode.is_folder);
+        Ok(FileStat { device: 1, inode: number, length, is_regular, is_mount_point: false })
     }
 
     fn may_write(&self, _: &Path) -> io::Result<()> {
@@ -296,5 +389,32 @@ impl Disk for Simulated {
 
     fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
         Ok(path.to_owned())
+    }
+
+    fn make_folder(&self, path: &Path) -> io::Result<()> {
+        let mut inner = self.inner();
+        inner.changes()?;
+        if !inner.names.contains_key(path) {
+            let number = inner.next;
+            inner.next += 1;
+            inner.inodes.insert(number, Inode { is_folder: true, ..Inode::default() });
+            inner.change(vec![(path.to_owned(), Some(number))]);
+        }
+        Ok(())
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
+        let inner = self.inner();
+        Ok(inner.names.keys().filter(|path| super::place::folder_of(path) == folder).cloned().collect())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut inner = self.inner();
+        inner.changes()?;
+        if !inner.names.contains_key(path) {
+            return Err(error(libc::ENOENT));
+        }
+        inner.change(vec![(path.to_owned(), None)]);
+        Ok(())
     }
 }

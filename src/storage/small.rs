@@ -65,4 +65,14 @@ impl Small {
         let _ = file.sync(bytes.len() as u64)?;
         file.rename(&self.path)
     }
+
+    /// Replaces it for whoever reads it on this machine. Nothing goes to the disk by that, and a power
+    /// cut may leave anything.
+    #[cfg(feature = "redb")]
+    pub(crate) fn replace_in_cache(&self, bytes: &[u8]) -> Result<(), StorageError> {
+        let beside = beside(&self.path);
+        let mut file = self.disk.create(&beside, true).map_err(StorageError::system("creating", &beside))?;
+        file.write_at(bytes, 0).map_err(StorageError::system("writing", &beside))?;
+        self.disk.rename(&beside, &self.path).map_err(StorageError::system("putting in place", &self.path))
+    }
 }

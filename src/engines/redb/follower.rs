@@ -14,11 +14,11 @@
 use crate::clients::mirrored_log::{
     Entry, Generation, History, LogError, Lsn, Records, Source, StoppedAt, record::Kind,
 };
-use crate::engines::redb::image::{Claim, Claims, ImageError, Images, failed};
+use crate::engines::redb::image::{Claim, Claims, ImageError, Images};
 use crate::engines::redb::operation::{Operation, OperationFault};
-use std::fs::File;
-use std::os::unix::fs::FileExt;
+use crate::storage::{Disk, Durable, System};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How a follower keeps its images.
@@ -39,7 +39,8 @@ impl FollowerOptions {
     /// Whether image and claim go to the disk (`fdatasync(2)`) before a record counts as applied. Needed where the images are to survive the power cut of this
     /// machine; the end of this process they survive anyway. Default: false.
     ///
-    /// Then let the copy be kept in a file, too: records that were applied and not kept would be ahead of the log after a power cut.
+    /// Then let the copy be kept in a file, too: records that were applied and not kept would be ahead of the log after a power cut. And begin with
+    /// a new folder: of images that were kept without this, nobody knows what is on the disk.
     pub fn sync(mut self, sync: bool) -> Self {
         self.sync = sync;
         self
@@ -105,7 +106,7 @@ enum Footing {
 #[derive(Debug)]
 struct Image {
     claim: Claim,
-    file: File,
+    file: Durable,
 }
 
 /// What one call of [`Follower::follow`] did.
@@ -120,6 +121,10 @@ pub struct Followed {
 }
 
 /// Keeps base images up to date by a copy of the log. One thread, one folder.
+///
+/// After a file could not be written, synced, put in place or removed it does nothing more: each later
+/// call fails with [`ImageError::Failed`], and what was claimed before still holds. The way on is to
+/// open the folder anew.
 #[derive(Debug)]
 pub struct Follower {
     images: Images,
@@ -144,6 +149,8 @@ pub struct Follower {
     claimed_at: Instant,
     /// What the primary may forget lies before this.
     applied: Option<Lsn>,
+    /// What failed, if something did. A second sync would succeed, with nothing on the disk.
+    failed: Option<ImageError>,
 }
 
 impl Follower {
@@ -152,12 +159,17 @@ impl Follower {
     /// # Errors
     /// [`ImageError`]: the folder cannot be used, is damaged, or is another follower's.
     pub fn open(folder: impl AsRef<Path>, options: FollowerOptions) -> Result<Self, ImageError> {
-        let (images, claims) = Images::open(folder.as_ref(), options.sync)?;
+        Self::open_on(Arc::new(System), folder.as_ref(), options)
+    }
+
+    pub(crate) fn open_on(disk: Arc<dyn Disk>, folder: &Path, options: FollowerOptions) -> Result<Self, ImageError> {
+        let (images, claims) = Images::open(disk, folder, options.sync, "the follower")?;
         let open = |claim: Option<Claim>| -> Result<Option<Image>, ImageError> {
             let Some(claim) = claim else { return Ok(None) };
             Ok(Some(Image { claim, file: images.file(&claim)? }))
         };
         let (whole, incoming) = (open(claims.whole)?, open(claims.incoming)?);
+        images.remove_unnamed(&claims)?;
         let numbers = [&claims.whole, &claims.incoming].into_iter().flatten().map(|claim| claim.number);
         let next_number = numbers.max().map_or(0, |number| number.wrapping_add(1));
         Ok(Self {
@@ -175,6 +187,7 @@ impl Follower {
             unclaimed: 0,
             claimed_at: Instant::now(),
             applied: None,
+            failed: None,
         })
     }
 
@@ -202,7 +215,12 @@ impl Follower {
 
     /// The image that a database can be built from, with what it holds.
     pub fn whole(&self) -> Option<(PathBuf, Claim)> {
-        self.whole.as_ref().map(|image| (self.images.path(&image.claim), image.claim))
+        self.whole.as_ref().map(|image| (self.images.image_path(&image.claim), image.claim))
+    }
+
+    /// The same, to be used without its follower.
+    pub(crate) fn into_whole(self) -> Option<(Claim, Durable)> {
+        self.whole.map(|image| (image.claim, image.file))
     }
 
     /// The image that is coming in.
@@ -217,7 +235,8 @@ impl Follower {
     /// is another one than before.
     ///
     /// # Errors
-    /// [`FollowError`]. The image stays at the record before the one that failed.
+    /// [`FollowError`]. The image stays at the record before the one that failed; for good where it is a
+    /// [`FollowError::Image`].
     pub fn follow<S: Source>(&mut self, records: &mut Records<S>, bytes_max: u64) -> Result<Followed, FollowError> {
         let followed = self.apply(records, bytes_max)?;
         self.unclaimed += followed.bytes;
@@ -231,6 +250,21 @@ impl Follower {
         records: &mut Records<S>,
         bytes_max: u64,
     ) -> Result<Followed, FollowError> {
+        self.check()?;
+        let applied = self.apply_records(records, bytes_max);
+        if let Err(FollowError::Image(error)) = &applied {
+            self.failed.get_or_insert_with(|| error.clone());
+        }
+        applied
+    }
+
+    /// Fails where something failed before.
+    fn check(&self) -> Result<(), ImageError> {
+        let Some(cause) = &self.failed else { return Ok(()) };
+        Err(ImageError::Failed { path: self.images.path().to_owned(), cause: Box::new(cause.clone()) })
+    }
+
+    fn apply_records<S: Source>(&mut self, records: &mut Records<S>, bytes_max: u64) -> Result<Followed, FollowError> {
         let (log, tail) = ((records.header().history, records.header().generation), records.header().tail);
         let goes_on = self.log == Some(log)
             && (Records::position(records) == self.position || records.seek(self.position, self.generation).is_ok());
@@ -264,6 +298,7 @@ impl Follower {
     /// # Errors
     /// As [`Follower::claim`].
     pub fn claim_if_due(&mut self) -> Result<(), ImageError> {
+        self.check()?;
         let (bytes, interval) = (self.options.claim_bytes, self.options.claim_interval);
         if self.unclaimed >= bytes || (self.unclaimed > 0 && self.claimed_at.elapsed() >= interval) {
             self.claim()?;
@@ -274,10 +309,19 @@ impl Follower {
     /// Brings what was applied to the disk, where that is asked for, and claims it. [`Follower::applied`] moves.
     ///
     /// # Errors
-    /// [`ImageError`]: what was claimed before still holds.
+    /// [`ImageError`]: what was claimed before still holds, and nothing more is ever claimed.
     pub fn claim(&mut self) -> Result<(), ImageError> {
-        for image in self.whole.iter().chain(&self.incoming) {
-            self.images.sync(&image.claim, &image.file)?;
+        self.check()?;
+        let claimed = self.claim_applied();
+        if let Err(error) = &claimed {
+            self.failed = Some(error.clone());
+        }
+        claimed
+    }
+
+    fn claim_applied(&mut self) -> Result<(), ImageError> {
+        for image in self.whole.iter_mut().chain(&mut self.incoming) {
+            self.images.sync(&image.claim, &mut image.file)?;
         }
         let claim = |image: &Option<Image>| image.as_ref().map(|image| image.claim);
         self.images.claim(&Claims { whole: claim(&self.whole), incoming: claim(&self.incoming) })?;
@@ -340,26 +384,24 @@ impl Follower {
         if self.footing == Footing::None {
             return Ok(false);
         }
-        let image = self.current().ok_or(FollowError::Misplaced { lsn })?;
+        let misplaced = FollowError::Misplaced { lsn };
         match operation {
-            Operation::Write { offset, data } => self.write(image, offset, data)?,
+            Operation::Write { offset, data } => {
+                let image = self.incoming.as_mut().or(self.whole.as_mut()).ok_or(misplaced)?;
+                image.file.write_at(data, offset).map_err(ImageError::from)?;
+            }
             Operation::SetLength { length } => {
-                let path = self.images.path(&image.claim);
-                image.file.set_len(length).map_err(failed("changing the length of", &path))?;
+                let image = self.incoming.as_mut().or(self.whole.as_mut()).ok_or(misplaced)?;
+                image.file.set_length(length).map_err(ImageError::from)?;
             }
             Operation::ImageChunk { offset, data } => {
-                let image = self.incoming.as_ref().ok_or(FollowError::Misplaced { lsn })?;
-                self.write(image, offset, data)?;
+                let image = self.incoming.as_mut().ok_or(misplaced)?;
+                image.file.write_at(data, offset).map_err(ImageError::from)?;
             }
             Operation::ImageEnds { length } => self.image_ends(lsn, length)?,
             Operation::ImageBegins { .. } => {}
         }
         Ok(true)
-    }
-
-    fn write(&self, image: &Image, offset: u64, data: &[u8]) -> Result<(), ImageError> {
-        let wrote = image.file.write_all_at(data, offset);
-        wrote.map_err(|error| failed("writing", &self.images.path(&image.claim))(error))
     }
 
     fn image_begins(&mut self, entry: &Entry<'_>, length: u64) -> Result<(), FollowError> {
@@ -375,9 +417,8 @@ impl Follower {
 
     fn image_ends(&mut self, lsn: Lsn, length: u64) -> Result<(), FollowError> {
         let image = self.incoming.take().ok_or(FollowError::Misplaced { lsn })?;
-        let path = self.images.path(&image.claim);
-        match image.file.metadata().map_err(failed("asking for the length of", &path)) {
-            Ok(metadata) if metadata.len() == length => {
+        match image.file.length().map_err(ImageError::from) {
+            Ok(found) if found == length => {
                 self.given_up.extend(self.whole.replace(image).map(|image| image.claim));
                 self.turned = true;
                 Ok(())

@@ -1,6 +1,6 @@
 //! The folder in which a partner keeps base images, and the side file that says how much of the log each holds.
 //!
-//! Imports `clients` for positions, and the locks of `sys`. The side file is 128 bytes, little-endian, replaced as a whole (written beside, then renamed):
+//! Imports `clients` for positions, and `storage`, which writes the files. The side file is 128 bytes, little-endian, replaced as a whole (written beside, then renamed):
 //!
 //! ```text
 //!   0  [u8;8] magic "HFREDBIM"
@@ -12,15 +12,34 @@
 //! 124  u32    CRC-32C over 0..124
 //! ```
 //! It never claims more than was applied: bytes go to the image first (and to its disk, where that is asked for), then the claim is made.
+//!
+//! # What is on the disk
+//!
+//! Where everything is synced, this holds whatever call fails, and whenever the power is cut:
+//!
+//! - *What a claim on the disk says is on the disk.* A claim is written after the image was synced
+//!   through the handle that wrote it, and that handle had not failed: one that has gives no sync any
+//!   more (`storage`), and its follower makes no claim any more. A handle covers what it wrote itself.
+//!   That is enough: it was opened on a claim of which the same was true, and writes everything after
+//!   that claim from the log, also what an earlier handle had written there. Such pages may be in the
+//!   page cache alone, clean since their write-back failed; being written again makes them dirty.
+//! - *The name of an image is on the disk before a claim with it is written*: its folder is synced when
+//!   the image is made.
+//! - *An image goes after the claim that does not name it is on the disk.* Where the claim fails, it
+//!   stays. The folder may then hold the claim before or the new one, since rename(2) was done and
+//!   the folder's sync was not; both are true, for the bytes were synced before, and the images of
+//!   both are there.
+//! - *What is read when the folder is opened may be in the page cache alone*, the side file's name too.
+//!   So it is claimed again, as it is, before an image goes that the one on the disk may name.
+//!
+//! What was claimed without syncs is on no disk for certain, and is not known from the rest.
 
 use crate::clients::mirrored_log::{Generation, History, Lsn};
 use crate::memory::Errno;
-use crate::sys;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
-use std::os::fd::AsFd;
-use std::os::unix::fs::FileExt;
+use crate::storage::{Disk, Durable, Folder, Owner, Small, StorageError};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use zerocopy::little_endian::{U32, U64, U128};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -29,8 +48,6 @@ const LAYOUT: u32 = 1;
 const STATE_BYTES: usize = 128;
 const CHECKSUM_OFFSET: usize = 124;
 const STATE: &str = "state";
-const STATE_NEW: &str = "state.new";
-const LOCK: &str = "lock";
 const WHOLE: u32 = 1;
 const INCOMING: u32 = 2;
 
@@ -100,12 +117,43 @@ pub enum ImageError {
         /// The side file.
         path: PathBuf,
     },
+    /// The side file names an image that is not there.
+    #[error("{} is gone, and the folder's side file names it: remove the folder, and the partner sends its file anew", path.display())]
+    Missing {
+        /// The image.
+        path: PathBuf,
+    },
     /// Another follower works in this folder.
-    #[error("{} is in use: another follower works in it", path.display())]
+    #[error("{} is in use by {by}: end that, or give this follower a folder of its own", path.display())]
     InUse {
         /// The folder.
         path: PathBuf,
+        /// Who has it, by the lock file's word.
+        by: String,
     },
+    /// A file could not be written or relied on.
+    #[error(transparent)]
+    Storage(StorageError),
+    /// Something failed before, and this follower can claim nothing any more.
+    #[error(
+        "the images in {} are not kept any more since this failed: {cause}. Open the folder anew: what was applied since the last claim is applied again from the log",
+        path.display()
+    )]
+    Failed {
+        /// The folder.
+        path: PathBuf,
+        /// What failed.
+        cause: Box<ImageError>,
+    },
+}
+
+impl From<StorageError> for ImageError {
+    fn from(error: StorageError) -> Self {
+        match error {
+            StorageError::InUse { path, by } => Self::InUse { path, by },
+            error => Self::Storage(error),
+        }
+    }
 }
 
 /// Makes an error of the system one of ours.
@@ -161,115 +209,107 @@ impl Claims {
 /// A folder of images. One process at a time has it open.
 #[derive(Debug)]
 pub(crate) struct Images {
-    folder: PathBuf,
+    /// Held while it is open.
+    folder: Folder,
+    state: Small,
     /// Every step goes to the disk before the next.
     sync: bool,
-    /// Held while it is open.
-    _lock: File,
 }
 
 impl Images {
-    /// Opens a folder, or makes one; what it claims to hold. Images that it does not name are removed.
-    pub(crate) fn open(folder: &Path, sync: bool) -> Result<(Self, Claims), ImageError> {
-        std::fs::create_dir_all(folder).map_err(failed("making", folder))?;
-        let path = folder.join(LOCK);
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-        let lock = lock.map_err(failed("opening", &path))?;
-        match sys::file::try_lock(lock.as_fd()) {
-            Ok(true) => {}
-            Ok(false) => return Err(ImageError::InUse { path: folder.to_owned() }),
-            Err(errno) => return Err(ImageError::System { tried: "locking", path, errno }),
-        }
-        let images = Self { folder: folder.to_owned(), sync, _lock: lock };
-        let claims = images.read()?;
-        images.remove_unnamed(&claims)?;
+    /// Opens a folder, or makes one; what it claims to hold. `user`: what the one who opens it is.
+    pub(crate) fn open(
+        disk: Arc<dyn Disk>,
+        folder: &Path,
+        sync: bool,
+        user: &str,
+    ) -> Result<(Self, Claims), ImageError> {
+        let owner = Owner::new(format!("{user} of redb's images, process {}", std::process::id()));
+        let folder = Folder::take(disk, folder, &owner, sync)?;
+        let images = Self { state: folder.small(STATE), folder, sync };
+        // One byte more than it has, so that a longer file is seen; no more, so that it costs nothing.
+        let claims = match images.state.read(STATE_BYTES + 1)? {
+            Some(bytes) => {
+                Claims::decode(&bytes).ok_or_else(|| ImageError::State { path: images.path().join(STATE) })?
+            }
+            None => Claims::default(),
+        };
         Ok((images, claims))
     }
 
-    fn read(&self) -> Result<Claims, ImageError> {
-        let path = self.folder.join(STATE);
-        let mut bytes = Vec::with_capacity(STATE_BYTES + 1);
-        // One byte more than it has, so that a longer file is seen; no more, so that it costs nothing.
-        let read = File::open(&path).and_then(|file| file.take(STATE_BYTES as u64 + 1).read_to_end(&mut bytes));
-        match read {
-            Ok(_) => Claims::decode(&bytes).ok_or(ImageError::State { path }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Claims::default()),
-            Err(error) => Err(failed("reading", &path)(error)),
-        }
+    /// The folder.
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
     }
 
-    fn remove_unnamed(&self, claims: &Claims) -> Result<(), ImageError> {
-        let named: Vec<_> = [claims.whole, claims.incoming].iter().flatten().map(|claim| self.path(claim)).collect();
-        let reading = failed("reading", &self.folder);
-        for entry in std::fs::read_dir(&self.folder).map_err(&reading)? {
-            let path = entry.map_err(&reading)?.path();
-            let is_image = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"image-"));
-            if is_image && !named.contains(&path) {
-                std::fs::remove_file(&path).map_err(failed("removing", &path))?;
-            }
+    /// Removes images that these claims, which are the folder's, do not name.
+    pub(crate) fn remove_unnamed(&self, claims: &Claims) -> Result<(), ImageError> {
+        let named: Vec<_> = [claims.whole, claims.incoming].iter().flatten().map(name).collect();
+        let is_image = |name: &str| name.starts_with("image-");
+        let mut unnamed = self.folder.list()?;
+        unnamed.retain(|path| {
+            let name = path.file_name().and_then(|name| name.to_str());
+            name.is_some_and(|name| is_image(name) && !named.iter().any(|named| named == name))
+        });
+        if self.sync && *claims != Claims::default() {
+            // What was read may be in the page cache alone, and the disk's claims may name these.
+            self.claim(claims)?;
         }
-        Ok(())
+        unnamed.iter().try_for_each(|path| Ok(self.folder.remove(path)?))
     }
 
     /// Where the image of this claim lies.
-    pub(crate) fn path(&self, claim: &Claim) -> PathBuf {
-        self.folder.join(format!("image-{}-{:016x}-{}", claim.history, claim.begun.0, claim.number))
+    pub(crate) fn image_path(&self, claim: &Claim) -> PathBuf {
+        self.path().join(name(claim))
     }
 
     /// A new and empty image of this length, in place of whatever has its name.
-    pub(crate) fn create(&self, claim: &Claim, length: u64) -> Result<File, ImageError> {
-        let path = self.path(claim);
-        let file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(&path);
-        let file = file.map_err(failed("making", &path))?;
-        file.set_len(length).map_err(failed("growing", &path))?;
-        Ok(file)
+    pub(crate) fn create(&self, claim: &Claim, length: u64) -> Result<Durable, ImageError> {
+        let image = self.folder.create(&name(claim), length)?;
+        if self.sync {
+            self.folder.sync()?;
+        }
+        Ok(image)
     }
 
-    /// An image that is there.
-    pub(crate) fn file(&self, claim: &Claim) -> Result<File, ImageError> {
-        let path = self.path(claim);
-        OpenOptions::new().read(true).write(true).open(&path).map_err(failed("opening", &path))
+    /// An image that the side file names.
+    pub(crate) fn file(&self, claim: &Claim) -> Result<Durable, ImageError> {
+        self.folder.open(&name(claim)).map_err(|error| match error {
+            StorageError::System { errno, path, .. } if errno.number() == libc::ENOENT => ImageError::Missing { path },
+            error => error.into(),
+        })
     }
 
     /// Removes an image that the side file does not name any more.
     pub(crate) fn remove(&self, claim: &Claim) -> Result<(), ImageError> {
-        let path = self.path(claim);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("removing", &path)(error)),
-            _ => Ok(()),
-        }
+        Ok(self.folder.remove(&self.image_path(claim))?)
     }
 
     /// Brings an image's bytes to the disk, where that was asked for.
-    pub(crate) fn sync(&self, claim: &Claim, file: &File) -> Result<(), ImageError> {
+    pub(crate) fn sync(&self, claim: &Claim, file: &mut Durable) -> Result<(), ImageError> {
         if self.sync {
             // The length counts too: fdatasync brings it along where it changed.
-            file.sync_data().map_err(failed("syncing", &self.path(claim)))?;
+            let _ = file.sync(claim.applied.0)?;
         }
         Ok(())
     }
 
     /// Claims this, as one step: whoever reads the folder finds the claims before, or these.
     pub(crate) fn claim(&self, claims: &Claims) -> Result<(), ImageError> {
-        let (path, new) = (self.folder.join(STATE), self.folder.join(STATE_NEW));
-        let file = OpenOptions::new().create(true).truncate(true).write(true).open(&new);
-        let file = file.map_err(failed("making", &new))?;
-        file.write_all_at(&claims.encode(), 0).map_err(failed("writing", &new))?;
-        if self.sync {
-            file.sync_data().map_err(failed("syncing", &new))?;
-        }
-        std::fs::rename(&new, &path).map_err(failed("renaming", &new))?;
-        if self.sync {
-            let syncing = failed("syncing", &self.folder);
-            File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(syncing)?;
-        }
-        Ok(())
+        let bytes = claims.encode();
+        Ok(if self.sync { self.state.replace(&bytes) } else { self.state.replace_in_cache(&bytes) }?)
     }
+}
+
+/// The name of an image.
+fn name(claim: &Claim) -> String {
+    format!("image-{}-{:016x}-{}", claim.history, claim.begun.0, claim.number)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::System;
 
     const WHOLE: Claim =
         Claim { history: History(0xa0b1), begun: Lsn(64), applied: Lsn(4096), generation: Generation(3), number: 0 };
@@ -313,23 +353,28 @@ mod tests {
     fn a_folder_keeps_what_it_names_and_belongs_to_one() -> Result<(), Box<dyn std::error::Error>> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("images");
-        let (images, claims) = Images::open(&path, true)?;
+        let open = |sync| Images::open(Arc::new(System), &path, sync, "the test");
+        let (images, claims) = open(true)?;
         assert_eq!(claims, Claims::default());
-        assert_eq!(Images::open(&path, false).err(), Some(ImageError::InUse { path: path.clone() }));
-        assert_eq!(images.create(&WHOLE, 4096)?.metadata()?.len(), 4096);
+        let by = format!("`the test of redb's images, process {}`", std::process::id());
+        assert_eq!(open(false).err(), Some(ImageError::InUse { path: path.clone(), by }));
+        assert_eq!(images.create(&WHOLE, 4096)?.length()?, 4096);
         images.create(&INCOMING, 0)?;
         let kept = Claims { whole: Some(WHOLE), incoming: None };
         images.claim(&kept)?;
         drop(images);
-        let (images, claims) = Images::open(&path, false)?;
+        let (images, claims) = open(false)?;
         assert_eq!(claims, kept);
+        images.remove_unnamed(&claims)?;
         assert!(images.file(&WHOLE).is_ok() && images.file(&INCOMING).is_err(), "the unnamed one is gone");
+        let missing = ImageError::Missing { path: images.image_path(&INCOMING) };
+        assert_eq!(images.file(&INCOMING).err(), Some(missing));
         drop(images);
         let longer = [kept.encode().as_slice(), &[0; 1 << 20]].concat();
         std::fs::write(path.join(STATE), longer)?;
-        assert_eq!(Images::open(&path, false).err(), Some(ImageError::State { path: path.join(STATE) }));
+        assert_eq!(open(false).err(), Some(ImageError::State { path: path.join(STATE) }));
         std::fs::write(path.join(STATE), b"nonsense")?;
-        assert_eq!(Images::open(&path, false).err(), Some(ImageError::State { path: path.join(STATE) }));
+        assert_eq!(open(false).err(), Some(ImageError::State { path: path.join(STATE) }));
         Ok(())
     }
 }

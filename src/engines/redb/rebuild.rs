@@ -3,8 +3,11 @@
 use crate::clients::mirrored_log::{Lsn, Records, Source, StoppedAt};
 use crate::engines::redb::follower::{FollowError, Follower, FollowerOptions};
 use crate::engines::redb::image::{Claim, ImageError, Images, failed};
+use crate::storage::System;
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Where and from what a database file was built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -81,11 +84,17 @@ pub fn rebuild<S: Source>(
 
 /// Copies side file and images.
 fn copy(folder: &Path, work: &Path) -> Result<(), ImageError> {
-    let (source, claims) = Images::open(folder, false)?;
-    let (there, _) = Images::open(work, false)?;
+    let (source, claims) = Images::open(Arc::new(System), folder, false, "a rebuild")?;
+    let (there, _) = Images::open(Arc::new(System), work, false, "a rebuild")?;
     for claim in [claims.whole, claims.incoming].iter().flatten() {
-        let path = source.path(claim);
-        std::fs::copy(&path, there.path(claim)).map_err(failed("copying", &path))?;
+        let path = source.image_path(claim);
+        let copied = File::open(&path).and_then(|mut image| {
+            let mut copy = File::create(there.image_path(claim))?;
+            io::copy(&mut image, &mut copy)?;
+            // By the handle that wrote: a later one may not be told that something was not written back.
+            copy.sync_all()
+        });
+        copied.map_err(failed("copying", &path))?;
     }
     there.claim(&claims)
 }
@@ -108,13 +117,10 @@ fn build<S: Source>(
             return Err(RebuildError::NotItsLog { image });
         }
     }
-    let (path, claim) = follower.whole().ok_or_else(none)?;
+    let (claim, mut file) = follower.into_whole().ok_or_else(none)?;
     let image = before.unwrap_or(claim);
-    let file = File::open(&path).map_err(failed("opening", &path))?;
-    file.sync_all().map_err(failed("syncing", &path))?;
-    let length = file.metadata().map_err(failed("asking for the length of", &path))?.len();
-    std::fs::rename(&path, target).map_err(failed("renaming", &path))?;
-    let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(parent).and_then(|parent| parent.sync_all()).map_err(failed("syncing", parent))?;
+    let _ = file.sync(claim.applied.0).map_err(ImageError::from)?;
+    let length = file.length().map_err(ImageError::from)?;
+    file.rename(target).map_err(ImageError::from)?;
     Ok(RebuildReport { image, operations, reached: claim.applied, stopped, length })
 }

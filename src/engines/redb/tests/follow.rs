@@ -6,7 +6,7 @@ use crate::clients::mirrored_log::{LogError, Lsn};
 use crate::engines::redb::{FollowError, Operation, OperationFault, RebuildError};
 
 /// Appends these, whoever may send them.
-fn append(log: &MemoryLog, operations: &[Operation<'_>]) -> Result<(), LogError> {
+pub(super) fn append(log: &MemoryLog, operations: &[Operation<'_>]) -> Result<(), LogError> {
     for operation in operations {
         let mut fill = |place: &mut [u8]| {
             assert!(operation.encode(place));

@@ -2,6 +2,7 @@
 //!
 //! Crashes of the partner are played by dropping a follower that has not claimed what it applied.
 
+mod crashes;
 mod follow;
 mod memory_log;
 mod prefixes;
