@@ -26,5 +26,6 @@ logs!([allow(unused)]);
 logs!([allow(unused)] in places:
     a_file_in_use_or_of_others_is_refused_by_name,
     a_file_that_others_take_away_is_written_anew,
+    a_file_in_memory_is_refused_by_name,
     a_symbolic_link_is_followed_and_stays,
 );

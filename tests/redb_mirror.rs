@@ -204,7 +204,9 @@ fn a_primary_that_starts_again_sends_an_image() {
 #[test]
 fn after_going_alone_the_partner_gets_an_image() {
     let place = Place::new();
-    let term_file = place.path("term");
+    // On a disk: a term is not kept in memory.
+    let disk = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let term_file = disk.path().join("term");
     let primary = Node::start("alone", 0, log_config().on_loss(OnLoss::GoOnAlone { term_file }));
     let survivor = Node::start("alone", 1, log_config());
     let follower = place.follow(&survivor);

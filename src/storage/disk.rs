@@ -46,6 +46,8 @@ pub(crate) trait DiskFile: Debug + Send {
     /// Room for so many bytes, from the beginning: a full disk is an error here.
     fn reserve(&mut self, bytes: u64) -> io::Result<()>;
     fn stat(&self) -> io::Result<FileStat>;
+    /// Its file system's name, where that keeps files in memory: a sync means nothing there.
+    fn memory(&self) -> io::Result<Option<&'static str>>;
     /// Takes the write lock over the file; false where somebody else has it.
     fn lock(&self) -> io::Result<bool>;
 }
@@ -63,6 +65,8 @@ pub(crate) trait Disk: Debug + Send + Sync {
     fn stat(&self, path: &Path) -> io::Result<FileStat>;
     /// Whether files can be made in the folder; an error where not.
     fn may_write(&self, folder: &Path) -> io::Result<()>;
+    /// The name of the folder's file system, where that keeps files in memory.
+    fn memory_of(&self, folder: &Path) -> io::Result<Option<&'static str>>;
     /// The name behind symbolic links, whether or not there is a file; its folder must be there.
     fn resolve(&self, path: &Path) -> io::Result<std::path::PathBuf>;
 }
@@ -95,6 +99,10 @@ impl DiskFile for File {
         sys::file::look_at(self.as_fd()).map(FileStat::from).map_err(error)
     }
 
+    fn memory(&self) -> io::Result<Option<&'static str>> {
+        sys::file::memory_of_open(self.as_fd()).map_err(error)
+    }
+
     fn lock(&self) -> io::Result<bool> {
         sys::file::try_lock(self.as_fd()).map_err(error)
     }
@@ -125,6 +133,10 @@ impl Disk for System {
 
     fn may_write(&self, folder: &Path) -> io::Result<()> {
         sys::file::may_write(folder).map_err(error)
+    }
+
+    fn memory_of(&self, folder: &Path) -> io::Result<Option<&'static str>> {
+        sys::file::memory_of(folder).map_err(error)
     }
 
     fn resolve(&self, path: &Path) -> io::Result<std::path::PathBuf> {

@@ -40,6 +40,10 @@ impl Durable {
         length_min: u64,
     ) -> Result<Self, StorageError> {
         let stat = file.stat().map_err(StorageError::system("looking at", &path))?;
+        // Of the very file: another file system may be mounted there since its folder was looked at.
+        if let Some(file_system) = file.memory().map_err(StorageError::system("looking at", &path))? {
+            return Err(StorageError::NoDisk { path, file_system });
+        }
         Ok(Self { disk, file, path, stat, length_min, has_failed: false })
     }
 
@@ -152,6 +156,27 @@ mod tests {
             Some(b"one".to_vec()),
             "the name is, the rest is not"
         );
+        Ok(())
+    }
+
+    /// Every call succeeds there.
+    #[test]
+    fn memory_is_no_disk() -> Outcome {
+        let disk = Simulated::default();
+        disk.become_memory("ramfs");
+        let (path, refused) = (PathBuf::from("/file"), "/file is on ramfs, which is memory");
+        let open = disk.create(&path, true)?;
+        let error = Durable::new((Arc::new(disk.clone()), open), path.clone(), 0).err().ok_or("taken")?;
+        assert!(error.to_string().starts_with(refused), "{error}");
+        let small = super::super::Small::new(Arc::new(disk.clone()), path.clone());
+        assert_eq!(
+            (small.check(), small.replace(b"1")),
+            (Err(error.clone()), Err(StorageError::NoDisk { path: super::super::beside(&path), file_system: "ramfs" }))
+        );
+        let owner = super::super::Owner::new("its owner".to_owned());
+        let place = super::super::Place::take(Arc::new(disk.clone()), &path, owner, 0);
+        assert_eq!(place.err(), Some(error));
+        assert_eq!(disk.content(Path::new("/file.lock")), None, "nothing is left beside it");
         Ok(())
     }
 }

@@ -12,6 +12,8 @@
 //! - **The name still means this file.** Each sync looks, after it, whether the file was removed,
 //!   replaced or cut short meanwhile: bytes that nobody finds again are on no disk that counts.
 //!
+//! What is in memory is on no disk: a file on tmpfs is refused, though every sync of it succeeds.
+//!
 //! What the system does is behind `Disk`, so that tests can let every single call fail.
 
 mod disk;

@@ -14,6 +14,15 @@ pub(super) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
+/// Whether a sync means something in the folder of this file.
+pub(super) fn check_disk(disk: &dyn Disk, path: &Path) -> Result<(), StorageError> {
+    let folder = folder_of(path);
+    match disk.memory_of(folder).map_err(StorageError::system("looking at the file system of", folder))? {
+        Some(file_system) => Err(StorageError::NoDisk { path: path.to_owned(), file_system }),
+        None => Ok(()),
+    }
+}
+
 /// Bytes of a lock file that are read at most.
 const LOCK_TEXT_MAX: usize = 256;
 
@@ -38,7 +47,7 @@ impl Place {
     ///
     /// # Errors
     /// [`StorageError::InUse`], [`StorageError::Foreign`], [`StorageError::NoFile`],
-    /// [`StorageError::MountPoint`], [`StorageError::System`]: the folder is not there, or cannot be
+    /// [`StorageError::MountPoint`], [`StorageError::NoDisk`], [`StorageError::System`]: the folder is not there, or cannot be
     /// written.
     pub(crate) fn take(
         disk: Arc<dyn Disk>,
@@ -54,6 +63,7 @@ impl Place {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(StorageError::system("looking at", &path)(error)),
         };
+        check_disk(&*disk, &path)?;
         let lock = lock(&*disk, &path, &owner)?;
         let place = Self { disk, path, owner, owner_offset, known, _lock: lock };
         place.check_owner()?;

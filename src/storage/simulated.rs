@@ -44,6 +44,8 @@ struct Inner {
     /// At which of them what goes wrong.
     faults: BTreeMap<u64, Fault>,
     is_cut: bool,
+    /// Where it is none.
+    memory: Option<&'static str>,
 }
 
 /// The disk.
@@ -90,6 +92,11 @@ impl Simulated {
             next.inodes.insert(*number, Inode { cached: on_disk.clone(), on_disk, ..Inode::default() });
         }
         Self(Arc::new(Mutex::new(next)))
+    }
+
+    /// From here on all of it is memory.
+    pub(crate) fn become_memory(&self, file_system: &'static str) {
+        self.inner().memory = Some(file_system);
     }
 
     /// The process is gone, the machine is not: the cache stays.
@@ -217,6 +224,10 @@ impl DiskFile for Open {
         Ok(FileStat { device: 1, inode: self.inode, length, is_regular: true, is_mount_point: false })
     }
 
+    fn memory(&self) -> io::Result<Option<&'static str>> {
+        Ok(self.disk.inner().memory)
+    }
+
     fn lock(&self) -> io::Result<bool> {
         let mut inner = self.disk.inner();
         let inode = inner.inode(self.inode)?;
@@ -292,6 +303,10 @@ impl Disk for Simulated {
 
     fn may_write(&self, _: &Path) -> io::Result<()> {
         Ok(())
+    }
+
+    fn memory_of(&self, _: &Path) -> io::Result<Option<&'static str>> {
+        Ok(self.inner().memory)
     }
 
     fn resolve(&self, path: &Path) -> io::Result<PathBuf> {

@@ -32,10 +32,11 @@ impl Small {
         Self { disk, path }
     }
 
-    /// Whether its folder is there, and takes new files.
+    /// Whether its folder is there, takes new files, and is on a disk.
     pub(crate) fn check(&self) -> Result<(), StorageError> {
         let folder = super::place::folder_of(&self.path);
-        self.disk.may_write(folder).map_err(StorageError::system("writing into", folder))
+        self.disk.may_write(folder).map_err(StorageError::system("writing into", folder))?;
+        super::place::check_disk(&*self.disk, &self.path)
     }
 
     /// What it holds, of a longer one its first `bytes_max`; none where there is no file. Its folder must be there.

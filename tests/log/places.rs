@@ -1,6 +1,7 @@
 //! Where a copy may be kept, and what becomes of a file that others touch.
 
 use crate::pair::{Pair, has, payload, plain};
+use crate::process::folder_on_disk;
 use crate::process::node::config;
 use crate::under_test;
 use handfast::clients::mirrored_log::{
@@ -8,6 +9,7 @@ use handfast::clients::mirrored_log::{
 };
 use handfast::error::Error;
 use handfast::manager::ClusterManager;
+use handfast::memory::Backing;
 use handfast::storage::StorageError;
 use std::fs;
 use std::path::Path;
@@ -46,7 +48,7 @@ fn kept(title: &str, path: &Path) -> Pair {
 }
 
 pub(crate) fn a_file_in_use_or_of_others_is_refused_by_name() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder_on_disk();
     let path = folder.path().join("copy");
     let mut pair = kept("log-in-use", &path);
     let error = refused("log-in-use-other", 1, plain().keep(&path));
@@ -67,7 +69,7 @@ pub(crate) fn a_file_in_use_or_of_others_is_refused_by_name() {
 }
 
 pub(crate) fn a_file_that_others_take_away_is_written_anew() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder_on_disk();
     let path = folder.path().join("copy");
     let mut pair = kept("log-taken-away", &path);
     let mut number = 1;
@@ -90,9 +92,27 @@ pub(crate) fn a_file_that_others_take_away_is_written_anew() {
     }
 }
 
+/// In memory every sync succeeds. A ring may lie there: it promises nothing.
+pub(crate) fn a_file_in_memory_is_refused_by_name() {
+    let shared = tempfile::tempdir_in("/dev/shm").expect("a folder in memory");
+    let term = OnLoss::GoOnAlone { term_file: shared.path().join("term") };
+    for (file, log) in [("kept", plain().keep(shared.path().join("kept"))), ("term", plain().on_loss(term))] {
+        let error = refused("log-in-memory", 1, log);
+        assert!(
+            matches!(&error, StorageError::NoDisk { path, file_system: "tmpfs" } if path.ends_with(file)),
+            "{error}"
+        );
+    }
+    assert_eq!(fs::read_dir(shared.path()).expect("a folder").count(), 0, "nothing is left there");
+    let mut pair = Pair::new("log-ring-in-memory");
+    pair.start_both([plain().backing(Backing::File(shared.path().join("ring"))), plain()]);
+    pair.until_mirrored(0);
+    assert_eq!(pair.append(0, &payload(1)).1, Acknowledgement::Placed);
+}
+
 /// The file goes where the link leads, and stays there when it is replaced.
 pub(crate) fn a_symbolic_link_is_followed_and_stays() {
-    let (folder, disk) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("another"));
+    let (folder, disk) = (folder_on_disk(), folder_on_disk());
     let (link, target) = (folder.path().join("copy"), disk.path().join("on-the-large-disk"));
     std::os::unix::fs::symlink(&target, &link).expect("a link");
     let pair = kept("log-link", &link);
