@@ -94,7 +94,12 @@ impl Place {
     }
 
     /// A new file beside, of so many bytes, all zero but for its owner.
+    ///
+    /// # Errors
+    /// [`StorageError::Foreign`]: another's file has the name, so that nothing is written that could
+    /// not take its place. [`StorageError::System`].
     pub(crate) fn create_beside(&self, bytes: u64) -> Result<Durable, StorageError> {
+        self.check_owner()?;
         let path = beside(&self.path);
         let wrong = StorageError::system("creating", &path);
         let mut file = self.disk.create(&path, true).map_err(&wrong)?;

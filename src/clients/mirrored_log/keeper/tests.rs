@@ -296,10 +296,14 @@ fn a_file_of_others_is_never_replaced() -> Outcome {
     theirs[OWNER_OFFSET as usize..][..256].copy_from_slice(&owner("wal", "d", "pair").encode());
     for content in [theirs.clone(), b"a letter to somebody".to_vec()] {
         disk.put(path(), &content);
+        log.append()?;
+        process.step();
+        let calls = disk.calls();
         for _ in 0..4 {
             log.append()?;
             process.step();
         }
+        assert_eq!((disk.calls(), disk.content(&beside(path()))), (calls, None), "no try writes a file");
         assert_eq!(disk.content(path()), Some(content), "it is left alone");
         assert!(process.told < log.end.0);
     }
