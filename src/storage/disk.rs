@@ -46,6 +46,10 @@ pub(crate) trait DiskFile: Debug + Send {
     /// Room for so many bytes, from the beginning: a full disk is an error here.
     fn reserve(&mut self, bytes: u64) -> io::Result<()>;
     fn stat(&self) -> io::Result<FileStat>;
+    /// All of its bytes go.
+    fn clear(&mut self) -> io::Result<()>;
+    /// The same open file once more, with its lock: that goes with the last of them.
+    fn again(&self) -> io::Result<Box<dyn DiskFile>>;
     /// Its file system's name, where that keeps files in memory: a sync means nothing there.
     fn memory(&self) -> io::Result<Option<&'static str>>;
     /// Takes the write lock over the file; false where somebody else has it.
@@ -56,8 +60,8 @@ pub(crate) trait DiskFile: Debug + Send {
 pub(crate) trait Disk: Debug + Send + Sync {
     /// Opens for reading and writing a file that is there.
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
-    /// The same; one that is not there is made. `empty`: its bytes go.
-    fn create(&self, path: &Path, empty: bool) -> io::Result<Box<dyn DiskFile>>;
+    /// The same; one that is not there is made.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Names in the folder.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
@@ -99,6 +103,14 @@ impl DiskFile for File {
         sys::file::look_at(self.as_fd()).map(FileStat::from).map_err(error)
     }
 
+    fn clear(&mut self) -> io::Result<()> {
+        self.set_len(0)
+    }
+
+    fn again(&self) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(self.try_clone()?))
+    }
+
     fn memory(&self) -> io::Result<Option<&'static str>> {
         sys::file::memory_of_open(self.as_fd()).map_err(error)
     }
@@ -113,9 +125,9 @@ impl Disk for System {
         Ok(Box::new(OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(path)?))
     }
 
-    fn create(&self, path: &Path, empty: bool) -> io::Result<Box<dyn DiskFile>> {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(empty).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+        options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
         Ok(Box::new(options.open(path)?))
     }
 

@@ -47,10 +47,6 @@ impl Durable {
         Ok(Self { disk, file, path, stat, length_min, has_failed: false })
     }
 
-    pub(super) fn stat(&self) -> FileStat {
-        self.stat
-    }
-
     /// Its length now, bytes.
     pub(crate) fn length(&self) -> Result<u64, StorageError> {
         self.file.stat().map(|stat| stat.length).map_err(StorageError::system("looking at", &self.path))
@@ -119,7 +115,7 @@ mod tests {
 
     fn file(disk: &Simulated) -> Result<Durable, Box<dyn std::error::Error>> {
         let path = PathBuf::from("/file");
-        let file = disk.create(&path, true)?;
+        let file = disk.create(&path)?;
         disk.sync_folder(Path::new("/"))?;
         Ok(Durable::new((Arc::new(disk.clone()), file), path, 0)?)
     }
@@ -165,7 +161,7 @@ mod tests {
         let disk = Simulated::default();
         disk.become_memory("ramfs");
         let (path, refused) = (PathBuf::from("/file"), "/file is on ramfs, which is memory");
-        let open = disk.create(&path, true)?;
+        let open = disk.create(&path)?;
         let error = Durable::new((Arc::new(disk.clone()), open), path.clone(), 0).err().ok_or("taken")?;
         assert!(error.to_string().starts_with(refused), "{error}");
         let small = super::super::Small::new(Arc::new(disk.clone()), path.clone());

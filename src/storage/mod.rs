@@ -7,8 +7,9 @@
 //!   handle gives no other: the kernel marks pages clean whose write-back failed (fsync(2), errors),
 //!   so that a second try would succeed with nothing on the disk. Whoever goes on begins a new file.
 //!   For the same reason a reopened file vouches for nothing: its bytes may be in the page cache alone.
-//! - **A name is one user's.** `Place` holds a lock, follows symbolic links once, and a file says
-//!   whose it is (`Owner`); a file of somebody else is refused, and never replaced.
+//! - **A name is one user's.** `Place` holds a lock beside the file and one on it, follows symbolic
+//!   links once, and a file says whose it is (`Owner`); a file of somebody else is refused, and never
+//!   replaced. The same goes for the names beside it: what lies there and is not ours stays.
 //! - **The name still means this file.** Each sync looks, after it, whether the file was removed,
 //!   replaced or cut short meanwhile: bytes that nobody finds again are on no disk that counts.
 //!
@@ -19,6 +20,7 @@
 mod disk;
 mod durable;
 mod error;
+mod lock;
 mod owner;
 mod place;
 #[cfg(test)]
