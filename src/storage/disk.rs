@@ -54,6 +54,8 @@ pub(crate) trait DiskFile: Debug + Send {
     fn memory(&self) -> io::Result<Option<&'static str>>;
     /// Takes the write lock over the file; false where somebody else has it.
     fn lock(&self) -> io::Result<bool>;
+    /// Whether somebody else has it.
+    fn is_locked(&self) -> io::Result<bool>;
 }
 
 /// Names of files.
@@ -117,6 +119,10 @@ impl DiskFile for File {
 
     fn lock(&self) -> io::Result<bool> {
         sys::file::try_lock(self.as_fd()).map_err(error)
+    }
+
+    fn is_locked(&self) -> io::Result<bool> {
+        sys::file::is_locked(self.as_fd()).map_err(error)
     }
 }
 

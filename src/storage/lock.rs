@@ -73,6 +73,22 @@ impl Lock {
         Err(StorageError::InUse { path, by: "somebody who removes its lock file again and again".to_owned() })
     }
 
+    /// Whether nobody holds the lock of a name: for who takes it by another lock, and must not touch the
+    /// file before. A name that cannot be looked at is free: whoever opens it says what is wrong.
+    ///
+    /// # Errors
+    /// [`StorageError::InUse`].
+    pub(crate) fn check_free(disk: &dyn Disk, path: &Path) -> Result<(), StorageError> {
+        let Ok(path) = disk.resolve(path) else { return Ok(()) };
+        let name = with_suffix(&path, ".lock");
+        let Ok(file) = disk.open(&name) else { return Ok(()) };
+        if !file.is_locked().map_err(StorageError::system("looking for a lock on", &name))? {
+            return Ok(());
+        }
+        let text = read(&*file, &name)?;
+        Err(StorageError::InUse { path, by: holder(text.as_deref()) })
+    }
+
     /// The name, behind symbolic links.
     pub(crate) fn path(&self) -> &Path {
         &self.path
@@ -186,7 +202,9 @@ mod tests {
         let lock = Lock::take(&disk, path, &owner())?;
         let second = Lock::take(&disk, path, &owner());
         assert!(matches!(second, Err(StorageError::InUse { .. })), "{second:?}");
+        assert!(matches!(Lock::check_free(&disk, path), Err(StorageError::InUse { .. })));
         drop(lock);
+        assert_eq!(Lock::check_free(&disk, path), Ok(()));
         disk.remove_when_locked(Path::new("/kept.lock"), u32::MAX);
         let never = Lock::take(&disk, path, &owner());
         assert!(matches!(&never, Err(StorageError::InUse { by, .. }) if by.contains("removes")), "{never:?}");

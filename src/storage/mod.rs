@@ -21,15 +21,18 @@ mod disk;
 mod durable;
 mod error;
 mod lock;
+mod meant;
 mod owner;
 mod place;
 #[cfg(test)]
 pub(crate) mod simulated;
 mod small;
 
-pub(crate) use disk::System;
+pub(crate) use disk::{Disk, System};
 pub(crate) use durable::{Durable, OnDisk};
 pub use error::StorageError;
+pub(crate) use lock::Lock;
+pub(crate) use meant::Meant;
 pub(crate) use owner::Owner;
 pub(crate) use place::Place;
-pub(crate) use small::{Small, beside};
+pub(crate) use small::{Small, beside, with_suffix};

@@ -264,6 +264,11 @@ impl DiskFile for Open {
         Ok(FileStat { device: 1, inode: self.inode, length, is_regular: true, is_mount_point: false })
     }
 
+    fn is_locked(&self) -> io::Result<bool> {
+        let mut inner = self.disk.inner();
+        Ok(inner.inode(self.inode)?.locked && !self.lock.holds.load(Ordering::Relaxed))
+    }
+
     fn clear(&mut self) -> io::Result<()> {
         let mut inner = self.disk.inner();
         inner.call()?;

@@ -8,6 +8,7 @@ use crate::error::Recovery;
 use crate::fabric::WorkCompletionStatus;
 use crate::memory::{Backing, Errno};
 use crate::storage::StorageError;
+use std::path::PathBuf;
 
 /// A log could not be made, opened or read. A log that ends early is none of these: see
 /// [`StoppedAt`](crate::clients::mirrored_log::StoppedAt).
@@ -194,6 +195,16 @@ pub enum LogError {
         /// Why.
         doubt: Doubt,
     },
+    /// One file was given two roles.
+    #[error("{} would be {one} and {other} as well: give each a file of its own", path.display())]
+    SameFile {
+        /// The file, behind symbolic links.
+        path: PathBuf,
+        /// What it is for.
+        one: &'static str,
+        /// And what else.
+        other: &'static str,
+    },
     /// Another process, or another log of this one, has the ring.
     #[error("the ring ({backing:?}) is in use by another log: end its process, or give this log a ring of its own")]
     RingInUse {
@@ -324,6 +335,7 @@ impl LogError {
             | LogError::MayLack { .. }
             | LogError::PartnerThere
             | LogError::RingInUse { .. }
+            | LogError::SameFile { .. }
             | LogError::Superseded { .. }
             | LogError::Histories { .. }
             | LogError::RingSize { .. }

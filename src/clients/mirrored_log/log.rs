@@ -11,6 +11,7 @@ use super::lsn::{Generation, History, Lsn, Term};
 use super::poller::{LogPoller, Parts};
 use super::producer::Producer;
 use super::replica::Replica;
+use super::roles;
 use super::shared::Shared;
 use super::term;
 use super::wire::{RECEIVES, REQUESTS_MAX};
@@ -19,7 +20,7 @@ use crate::error::Error;
 use crate::fabric::{Fabric, PortOptions};
 use crate::manager::{ClientSpec, ClusterManager};
 use crate::memory::{Backing, Region};
-use crate::storage::Place;
+use crate::storage::{Lock, Place, System};
 use crate::sys;
 use std::path::Path;
 use std::sync::Arc;
@@ -113,16 +114,21 @@ impl MirroredLog {
     /// # Errors
     /// [`Error::Log`]: an option, a file; [`Error::Memory`]: the ring's memory; [`Error::Manager`]: the client's name.
     pub fn open<F: Fabric>(
-        config: LogConfig,
+        mut config: LogConfig,
         manager: &mut ClusterManager<F>,
     ) -> Result<(MirroredLog, LogPoller<F>, LogCopy), Error> {
         let ring_bytes = config.check()?;
-        if let OnLoss::GoOnAlone { term_file } = &config.on_loss {
-            term::check(term_file)?;
+        roles::check(&config)?;
+        let parties = manager.connection().handshake().parties();
+        let (name, node, cluster) = (config.name, parties.node, parties.cluster);
+        let mut term_lock = None;
+        if let OnLoss::GoOnAlone { term_file } = &mut config.on_loss {
+            let lock = term::take(term_file, name.as_str(), node.as_str(), cluster.as_str())?;
+            *term_file = lock.path().to_owned();
+            term_lock = Some(lock);
         }
         let prepared = prepare(&config, ring_bytes)?;
-        let parties = manager.connection().handshake().parties();
-        let owner = keeper::owner(config.name.as_str(), parties.node.as_str(), parties.cluster.as_str());
+        let owner = keeper::owner(name.as_str(), node.as_str(), cluster.as_str());
         let place = config.keep.as_deref().map(|path| keeper::take(path, owner)).transpose()?;
         let path = place.as_ref().map(Place::path);
         let loaded = path.map(kept).transpose()?.flatten();
@@ -139,7 +145,7 @@ impl MirroredLog {
         let replica = Replica::new(Arc::clone(&copy), keeper);
         let fabric = manager.connection().fabric().clone();
         let (log, kept) = (Arc::clone(&shared), LogCopy::new(copy));
-        let poller = LogPoller::new(Parts { config, ring_bytes, fabric, shared, inbox, prepared, replica });
+        let poller = LogPoller::new(Parts { config, ring_bytes, fabric, shared, inbox, prepared, replica, term_lock });
         Ok((Self { shared: log }, poller, kept))
     }
 
@@ -252,6 +258,10 @@ impl MirroredLog {
 fn prepare(config: &LogConfig, ring_bytes: RingBytes) -> Result<Prepared, Error> {
     let bytes =
         usize::try_from(ring_bytes.area_bytes()).map_err(|_| LogError::RingBytes { bytes: config.ring_bytes })?;
+    if let Backing::File(path) = &config.backing {
+        // Before it is touched: a file that another log keeps would be made as long as a ring.
+        Lock::check_free(&System, path).map_err(LogError::from)?;
+    }
     let builder = Region::builder(bytes).backing(config.backing.clone());
     let region = builder.huge_pages(config.huge_pages).pinned(config.pinned).build()?;
     if let Some(file) = region.file()

@@ -3,7 +3,7 @@
 use super::error::LogError;
 use super::lsn::{History, TAKEN_MAX, Term};
 use crate::memory::Errno;
-use crate::storage::{Small, System};
+use crate::storage::{Disk, Lock, Owner, Small, StorageError, System};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,14 +25,20 @@ fn nonsense(what: &str, path: &Path) -> LogError {
     LogError::File { tried, errno: Errno::new(libc::EINVAL) }
 }
 
-/// Whether the term file can be read, and its folder be written: a node that goes alone needs both,
-/// and that is no time to find out.
+/// Takes the term file for one log, as long as the lock is held; its path lies behind symbolic links.
+///
+/// It can be read then, and its folder be written: a node that goes alone needs both, and that is no
+/// time to find out.
 ///
 /// # Errors
-/// Those of [`load`], and [`LogError::Storage`]: the folder cannot be written.
-pub(super) fn check(path: &Path) -> Result<(), LogError> {
-    load(path)?;
-    Ok(small(path).check()?)
+/// Those of [`load`], and [`LogError::Storage`]: another log has it, it is in memory, or the folder
+/// cannot be written.
+pub(super) fn take(path: &Path, log: &str, node: &str, cluster: &str) -> Result<Lock, LogError> {
+    let path = System.resolve(path).map_err(StorageError::system("looking for", path))?;
+    load(&path)?;
+    small(&path).check()?;
+    let owner = Owner::new(format!("the term of log {log} of node {node} of cluster {cluster}"));
+    Ok(Lock::take(&System, &path, &owner)?)
 }
 
 /// The term in the file; zero where there is none yet.
