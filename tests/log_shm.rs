@@ -28,6 +28,9 @@ logs!([allow(unused)]);
 logs!([allow(unused)] in places:
     a_file_in_use_or_of_others_is_refused_by_name,
     a_file_that_others_take_away_is_written_anew,
+    a_file_in_memory_is_refused_by_name,
+    a_file_of_two_roles_is_refused_by_name,
+    a_file_of_another_log_is_refused_in_any_role,
     a_symbolic_link_is_followed_and_stays,
 );
 logs!([allow(unused)] in replaced:

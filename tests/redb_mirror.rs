@@ -70,6 +70,11 @@ impl Place {
         Self { folder: tempfile::tempdir_in("/dev/shm").expect("a folder") }
     }
 
+    /// Where a sync means something.
+    fn on_disk() -> Self {
+        Self { folder: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder") }
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -181,11 +186,10 @@ fn a_partner_that_comes_back_goes_on_or_gets_an_image() {
     drop(database);
 }
 
-/// The primary starts again, on its own file and with the log that the partner kept.
 /// The image is removed under its follower: what it writes since is in no file of that name.
 #[test]
 fn a_follower_whose_image_fails_ends_with_that_and_tells_nothing_more() {
-    let place = Place::new();
+    let place = Place::on_disk();
     let primary = Node::start("poison", 0, log_config());
     let survivor = Node::start("poison", 1, log_config());
     let options = FollowerOptions::new().sync(true);
@@ -223,6 +227,7 @@ fn a_follower_whose_image_fails_ends_with_that_and_tells_nothing_more() {
     holds(&rebuilt, 60);
 }
 
+/// The primary starts again, on its own file and with the log that the partner kept.
 #[test]
 fn a_primary_that_starts_again_sends_an_image() {
     let place = Place::new();
@@ -245,7 +250,9 @@ fn a_primary_that_starts_again_sends_an_image() {
 #[test]
 fn after_going_alone_the_partner_gets_an_image() {
     let place = Place::new();
-    let term_file = place.path("term");
+    // On a disk: a term is not kept in memory.
+    let disk = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let term_file = disk.path().join("term");
     let primary = Node::start("alone", 0, log_config().on_loss(OnLoss::GoOnAlone { term_file }));
     let survivor = Node::start("alone", 1, log_config());
     let follower = place.follow(&survivor);

@@ -49,8 +49,16 @@ pub(crate) trait DiskFile: Debug + Send {
     /// Makes it so long: what is cut off is gone, what comes anew is zero.
     fn set_length(&mut self, bytes: u64) -> io::Result<()>;
     fn stat(&self) -> io::Result<FileStat>;
+    /// All of its bytes go.
+    fn clear(&mut self) -> io::Result<()>;
+    /// The same open file once more, with its lock: that goes with the last of them.
+    fn again(&self) -> io::Result<Box<dyn DiskFile>>;
+    /// Its file system's name, where that keeps files in memory: a sync means nothing there.
+    fn memory(&self) -> io::Result<Option<&'static str>>;
     /// Takes the write lock over the file; false where somebody else has it.
     fn lock(&self) -> io::Result<bool>;
+    /// Whether somebody else has it.
+    fn is_locked(&self) -> io::Result<bool>;
 }
 
 /// Names of files.
@@ -58,8 +66,8 @@ pub(crate) trait DiskFile: Debug + Send {
 pub(crate) trait Disk: Debug + Send + Sync {
     /// Opens for reading and writing a file that is there.
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
-    /// The same; one that is not there is made. `empty`: its bytes go.
-    fn create(&self, path: &Path, empty: bool) -> io::Result<Box<dyn DiskFile>>;
+    /// The same; one that is not there is made.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Names in the folder.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
@@ -67,6 +75,8 @@ pub(crate) trait Disk: Debug + Send + Sync {
     fn stat(&self, path: &Path) -> io::Result<FileStat>;
     /// Whether files can be made in the folder; an error where not.
     fn may_write(&self, folder: &Path) -> io::Result<()>;
+    /// The name of the folder's file system, where that keeps files in memory.
+    fn memory_of(&self, folder: &Path) -> io::Result<Option<&'static str>>;
     /// The name behind symbolic links, whether or not there is a file; its folder must be there.
     fn resolve(&self, path: &Path) -> io::Result<std::path::PathBuf>;
     /// A folder in one that is there; it may be there already.
@@ -109,8 +119,24 @@ impl DiskFile for File {
         sys::file::look_at(self.as_fd()).map(FileStat::from).map_err(error)
     }
 
+    fn clear(&mut self) -> io::Result<()> {
+        self.set_len(0)
+    }
+
+    fn again(&self) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(self.try_clone()?))
+    }
+
+    fn memory(&self) -> io::Result<Option<&'static str>> {
+        sys::file::memory_of_open(self.as_fd()).map_err(error)
+    }
+
     fn lock(&self) -> io::Result<bool> {
         sys::file::try_lock(self.as_fd()).map_err(error)
+    }
+
+    fn is_locked(&self) -> io::Result<bool> {
+        sys::file::is_locked(self.as_fd()).map_err(error)
     }
 }
 
@@ -119,9 +145,9 @@ impl Disk for System {
         Ok(Box::new(OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(path)?))
     }
 
-    fn create(&self, path: &Path, empty: bool) -> io::Result<Box<dyn DiskFile>> {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(empty).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+        options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
         Ok(Box::new(options.open(path)?))
     }
 
@@ -139,6 +165,10 @@ impl Disk for System {
 
     fn may_write(&self, folder: &Path) -> io::Result<()> {
         sys::file::may_write(folder).map_err(error)
+    }
+
+    fn memory_of(&self, folder: &Path) -> io::Result<Option<&'static str>> {
+        sys::file::memory_of(folder).map_err(error)
     }
 
     fn resolve(&self, path: &Path) -> io::Result<std::path::PathBuf> {

@@ -31,20 +31,45 @@ pub(crate) struct Durable {
     /// It has so many bytes at least, or somebody has cut it short.
     length_min: u64,
     has_failed: bool,
+    /// Its file system's name, where that is memory: no sync counts there.
+    memory: Option<&'static str>,
 }
 
 impl Durable {
+    /// # Errors
+    /// [`StorageError::NoDisk`].
     pub(super) fn new(
         (disk, file): (Arc<dyn Disk>, Box<dyn DiskFile>),
         path: PathBuf,
         length_min: u64,
     ) -> Result<Self, StorageError> {
-        let stat = file.stat().map_err(StorageError::system("looking at", &path))?;
-        Ok(Self { disk, file, path, stat, length_min, has_failed: false })
+        let made = Self::anywhere((disk, file), path, length_min)?;
+        made.check_disk().map(|()| made)
     }
 
-    pub(super) fn stat(&self) -> FileStat {
-        self.stat
+    /// One that need not be durable: it may be in memory, and every [`Durable::sync`] fails then.
+    pub(super) fn anywhere(
+        (disk, file): (Arc<dyn Disk>, Box<dyn DiskFile>),
+        path: PathBuf,
+        length_min: u64,
+    ) -> Result<Self, StorageError> {
+        let stat = file.stat().map_err(StorageError::system("looking at", &path))?;
+        // Of the very file: another file system may be mounted there since its folder was looked at.
+        let memory = file.memory().map_err(StorageError::system("looking at", &path))?;
+        Ok(Self { disk, file, path, stat, length_min, has_failed: false, memory })
+    }
+
+    /// Whether a sync means something.
+    #[cfg(feature = "redb")]
+    pub(crate) fn is_on_disk(&self) -> bool {
+        self.memory.is_none()
+    }
+
+    fn check_disk(&self) -> Result<(), StorageError> {
+        match self.memory {
+            Some(file_system) => Err(StorageError::NoDisk { path: self.path.clone(), file_system }),
+            None => Ok(()),
+        }
     }
 
     /// Its length now, bytes.
@@ -80,6 +105,7 @@ impl Durable {
     /// the end of what was written, as the caller counts. Waits for the disk.
     pub(crate) fn sync(&mut self, position: u64) -> Result<OnDisk, StorageError> {
         self.check()?;
+        self.check_disk()?;
         let synced = self.file.sync().map_err(StorageError::system("syncing", &self.path));
         let found = synced.and_then(|()| self.look());
         self.has_failed |= found.is_err();
@@ -126,7 +152,7 @@ mod tests {
 
     fn file(disk: &Simulated) -> Result<Durable, Box<dyn std::error::Error>> {
         let path = PathBuf::from("/file");
-        let file = disk.create(&path, true)?;
+        let file = disk.create(&path)?;
         disk.sync_folder(Path::new("/"))?;
         Ok(Durable::new((Arc::new(disk.clone()), file), path, 0)?)
     }
@@ -165,6 +191,27 @@ mod tests {
             Some(b"one".to_vec()),
             "the name is, the rest is not"
         );
+        Ok(())
+    }
+
+    /// Every call succeeds there.
+    #[test]
+    fn memory_is_no_disk() -> Outcome {
+        let disk = Simulated::default();
+        disk.become_memory("ramfs");
+        let (path, refused) = (PathBuf::from("/file"), "/file is on ramfs, which is memory");
+        let open = disk.create(&path)?;
+        let error = Durable::new((Arc::new(disk.clone()), open), path.clone(), 0).err().ok_or("taken")?;
+        assert!(error.to_string().starts_with(refused), "{error}");
+        let small = super::super::Small::new(Arc::new(disk.clone()), path.clone(), super::super::is_numbers);
+        assert_eq!(
+            (small.check(), small.replace(b"1")),
+            (Err(error.clone()), Err(StorageError::NoDisk { path: super::super::beside(&path), file_system: "ramfs" }))
+        );
+        let owner = super::super::Owner::new("its owner".to_owned());
+        let place = super::super::Place::take(Arc::new(disk.clone()), &path, owner, 0);
+        assert_eq!(place.err(), Some(error));
+        assert_eq!(disk.content(Path::new("/file.lock")), None, "nothing is left beside it");
         Ok(())
     }
 }

@@ -57,6 +57,17 @@ pub enum StorageError {
         /// The file.
         path: PathBuf,
     },
+    /// A sync succeeds there, and brings nothing to a disk.
+    #[error(
+        "{} is on {file_system}, which is memory: a sync there brings nothing to a disk (fdatasync succeeds all the same). Give a path on a disk",
+        path.display()
+    )]
+    NoDisk {
+        /// The file, or what was to be one.
+        path: PathBuf,
+        /// What holds it.
+        file_system: &'static str,
+    },
     /// While it was written the file was removed, or another one was put in its place.
     #[error(
         "{} was {what} while it was in use: what was written since is in no file of this name",

@@ -1,10 +1,11 @@
 //! A folder whose files are one user's.
 
-use super::disk::{Disk, DiskFile};
+use super::disk::Disk;
 use super::durable::Durable;
 use super::error::StorageError;
+use super::lock::Lock;
 use super::owner::Owner;
-use super::place::{folder_of, lock};
+use super::place::{check_disk, folder_of};
 use super::small::Small;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ const LOCK: &str = "lock";
 pub(crate) struct Folder {
     disk: Arc<dyn Disk>,
     path: PathBuf,
-    _lock: Box<dyn DiskFile>,
+    _lock: Lock,
 }
 
 impl Folder {
@@ -26,10 +27,14 @@ impl Folder {
     /// this returns; waits for the disk then. `owner` is said to whoever finds it taken.
     ///
     /// # Errors
-    /// [`StorageError::InUse`]; [`StorageError::System`]: it cannot be made or written.
+    /// [`StorageError::InUse`]; [`StorageError::NoDisk`], with `sync`; [`StorageError::System`]: it cannot be made or written.
     pub(crate) fn take(disk: Arc<dyn Disk>, path: &Path, owner: &Owner, sync: bool) -> Result<Self, StorageError> {
         make(&*disk, path, sync)?;
-        let lock = lock(&*disk, (&path.join(LOCK), path), owner)?;
+        let name = path.join(LOCK);
+        if sync {
+            check_disk(&*disk, &name)?;
+        }
+        let lock = Lock::take_named(&*disk, &name, path.to_owned(), owner)?;
         Ok(Self { disk, path: path.to_owned(), _lock: lock })
     }
 
@@ -37,17 +42,19 @@ impl Folder {
         &self.path
     }
 
-    /// The small file of this name.
-    pub(crate) fn small(&self, name: &str) -> Small {
-        Small::new(Arc::clone(&self.disk), self.path.join(name))
+    /// The small file of this name; see [`Small::new`].
+    pub(crate) fn small(&self, name: &str, is_ours: fn(&[u8]) -> bool) -> Small {
+        Small::new(Arc::clone(&self.disk), self.path.join(name), is_ours)
     }
 
     /// A new file of so many bytes, all zero, in place of whatever has its name. Its name is durable
     /// after [`Folder::sync`], its bytes after [`Durable::sync`].
     pub(crate) fn create(&self, name: &str, bytes: u64) -> Result<Durable, StorageError> {
         let path = self.path.join(name);
-        let file = self.disk.create(&path, true).map_err(StorageError::system("creating", &path))?;
-        let mut file = Durable::new((Arc::clone(&self.disk), file), path, 0)?;
+        let file = self.disk.create(&path).map_err(StorageError::system("creating", &path))?;
+        let mut file = Durable::anywhere((Arc::clone(&self.disk), file), path, 0)?;
+        // What it held goes.
+        file.set_length(0)?;
         file.set_length(bytes)?;
         Ok(file)
     }
@@ -56,7 +63,7 @@ impl Folder {
     pub(crate) fn open(&self, name: &str) -> Result<Durable, StorageError> {
         let path = self.path.join(name);
         let file = self.disk.open(&path).map_err(StorageError::system("opening", &path))?;
-        Durable::new((Arc::clone(&self.disk), file), path, 0)
+        Durable::anywhere((Arc::clone(&self.disk), file), path, 0)
     }
 
     /// The names in it.

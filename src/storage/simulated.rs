@@ -8,6 +8,7 @@ use super::disk::{Disk, DiskFile, FileStat};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What goes wrong.
@@ -51,6 +52,10 @@ struct Inner {
     /// At which of them what goes wrong.
     faults: BTreeMap<u64, Fault>,
     is_cut: bool,
+    /// This name goes when somebody locks its file, so many times.
+    remove_when_locked: Option<(PathBuf, u32)>,
+    /// Where it is none.
+    memory: Option<&'static str>,
 }
 
 /// The disk.
@@ -61,7 +66,25 @@ pub(crate) struct Simulated(Arc<Mutex<Inner>>);
 struct Open {
     disk: Simulated,
     inode: u64,
-    holds_lock: std::cell::Cell<bool>,
+    lock: Arc<Holder>,
+}
+
+/// An open file description: all handles of it have its lock.
+#[derive(Debug)]
+struct Holder {
+    disk: Simulated,
+    inode: u64,
+    holds: AtomicBool,
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        if self.holds.load(Ordering::Relaxed)
+            && let Ok(inode) = self.disk.inner().inode(self.inode)
+        {
+            inode.locked = false;
+        }
+    }
 }
 
 fn error(number: i32) -> io::Error {
@@ -71,6 +94,25 @@ fn error(number: i32) -> io::Error {
 impl Simulated {
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn handle(&self, inode: u64) -> Open {
+        let lock = Arc::new(Holder { disk: self.clone(), inode, holds: false.into() });
+        Open { disk: self.clone(), inode, lock }
+    }
+
+    /// A second name for the file.
+    pub(crate) fn link(&self, from: &Path, to: &Path) {
+        let mut inner = self.inner();
+        if let Some(number) = inner.names.get(from).copied() {
+            inner.names.insert(to.to_owned(), number);
+            inner.names_on_disk.insert(to.to_owned(), number);
+        }
+    }
+
+    /// Somebody removes the name each time just after its file was locked, so many times.
+    pub(crate) fn remove_when_locked(&self, path: &Path, times: u32) {
+        self.inner().remove_when_locked = Some((path.to_owned(), times));
     }
 
     /// The call of this number, counted from now, goes wrong.
@@ -121,6 +163,11 @@ impl Simulated {
     #[cfg(feature = "redb")]
     pub(crate) fn unsynced_names(&self) -> usize {
         self.inner().unsynced.len()
+    }
+
+    /// From here on all of it is memory.
+    pub(crate) fn become_memory(&self, file_system: &'static str) {
+        self.inner().memory = Some(file_system);
     }
 
     /// The process is gone, the machine is not: the cache stays.
@@ -303,35 +350,55 @@ impl DiskFile for Open {
         Ok(FileStat { device: 1, inode: self.inode, length, is_regular: true, is_mount_point: false })
     }
 
+    fn is_locked(&self) -> io::Result<bool> {
+        let mut inner = self.disk.inner();
+        Ok(inner.inode(self.inode)?.locked && !self.lock.holds.load(Ordering::Relaxed))
+    }
+
+    fn clear(&mut self) -> io::Result<()> {
+        let mut inner = self.disk.inner();
+        inner.call()?;
+        let inode = inner.inode(self.inode)?;
+        // What was cut off is gone from the disk at any time from here on: the worst is at once.
+        *inode = Inode { locked: inode.locked, ..Inode::default() };
+        Ok(())
+    }
+
+    fn again(&self) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(Open { disk: self.disk.clone(), inode: self.inode, lock: Arc::clone(&self.lock) }))
+    }
+
+    fn memory(&self) -> io::Result<Option<&'static str>> {
+        Ok(self.disk.inner().memory)
+    }
+
     fn lock(&self) -> io::Result<bool> {
         let mut inner = self.disk.inner();
         let inode = inner.inode(self.inode)?;
-        if inode.locked && !self.holds_lock.get() {
+        if inode.locked && !self.lock.holds.load(Ordering::Relaxed) {
             return Ok(false);
         }
         inode.locked = true;
-        self.holds_lock.set(true);
-        Ok(true)
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        if self.holds_lock.get()
-            && let Ok(inode) = self.disk.inner().inode(self.inode)
+        self.lock.holds.store(true, Ordering::Relaxed);
+        if let Some((path, times)) = inner.remove_when_locked.take()
+            && times > 0
         {
-            inode.locked = false;
+            if inner.names.get(&path) == Some(&self.inode) {
+                inner.names.remove(&path);
+            }
+            inner.remove_when_locked = Some((path, times - 1));
         }
+        Ok(true)
     }
 }
 
 impl Disk for Simulated {
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let inode = *self.inner().names.get(path).ok_or_else(|| error(libc::ENOENT))?;
-        Ok(Box::new(Open { disk: self.clone(), inode, holds_lock: false.into() }))
+        Ok(Box::new(self.handle(inode)))
     }
 
-    fn create(&self, path: &Path, empty: bool) -> io::Result<Box<dyn DiskFile>> {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let mut inner = self.inner();
         inner.changes()?;
         let inode = match inner.names.get(path).copied() {
@@ -344,12 +411,8 @@ impl Disk for Simulated {
                 number
             }
         };
-        if empty {
-            // What was cut off is gone from the disk at any time from here on: the worst is at once.
-            *inner.inode(inode)? = Inode::default();
-        }
         drop(inner);
-        Ok(Box::new(Open { disk: self.clone(), inode, holds_lock: false.into() }))
+        Ok(Box::new(self.handle(inode)))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -385,6 +448,10 @@ impl Disk for Simulated {
 
     fn may_write(&self, _: &Path) -> io::Result<()> {
         Ok(())
+    }
+
+    fn memory_of(&self, _: &Path) -> io::Result<Option<&'static str>> {
+        Ok(self.inner().memory)
     }
 
     fn resolve(&self, path: &Path) -> io::Result<PathBuf> {

@@ -138,6 +138,41 @@ pub(crate) fn look_at(file: BorrowedFd<'_>) -> Result<Found, Errno> {
     statx(file.as_raw_fd(), c"", libc::AT_EMPTY_PATH)
 }
 
+/// File systems whose files are in memory, by the numbers of statfs(2). devtmpfs has that of tmpfs.
+const IN_MEMORY: [(u32, &str); 3] = [(0x0102_1994, "tmpfs"), (0x8584_58f6, "ramfs"), (0x9584_58f6, "hugetlbfs")];
+
+/// The file system that the name is on, where that keeps its files in memory: fdatasync(2) succeeds
+/// there and brings nothing to a disk.
+pub(crate) fn memory_of(path: &std::path::Path) -> Result<Option<&'static str>, Errno> {
+    let name = std::ffi::CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::new(libc::EINVAL))?;
+    let mut found = std::mem::MaybeUninit::<libc::statfs>::zeroed();
+    // SAFETY:
+    // - live: `name` is a C string and `found` has room for the answer, both for the whole call.
+    // - alias: `found` is ours alone while the kernel writes it.
+    checked(unsafe { libc::statfs(name.as_ptr(), found.as_mut_ptr()) })?;
+    // SAFETY:
+    // - live: all of it is initialized: zero, which every field may be, before the kernel wrote.
+    Ok(memory_by_number(&unsafe { found.assume_init() }))
+}
+
+/// The same of an open file.
+pub(crate) fn memory_of_open(file: BorrowedFd<'_>) -> Result<Option<&'static str>, Errno> {
+    let mut found = std::mem::MaybeUninit::<libc::statfs>::zeroed();
+    // SAFETY:
+    // - live: the descriptor is borrowed and `found` has room for the answer, both for the whole call.
+    // - alias: `found` is ours alone while the kernel writes it.
+    checked(unsafe { libc::fstatfs(file.as_raw_fd(), found.as_mut_ptr()) })?;
+    // SAFETY:
+    // - live: all of it is initialized: zero, which every field may be, before the kernel wrote.
+    Ok(memory_by_number(&unsafe { found.assume_init() }))
+}
+
+fn memory_by_number(found: &libc::statfs) -> Option<&'static str> {
+    // The field's type differs between C libraries; the number has 32 bits.
+    let number = found.f_type as u32;
+    IN_MEMORY.iter().find(|(known, _)| *known == number).map(|(_, name)| *name)
+}
+
 fn statx(folder: libc::c_int, name: &CStr, flags: libc::c_int) -> Result<Found, Errno> {
     let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
     let wanted = libc::STATX_TYPE | libc::STATX_INO | libc::STATX_SIZE;
@@ -204,6 +239,19 @@ mod tests {
         let wanted = Ok(Found { device, inode, length: 12, is_regular: true, is_mount_point: false });
         assert_eq!((look(&path), look_at(file.as_fd())), (wanted, wanted));
         assert_eq!((may_write(folder.path()), may_write(&nothing)), (Ok(()), Err(Errno::new(libc::ENOENT))));
+        Ok(())
+    }
+
+    #[test]
+    fn memory_is_told_from_a_disk() -> Result<(), Box<dyn std::error::Error>> {
+        let shared = std::path::Path::new("/dev/shm");
+        assert_eq!(memory_of(shared), Ok(Some("tmpfs")));
+        assert_eq!(memory_of(&shared.join("handfast-nothing")), Err(Errno::new(libc::ENOENT)));
+        assert_eq!(memory_of_open(tempfile::tempfile_in(shared)?.as_fd()), Ok(Some("tmpfs")));
+        // /proc is no disk either, and nobody makes files there.
+        assert_eq!(memory_of(std::path::Path::new("/proc")), Ok(None));
+        let memory = memory_file(c"handfast-test", None).map_err(|errno| errno.to_string())?;
+        assert_eq!(memory_of_open(memory.as_fd()), Ok(Some("tmpfs")));
         Ok(())
     }
 

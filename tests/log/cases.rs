@@ -1,6 +1,7 @@
 //! What a mirrored log does, on any fabric.
 
 use crate::pair::{Pair, RING, has, payload, plain};
+use crate::process::folder_on_disk;
 use handfast::clients::mirrored_log::{
     Acknowledge, Acknowledgement, CopyState, LogError, LogEvent, Lsn, OnLoss, ReserveError, Start, TakeoverError,
     TakeoverRefused, Term,
@@ -175,7 +176,7 @@ pub(crate) fn a_restarted_node_goes_on_with_what_the_partner_has() {
 }
 
 pub(crate) fn going_alone_is_said_and_makes_older_copies_unworthy() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder_on_disk();
     let term_file = folder.path().join("term");
     let alone = || plain().on_loss(OnLoss::GoOnAlone { term_file: term_file.clone() });
     let mut pair = Pair::new("log-alone");
@@ -389,7 +390,7 @@ pub(crate) fn a_copy_is_never_called_whole_before_it_has_everything() {
 
 /// Records go on being acknowledged alone while the partner is refilled: a copy that is called whole has every one of them.
 pub(crate) fn nothing_is_acknowledged_alone_beside_a_whole_copy() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder_on_disk();
     let alone = plain().on_loss(OnLoss::GoOnAlone { term_file: folder.path().join("term") });
     let mut pair = Pair::new("log-joining");
     pair.start_both([alone.batch_bytes_max(4096).batches_max(1), plain()]);

@@ -1,6 +1,7 @@
 //! The end of a log, whoever brings it about: nobody waits for ever, and each is told why.
 
 use crate::pair::{Pair, plain};
+use crate::process::folder_on_disk;
 use crate::process::node::config;
 use crate::under_test::{self, UnderTest};
 use handfast::clients::mirrored_log::{
@@ -58,7 +59,7 @@ fn end_of(log: &MirroredLog) -> LogError {
 
 /// "Stop the log once this is durable", said in the callback that tells so.
 pub(crate) fn a_thread_that_its_own_callback_drops_ends_the_log() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder_on_disk();
     let (_manager, log, mut poller) = lone("log-self", going_alone(folder.path()));
     poller.begin_alone().expect("alone");
     let slot: Arc<Mutex<Option<LogThread>>> = Arc::default();
@@ -129,7 +130,7 @@ pub(crate) fn a_wait_ends_with_the_manager() {
 }
 
 pub(crate) fn a_log_that_may_go_on_alone_does_so_without_its_manager() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder_on_disk();
     let mut pair = Pair::new("log-alone-for-good");
     pair.start_both([going_alone(folder.path()), plain()]);
     pair.until_mirrored(0);
@@ -155,7 +156,7 @@ pub(crate) fn a_log_that_may_go_on_alone_does_so_without_its_manager() {
 
 /// The record stays acknowledged; who appends and who waits is told what ended the log.
 pub(crate) fn a_callback_that_panics_ends_the_log() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder_on_disk();
     let (_manager, log, mut poller) = lone("log-panic", going_alone(folder.path()));
     poller.begin_alone().expect("alone");
     poller.on_durable(Box::new(|_, _| panic!("what a test wants to see")));

@@ -2,6 +2,7 @@
 
 use crate::cases::both;
 use crate::pair::{Pair, RING, has, payload, plain};
+use crate::process::folder_on_disk;
 use crate::process::node::config;
 use crate::under_test;
 use handfast::clients::mirrored_log::{
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 
 /// Nothing is acknowledged then, and the one who asks is told why.
 pub(crate) fn a_partner_that_keeps_no_file_is_told_of() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder_on_disk();
     let mut pair = Pair::new("log-not-kept");
     pair.start_both([plain().acknowledge(Acknowledge::Persistent), plain()]);
     pair.until("an event", |pair| has(pair.side(0), |event| matches!(event, LogEvent::NotKept)));
@@ -55,7 +56,7 @@ pub(crate) fn a_copys_header_knows_what_was_acknowledged() {
 
 /// The ring's header lags behind by milliseconds too: a ring that lost its end is no whole one, and the partner's copy stays as it is.
 pub(crate) fn a_ring_that_lost_its_end_does_not_begin_alone() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder_on_disk();
     let ring = folder.path().join("ring");
     let alone = || OnLoss::GoOnAlone { term_file: folder.path().join("term") };
     let log = || plain().backing(Backing::File(ring.clone())).on_loss(alone());
@@ -93,7 +94,7 @@ pub(crate) fn a_ring_that_lost_its_end_does_not_begin_alone() {
 
 /// The power is cut while a log runs: what its ring's file lacks nobody knows, so it begins with its partner, or where a person says so.
 pub(crate) fn a_ring_from_before_a_power_cut_does_not_begin_alone() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder_on_disk();
     let ring = folder.path().join("ring");
     let alone = || OnLoss::GoOnAlone { term_file: folder.path().join("term") };
     let log = || plain().backing(Backing::File(ring.clone())).on_loss(alone());
@@ -145,7 +146,7 @@ pub(crate) fn a_ring_from_before_a_power_cut_does_not_begin_alone() {
 }
 
 pub(crate) fn persistent_records_outlive_both_processes() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder_on_disk();
     let kept = folder.path().join("copy");
     let mut pair = Pair::new("log-persistent");
     let primary = || plain().acknowledge(Acknowledge::Persistent);
@@ -237,7 +238,7 @@ pub(crate) fn what_cannot_be_gone_on_with_is_told_and_kept() {
     assert_eq!(std::fs::read(&path).expect("a ring")[..damaged.len()], damaged[..], "it was left as it is");
     assert_eq!(open("unusable-new", ring().start(Start::New)), Ok(String::new()));
     std::fs::remove_file(path).expect("the ring's file");
-    let elsewhere = tempfile::tempdir().expect("a folder");
+    let elsewhere = folder_on_disk();
     let nonsense = elsewhere.path().join("kept");
     std::fs::write(&nonsense, b"").expect("a file");
     let refused = open("unusable-kept", plain().keep(&nonsense)).expect_err("no log");

@@ -1,6 +1,7 @@
 //! Where a copy may be kept, and what becomes of a file that others touch.
 
 use crate::pair::{Pair, has, payload, plain};
+use crate::process::folder_on_disk;
 use crate::process::node::config;
 use crate::under_test;
 use handfast::clients::mirrored_log::{
@@ -8,6 +9,7 @@ use handfast::clients::mirrored_log::{
 };
 use handfast::error::Error;
 use handfast::manager::ClusterManager;
+use handfast::memory::Backing;
 use handfast::storage::StorageError;
 use std::fs;
 use std::path::Path;
@@ -16,12 +18,19 @@ fn persistent() -> LogConfig {
     plain().acknowledge(Acknowledge::Persistent)
 }
 
-/// Opens node `index` of a pair of this name with a log that is refused.
+/// Opens node `index` of a pair of this name with a log that is refused: its files are.
 pub(crate) fn refused(name: &str, index: usize, log: LogConfig) -> StorageError {
+    match refused_at_all(name, index, log) {
+        LogError::Storage(error) => error,
+        other => panic!("refused for another reason: {other}"),
+    }
+}
+
+fn refused_at_all(name: &str, index: usize, log: LogConfig) -> LogError {
     let name = format!("{name}-{}", std::process::id());
     let mut manager = ClusterManager::boot(under_test::fabric(), config(&name, index)).expect("boot");
     match MirroredLog::open(log, &mut manager) {
-        Err(Error::Log(LogError::Storage(error))) => error,
+        Err(Error::Log(error)) => error,
         other => panic!("not refused: {:?}", other.map(|_| ()).map_err(|error| error.to_string())),
     }
 }
@@ -46,7 +55,7 @@ fn kept(title: &str, path: &Path) -> Pair {
 }
 
 pub(crate) fn a_file_in_use_or_of_others_is_refused_by_name() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder_on_disk();
     let path = folder.path().join("copy");
     let mut pair = kept("log-in-use", &path);
     let error = refused("log-in-use-other", 1, plain().keep(&path));
@@ -67,7 +76,7 @@ pub(crate) fn a_file_in_use_or_of_others_is_refused_by_name() {
 }
 
 pub(crate) fn a_file_that_others_take_away_is_written_anew() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder_on_disk();
     let path = folder.path().join("copy");
     let mut pair = kept("log-taken-away", &path);
     let mut number = 1;
@@ -90,9 +99,104 @@ pub(crate) fn a_file_that_others_take_away_is_written_anew() {
     }
 }
 
+fn alone(term_file: &Path) -> OnLoss {
+    OnLoss::GoOnAlone { term_file: term_file.to_owned() }
+}
+
+/// By any of its names.
+pub(crate) fn a_file_of_two_roles_is_refused_by_name() {
+    let folder = folder_on_disk();
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("file"), b"").expect("a file");
+    fs::hard_link(path("file"), path("second")).expect("a second name");
+    std::os::unix::fs::symlink(path("file"), path("link")).expect("a link");
+    std::os::unix::fs::symlink(path("none"), path("leads-nowhere")).expect("a link");
+    for (one, other) in
+        [("none", "none"), ("file", "second"), ("file", "link"), ("link", "second"), ("none", "leads-nowhere")]
+    {
+        let (one, other) = (path(one), path(other));
+        let ring = |path: &Path| plain().backing(Backing::File(path.to_owned()));
+        for (log, roles) in [
+            (ring(&one).keep(&other), ["the ring", "the kept file"]),
+            (ring(&one).on_loss(alone(&other)), ["the ring", "the term file"]),
+            (plain().keep(&one).on_loss(alone(&other)), ["the kept file", "the term file"]),
+        ] {
+            let error = refused_at_all("log-roles", 1, log);
+            let told = error.to_string();
+            assert!(
+                matches!(error, LogError::SameFile { .. }) && roles.iter().all(|role| told.contains(role)),
+                "{told}"
+            );
+        }
+    }
+    for (suffix, role) in [(".lock", "the lock of the kept file"), (".taken", "a takeover"), (".new", "the next kept")]
+    {
+        let term = path(&format!("kept{suffix}"));
+        let error = refused_at_all("log-roles", 1, plain().keep(path("kept")).on_loss(alone(&term)));
+        assert!(matches!(error, LogError::SameFile { .. }) && error.to_string().contains(role), "{error}");
+    }
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 4, "nothing was made");
+}
+
+/// In whichever roles: who came second is told who has it, and the file is left as it is.
+pub(crate) fn a_file_of_another_log_is_refused_in_any_role() {
+    let folder = folder_on_disk();
+    let (kept, term) = (folder.path().join("kept"), folder.path().join("term"));
+    let link = folder.path().join("link-to-the-term");
+    std::os::unix::fs::symlink(&term, &link).expect("a link");
+    fs::write(&term, b"3\n").expect("a term");
+    fs::set_permissions(&term, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("mine");
+    let mut pair = Pair::new("log-shared-files");
+    pair.start_both([persistent(), plain().keep(&kept).on_loss(alone(&link))]);
+    pair.until_mirrored(0);
+    persistent_append(&mut pair, 1);
+    let before = fs::read(&kept).expect("a file");
+    let ring = |path: &Path| plain().backing(Backing::File(path.to_owned()));
+    for (log, by) in [
+        (plain().on_loss(alone(&term)), "the term of log wal of node"),
+        (plain().on_loss(alone(&link)), "the term of log wal of node"),
+        (plain().keep(&term), "the term of log wal of node"),
+        (ring(&term), "the term of log wal of node"),
+        (ring(&kept), "the copy of log wal held by node"),
+    ] {
+        let error = refused("log-shared-files-other", 1, log);
+        assert!(matches!(&error, StorageError::InUse { by: who, .. } if who.contains(by)), "{error}");
+    }
+    // What is kept is no term.
+    let error = refused_at_all("log-shared-files-other", 1, plain().on_loss(alone(&kept)));
+    assert!(error.to_string().contains("holds no term"), "{error}");
+    assert_eq!(fs::read(&term).expect("a term"), b"3\n");
+    assert!(fs::read(&kept).expect("a file") == before);
+    persistent_append(&mut pair, 2);
+    // A log gives its term file back at its end.
+    pair.end(1);
+    pair.until_lost(0);
+    pair.start(1, plain().keep(&kept).on_loss(alone(&term)));
+    pair.until_mirrored(0);
+    persistent_append(&mut pair, 3);
+}
+
+/// In memory every sync succeeds. A ring may lie there: it promises nothing.
+pub(crate) fn a_file_in_memory_is_refused_by_name() {
+    let shared = tempfile::tempdir_in("/dev/shm").expect("a folder in memory");
+    let term = alone(&shared.path().join("term"));
+    for (file, log) in [("kept", plain().keep(shared.path().join("kept"))), ("term", plain().on_loss(term))] {
+        let error = refused("log-in-memory", 1, log);
+        assert!(
+            matches!(&error, StorageError::NoDisk { path, file_system: "tmpfs" } if path.ends_with(file)),
+            "{error}"
+        );
+    }
+    assert_eq!(fs::read_dir(shared.path()).expect("a folder").count(), 0, "nothing is left there");
+    let mut pair = Pair::new("log-ring-in-memory");
+    pair.start_both([plain().backing(Backing::File(shared.path().join("ring"))), plain()]);
+    pair.until_mirrored(0);
+    assert_eq!(pair.append(0, &payload(1)).1, Acknowledgement::Placed);
+}
+
 /// The file goes where the link leads, and stays there when it is replaced.
 pub(crate) fn a_symbolic_link_is_followed_and_stays() {
-    let (folder, disk) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("another"));
+    let (folder, disk) = (folder_on_disk(), folder_on_disk());
     let (link, target) = (folder.path().join("copy"), disk.path().join("on-the-large-disk"));
     std::os::unix::fs::symlink(&target, &link).expect("a link");
     let pair = kept("log-link", &link);

@@ -2,6 +2,7 @@
 
 use crate::pair::{Pair, has, payload, plain};
 use crate::places::records;
+use crate::process::folder_on_disk;
 use handfast::clients::mirrored_log::{
     Acknowledge, Acknowledgement, CopyState, Doubt, LogConfig, LogError, LogEvent, OnLoss, Start, Term,
 };
@@ -22,7 +23,7 @@ fn alone(folder: &Path) -> OnLoss {
 /// The partner of a node with an older ring ends while the node restores from it; the next partner has nothing.
 pub(crate) fn a_restore_that_ends_in_the_middle_leaves_the_ring_as_it_was() {
     for in_memory in [false, true] {
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = folder_on_disk();
         let name = format!("handfast-replaced-{}", std::process::id());
         let path = if in_memory { Path::new("/dev/shm").join(&name) } else { folder.path().join("ring") };
         let backing = if in_memory { Backing::SharedMemory(name) } else { Backing::File(path.clone()) };
@@ -80,7 +81,7 @@ pub(crate) fn a_restore_that_ends_in_the_middle_leaves_the_ring_as_it_was() {
 
 /// The whole way: the ring of days ago is replaced by what the partner has, under its own name.
 pub(crate) fn a_restored_ring_takes_the_place_of_the_older_one() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder_on_disk();
     let path = folder.path().join("ring");
     let log = || plain().backing(Backing::File(path.clone())).on_loss(alone(folder.path()));
     let mut pair = Pair::new("log-restored");
@@ -110,7 +111,7 @@ pub(crate) fn a_restored_ring_takes_the_place_of_the_older_one() {
 
 /// A node whose ring is gone begins alone, and its partner comes with the full log: each of both holds what the other lacks.
 pub(crate) fn a_log_that_began_alone_does_not_replace_the_partners() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder_on_disk();
     let log = || plain().on_loss(alone(folder.path()));
     let mut pair = Pair::new("log-diverged");
     pair.start_both([log(), plain()]);
@@ -159,7 +160,7 @@ pub(crate) fn a_log_that_began_alone_does_not_replace_the_partners() {
 
 /// Both lost everything: that there was a log is known by the term file.
 pub(crate) fn a_log_that_went_alone_and_is_lost_is_not_begun_anew_unasked() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder_on_disk();
     let log = || plain().on_loss(alone(folder.path()));
     let mut pair = Pair::new("log-lost");
     pair.start_both([log(), plain()]);
@@ -178,7 +179,7 @@ pub(crate) fn a_log_that_went_alone_and_is_lost_is_not_begun_anew_unasked() {
 
 /// A ring of another log, or another node, is no ring of this one; nor is any other file.
 pub(crate) fn a_ring_of_others_is_refused_by_name() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder_on_disk();
     let path = folder.path().join("ring");
     let log = || plain().backing(Backing::File(path.clone()));
     let mut pair = Pair::new("log-ring-owner");
@@ -204,7 +205,7 @@ pub(crate) fn a_ring_of_others_is_refused_by_name() {
 /// The partner keeps a file, and acknowledgements do not wait for it. Both processes are killed: what is in the file may be short, and is called so.
 pub(crate) fn a_kept_file_vouches_only_for_what_waited_for_it() {
     for level in [Acknowledge::Placed, Acknowledge::Persistent] {
-        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+        let folder = folder_on_disk();
         let path = folder.path().join("kept");
         let (log, partner) = (|| plain().acknowledge(level), || plain().keep(path.clone()));
         let mut pair = Pair::new("log-vouch");

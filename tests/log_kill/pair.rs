@@ -6,7 +6,7 @@ use super::ledger::{Ledger, agree, equal};
 use super::node::Settings;
 use super::promises::Checked;
 use crate::process::child::Child;
-use crate::process::files_of;
+use crate::process::{files_of, folder_on_disk};
 use handfast::clients::mirrored_log::Generation;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -106,7 +106,7 @@ impl Drop for Pair {
 
 impl Pair {
     pub(crate) fn new(name: String, kind: Kind, mut settings: [Settings; 2]) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = folder_on_disk();
         for (index, settings) in settings.iter_mut().enumerate() {
             match kind {
                 Kind::Private => {}

@@ -15,6 +15,13 @@ pub(crate) fn is_long() -> bool {
     std::env::var_os("HANDFAST_LONG").is_some_and(|value| value == "1")
 }
 
+/// A folder on a disk: a log keeps nothing in memory that is to outlive it. `HANDFAST_DISK` says where,
+/// as in the rig, whose guests have one; else it lies with what cargo builds, since /tmp may be memory.
+pub(crate) fn folder_on_disk() -> tempfile::TempDir {
+    let place = std::env::var_os("HANDFAST_DISK").map_or_else(|| env!("CARGO_TARGET_TMPDIR").into(), PathBuf::from);
+    tempfile::tempdir_in(place).expect("a folder on a disk")
+}
+
 /// What handfast has in /dev/shm under a name.
 pub(crate) fn files_of(name: &str) -> Vec<PathBuf> {
     let prefix = format!("handfast.{name}.");

@@ -203,6 +203,16 @@ pub enum LogError {
         /// Why not.
         why: MemoryError,
     },
+    /// One file was given two roles.
+    #[error("{} would be {one} and {other} as well: give each a file of its own", path.display())]
+    SameFile {
+        /// The file, behind symbolic links.
+        path: PathBuf,
+        /// What it is for.
+        one: &'static str,
+        /// And what else.
+        other: &'static str,
+    },
     /// Another process, or another log of this one, has the ring.
     #[error("the ring ({backing:?}) is in use by another log: end its process, or give this log a ring of its own")]
     RingInUse {
@@ -344,6 +354,7 @@ impl LogError {
             | LogError::MayLack { .. }
             | LogError::PartnerThere
             | LogError::RingInUse { .. }
+            | LogError::SameFile { .. }
             | LogError::Superseded { .. }
             | LogError::Histories { .. }
             | LogError::RingSize { .. }

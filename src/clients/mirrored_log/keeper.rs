@@ -331,9 +331,10 @@ impl Keeping {
         let (_, Some(copy)) = self.copy.current() else { return Ok(false) };
         // None yet: the partner has not begun.
         let Some(header) = header_of(&copy) else { return Ok(false) };
-        let mut kept = match self.file.take() {
-            Some(kept) if goes_on(&kept, &header) => kept,
-            _ => self.open(&header)?,
+        // One that is not gone on with is closed before, and its lock with it.
+        let mut kept = match self.file.take().filter(|kept| goes_on(kept, &header)) {
+            Some(kept) => kept,
+            None => self.open(&header)?,
         };
         let moved = self.follow(&mut kept, &copy, header)?;
         self.file = Some(kept);
@@ -341,7 +342,7 @@ impl Keeping {
     }
 
     /// The file to go on with: what is there where it is of this log and the copy is whole, else a new one beside it.
-    fn open(&self, header: &LogHeader) -> Result<Kept, LogError> {
+    fn open(&mut self, header: &LogHeader) -> Result<Kept, LogError> {
         if header.state == HeaderState::Whole
             && !self.is_spoilt
             && let Some(kept) = self.open_kept(header)?
@@ -358,7 +359,7 @@ impl Keeping {
 
     /// The file as it is, if it is of this log, and a prefix of the copy. Nothing of it counts as being on the disk: the process that
     /// wrote it may have ended before a sync, or been told that one failed.
-    fn open_kept(&self, header: &LogHeader) -> Result<Option<Kept>, LogError> {
+    fn open_kept(&mut self, header: &LogHeader) -> Result<Option<Kept>, LogError> {
         let Some(mut file) = self.place.open(header.ring_bytes.area_bytes())? else { return Ok(None) };
         let Ok(Some(held)) = super::writer::Held::of(&file) else { return Ok(None) };
         let same = is_same(&held.header, header)

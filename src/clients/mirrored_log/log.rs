@@ -10,6 +10,7 @@ use super::poller::{LogPoller, Parts};
 use super::prepared::{self, Prepared};
 use super::producer::Producer;
 use super::replica::Replica;
+use super::roles;
 use super::shared::Shared;
 use super::term;
 use super::wire::{RECEIVES, REQUESTS_MAX};
@@ -109,17 +110,22 @@ impl MirroredLog {
     /// # Errors
     /// [`Error::Log`]: an option, a file; [`Error::Memory`]: the ring's memory; [`Error::Manager`]: the client's name.
     pub fn open<F: Fabric>(
-        config: LogConfig,
+        mut config: LogConfig,
         manager: &mut ClusterManager<F>,
     ) -> Result<(MirroredLog, LogPoller<F>, LogCopy), Error> {
         let ring_bytes = config.check()?;
-        if let OnLoss::GoOnAlone { term_file } = &config.on_loss {
-            term::check(term_file)?;
-        }
+        roles::check(&config)?;
         let parties = manager.connection().handshake().parties();
-        let (log, node, cluster) = (config.name.as_str(), parties.node.as_str(), parties.cluster.as_str());
-        let prepared = Prepared::open(&config, ring_bytes, prepared::owner(log, node, cluster))?;
-        let owner = keeper::owner(log, node, cluster);
+        let (name, node, cluster) = (config.name, parties.node, parties.cluster);
+        let mut term_lock = None;
+        if let OnLoss::GoOnAlone { term_file } = &mut config.on_loss {
+            let lock = term::take(term_file, name.as_str(), node.as_str(), cluster.as_str())?;
+            *term_file = lock.path().to_owned();
+            term_lock = Some(lock);
+        }
+        let prepared =
+            Prepared::open(&config, ring_bytes, prepared::owner(name.as_str(), node.as_str(), cluster.as_str()))?;
+        let owner = keeper::owner(name.as_str(), node.as_str(), cluster.as_str());
         let place = config.keep.as_deref().map(|path| keeper::take(path, owner)).transpose()?;
         let path = place.as_ref().map(Place::path);
         let loaded = path.map(kept).transpose()?.flatten();
@@ -136,7 +142,7 @@ impl MirroredLog {
         let replica = Replica::new(Arc::clone(&copy), keeper);
         let fabric = manager.connection().fabric().clone();
         let (log, kept) = (Arc::clone(&shared), LogCopy::new(copy));
-        let poller = LogPoller::new(Parts { config, ring_bytes, fabric, shared, inbox, prepared, replica });
+        let poller = LogPoller::new(Parts { config, ring_bytes, fabric, shared, inbox, prepared, replica, term_lock });
         Ok((Self { shared: log }, poller, kept))
     }
 

@@ -32,6 +32,7 @@ pub mod record;
 mod replica;
 pub mod report;
 mod restore;
+mod roles;
 mod scrub;
 mod shared;
 mod sleepers;

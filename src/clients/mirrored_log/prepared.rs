@@ -14,7 +14,7 @@ use super::report::CopyReport;
 use super::writer::{Beginning, Held};
 use crate::error::Error;
 use crate::memory::{Backing, Errno, MemoryError, Region, RegionBuilder};
-use crate::storage::{self, Owner};
+use crate::storage::{self, Lock, Owner};
 use crate::sys;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -64,6 +64,10 @@ impl Prepared {
     pub(super) fn open(config: &LogConfig, ring_bytes: RingBytes, owner: Owner) -> Result<Self, Error> {
         let bytes =
             usize::try_from(ring_bytes.area_bytes()).map_err(|_| LogError::RingBytes { bytes: config.ring_bytes })?;
+        if let Backing::File(path) = &config.backing {
+            // Before it is touched: a file that another log keeps would be made as long as a ring.
+            Lock::check_free(&storage::System, path).map_err(LogError::from)?;
+        }
         let builder = Region::builder(bytes).backing(config.backing.clone());
         let builder = builder.huge_pages(config.huge_pages).pinned(config.pinned);
         let ring = builder.clone().build()?;

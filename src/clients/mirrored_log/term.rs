@@ -3,7 +3,7 @@
 use super::error::LogError;
 use super::lsn::{History, TAKEN_MAX, Term};
 use crate::memory::Errno;
-use crate::storage::{Small, System};
+use crate::storage::{Disk, Lock, Owner, Small, StorageError, System, is_numbers};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use std::sync::Arc;
 const TEXT_BYTES_MAX: usize = 128;
 
 fn small(path: &Path) -> Small {
-    Small::new(Arc::new(System), path.to_owned())
+    Small::new(Arc::new(System), path.to_owned(), is_numbers)
 }
 
 /// What a small file holds; of a longer one its beginning, so that nobody makes us allocate much.
@@ -25,14 +25,20 @@ fn nonsense(what: &str, path: &Path) -> LogError {
     LogError::File { tried, errno: Errno::new(libc::EINVAL) }
 }
 
-/// Whether the term file can be read, and its folder be written: a node that goes alone needs both,
-/// and that is no time to find out.
+/// Takes the term file for one log, as long as the lock is held; its path lies behind symbolic links.
+///
+/// It can be read then, and its folder be written: a node that goes alone needs both, and that is no
+/// time to find out.
 ///
 /// # Errors
-/// Those of [`load`], and [`LogError::Storage`]: the folder cannot be written.
-pub(super) fn check(path: &Path) -> Result<(), LogError> {
-    load(path)?;
-    Ok(small(path).check()?)
+/// Those of [`load`], and [`LogError::Storage`]: another log has it, it is in memory, or the folder
+/// cannot be written.
+pub(super) fn take(path: &Path, log: &str, node: &str, cluster: &str) -> Result<Lock, LogError> {
+    let path = System.resolve(path).map_err(StorageError::system("looking for", path))?;
+    load(&path)?;
+    small(&path).check()?;
+    let owner = Owner::new(format!("the term of log {log} of node {node} of cluster {cluster}"));
+    Ok(Lock::take(&System, &path, &owner)?)
 }
 
 /// The term in the file; zero where there is none yet.
@@ -96,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_term_comes_back_and_nonsense_is_refused() -> Result<(), Box<dyn std::error::Error>> {
-        let folder = tempfile::tempdir()?;
+        let folder = tempfile::tempdir_in("/var/tmp")?;
         let path = folder.path().join("term");
         assert_eq!(load(&path)?, Term(0));
         for term in [1, 7, NUMBER_MAX] {

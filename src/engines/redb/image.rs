@@ -206,6 +206,11 @@ impl Claims {
     }
 }
 
+/// Whether these bytes are a side file's, or what a power cut left of one.
+fn is_state(bytes: &[u8]) -> bool {
+    bytes.starts_with(&MAGIC) || bytes.iter().all(|byte| *byte == 0)
+}
+
 /// A folder of images. One process at a time has it open.
 #[derive(Debug)]
 pub(crate) struct Images {
@@ -226,7 +231,7 @@ impl Images {
     ) -> Result<(Self, Claims), ImageError> {
         let owner = Owner::new(format!("{user} of redb's images, process {}", std::process::id()));
         let folder = Folder::take(disk, folder, &owner, sync)?;
-        let images = Self { state: folder.small(STATE), folder, sync };
+        let images = Self { state: folder.small(STATE, is_state), folder, sync };
         // One byte more than it has, so that a longer file is seen; no more, so that it costs nothing.
         let claims = match images.state.read(STATE_BYTES + 1)? {
             Some(bytes) => {

@@ -56,7 +56,8 @@ impl From<ImageError> for RebuildError {
 }
 
 /// Builds a database file at `target`, in place of what may be there, from the images in `folder` and, on top of that, the valid prefix of `log`. The images
-/// stay as they are, and no follower may be at work on them. The file is on the disk when this returns.
+/// stay as they are, and no follower may be at work on them. Where `target` is on a disk, the file is on it when this
+/// returns.
 ///
 /// It holds everything that the primary had acknowledged as mirrored, if `log` is the newest copy. What the engine was in the middle of is in there as
 /// it would be after a crash: `redb` repairs that when it opens the file.
@@ -119,7 +120,9 @@ fn build<S: Source>(
     }
     let (claim, mut file) = follower.into_whole().ok_or_else(none)?;
     let image = before.unwrap_or(claim);
-    let _ = file.sync(claim.applied.0).map_err(ImageError::from)?;
+    if file.is_on_disk() {
+        let _ = file.sync(claim.applied.0).map_err(ImageError::from)?;
+    }
     let length = file.length().map_err(ImageError::from)?;
     file.rename(target).map_err(ImageError::from)?;
     Ok(RebuildReport { image, operations, reached: claim.applied, stopped, length })

@@ -3,7 +3,7 @@
 //! `b` owns the log and appends under load, `a` holds the copy. In `logpower` the power of `b` is cut again and again, in `logboth` that of both at
 //! once, and the copy is on `a`'s disk. After each cut `a` says what it has, and `b`, booted again, what it restored.
 
-use super::guest::{End, Guest, Heard, Seat, Wire, verdict};
+use super::guest::{End, Guest, Heard, Image, MOUNT, Seat, Wire, verdict};
 use super::prepare::Boot;
 use super::promises::{Checked, Promises, Seen, Stretch, Told, Who};
 use super::run::wires;
@@ -11,7 +11,7 @@ use crate::counts::Counts;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,6 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 const TAIL_LINES: usize = 30;
 const PRODUCERS: u8 = 2;
-const DISK_BYTES: u64 = 64 << 20;
 const NAMES: [char; 2] = ['a', 'b'];
 const MARK: &str = "@ ";
 
@@ -54,7 +53,7 @@ struct Course<'a> {
     job: &'a Cuts,
     boot: &'a Boot,
     wires: [Wire; 2],
-    disk: Option<PathBuf>,
+    disk: Option<Arc<Image>>,
     tell: Sender<(u32, Heard)>,
     heard: Receiver<(u32, Heard)>,
     next: u32,
@@ -87,7 +86,7 @@ impl Cuts {
         let clock = || std::time::UNIX_EPOCH.elapsed().map_or(1, |since| since.as_secs());
         let seed = std::env::var("HANDFAST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(clock);
         println!("-- seed {seed}: HANDFAST_SEED={seed} repeats the choices");
-        let disk = if self.both { Some(self.disk()?) } else { None };
+        let disk = if self.both { Some(Arc::new(Image::make(&self.root, self.name)?)) } else { None };
         let (tell, heard) = mpsc::channel();
         let mut course = Course {
             job: self,
@@ -121,26 +120,11 @@ impl Cuts {
             }
         }
     }
-
-    /// An empty file system in a file.
-    fn disk(&self) -> io::Result<PathBuf> {
-        let path = self.root.join(format!("target/rig/{}-{}.disk", self.name, std::process::id()));
-        std::fs::File::create(&path)?.set_len(DISK_BYTES)?;
-        let made = Command::new("mkfs.ext4").arg("-q").arg("-F").arg(&path).output()?;
-        if !made.status.success() {
-            return Err(io::Error::other(format!("mkfs.ext4: {}", String::from_utf8_lossy(&made.stderr).trim())));
-        }
-        path.canonicalize()
-    }
 }
 
 impl Drop for Course<'_> {
     fn drop(&mut self) {
         self.places.iter_mut().for_each(|place| place.guest = None);
-        if let Some(disk) = &self.disk {
-            // A file of ours that is left over does no harm.
-            let _ = std::fs::remove_file(disk);
-        }
     }
 }
 
@@ -372,7 +356,7 @@ impl Cuts {
             ("TELL", "1".to_owned()),
         ];
         if self.both && index == 0 {
-            lines.push("mkdir -p /run/disk && mount -t ext4 /dev/vda /run/disk".to_owned());
+            lines.push(MOUNT.to_owned());
             variables.push(("KEEP", "/run/disk/kept".to_owned()));
         }
         lines.extend(variables.iter().map(|(name, value)| format!("export HANDFAST_TEST_{name}='{value}'")));

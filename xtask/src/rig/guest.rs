@@ -2,8 +2,9 @@
 
 use super::prepare::Boot;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 /// How a guest ended.
@@ -34,7 +35,40 @@ pub(super) struct Seat {
     /// None: alone, with a device on a pair of virtual Ethernet ends.
     pub(super) wire: Option<Wire>,
     /// An image of a disk, which the guest has as /dev/vda.
-    pub(super) disk: Option<PathBuf>,
+    pub(super) disk: Option<Arc<Image>>,
+}
+
+const IMAGE_BYTES: u64 = 64 << 20;
+
+/// Lines of a script that mount an image, and tell tests of it.
+pub(super) const MOUNT: &str =
+    "mkdir -p /run/disk && mount -t ext4 /dev/vda /run/disk\nexport HANDFAST_DISK=/run/disk\n";
+
+/// A disk with an empty file system, in a file that is gone with this.
+#[derive(Debug)]
+pub(super) struct Image {
+    path: PathBuf,
+}
+
+impl Image {
+    /// One for the job of this name.
+    pub(super) fn make(root: &Path, job: &str) -> io::Result<Self> {
+        let path = root.join(format!("target/rig/{job}-{}.disk", std::process::id()));
+        std::fs::File::create(&path)?.set_len(IMAGE_BYTES)?;
+        let image = Self { path: path.canonicalize()? };
+        let made = Command::new("mkfs.ext4").arg("-q").arg("-F").arg(&image.path).output()?;
+        if !made.status.success() {
+            return Err(io::Error::other(format!("mkfs.ext4: {}", String::from_utf8_lossy(&made.stderr).trim())));
+        }
+        Ok(image)
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        // A file of ours that is left over does no harm.
+        let _ = std::fs::remove_file(&self.path);
+    }
 }
 
 /// What a guest's console brings.
@@ -110,7 +144,7 @@ fn qemu(boot: &Boot, seat: &Seat) -> Command {
         }
     }
     if let Some(disk) = &seat.disk {
-        command.arg("-drive").arg(format!("file={},format=raw,if=virtio,cache=writeback", disk.display()));
+        command.arg("-drive").arg(format!("file={},format=raw,if=virtio,cache=writeback", disk.path.display()));
     }
     let script = seat.script.display();
     command.arg("-append");

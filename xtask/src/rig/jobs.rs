@@ -1,6 +1,7 @@
 //! The table of jobs, and the programs that they run.
 
 use super::cuts::Cuts;
+use super::guest::{Image, MOUNT};
 use super::run::Guests;
 use crate::features;
 use crate::json::Value;
@@ -8,6 +9,7 @@ use crate::step::Step;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub(super) struct Job {
     pub(super) name: &'static str,
@@ -20,8 +22,8 @@ pub(super) struct Job {
 enum Work {
     /// A script under tests/rig/jobs, of the job's name.
     Script,
-    /// A test binary and its words; under valgrind or not.
-    Test { binary: &'static str, filter: &'static str, valgrind: bool },
+    /// A test binary and its words; under valgrind or not, with a disk where its tests keep files or without.
+    Test { binary: &'static str, filter: &'static str, valgrind: bool, disk: bool },
     /// The program, called with each of these in turn.
     Program(&'static [&'static str]),
     /// The latency profiler, as released, called with these words.
@@ -35,7 +37,7 @@ enum Work {
 const ALL: &str = "--include-ignored --test-threads=1 --show-output --color=never";
 
 const fn test(binary: &'static str, filter: &'static str) -> Work {
-    Work::Test { binary, filter, valgrind: false }
+    Work::Test { binary, filter, valgrind: false, disk: false }
 }
 
 const fn job(name: &'static str, about: &'static str, seconds_max: u64, quick: bool, work: Work) -> Job {
@@ -46,7 +48,13 @@ pub(super) const JOBS: &[Job] = &[
     job("peers", "the rig itself: the device is up, rping and ibv_rc_pingpong pass", 120, true, Work::Script),
     job("conformance", "the fabric's contract", 300, true, test("conformance", "verbs::")),
     job("session", "sessions between two managers", 300, true, test("session_verbs", "")),
-    job("log", "the mirrored log, as on shm", 300, true, test("log_verbs", "")),
+    job(
+        "log",
+        "the mirrored log, as on shm",
+        300,
+        true,
+        Work::Test { binary: "log_verbs", filter: "", valgrind: false, disk: true },
+    ),
     job("faults", "refused operations, strangers, cables, dials, teardown", 300, true, test("verbs_faults", "")),
     job("hot", "no allocation in post and poll", 120, true, test("hot_path_verbs", "")),
     job(
@@ -101,7 +109,7 @@ pub(super) const JOBS: &[Job] = &[
         "teardown under valgrind's memcheck",
         600,
         false,
-        Work::Test { binary: "verbs_faults", filter: "teardown", valgrind: true },
+        Work::Test { binary: "verbs_faults", filter: "teardown", valgrind: true, disk: false },
     ),
 ];
 
@@ -175,9 +183,10 @@ impl Job {
     /// The guests of the job, or why it cannot run.
     pub(super) fn guests(&self, root: &Path, built: Option<&Built>) -> io::Result<Result<Guests, String>> {
         let jobs = root.join("tests/rig/jobs").canonicalize()?;
+        let one = |script| Guests::One { script, disk: None };
         let call = |name: &str| format!("bash '{}'\n", jobs.join(name).display());
         if self.name == "peers" {
-            return Ok(Ok(Guests::One(self.wrap(root, self.name, &call(self.name))?)));
+            return Ok(Ok(one(self.wrap(root, self.name, &call(self.name))?)));
         }
         let Some(built) = built else {
             return Ok(Err("built without the feature `verbs`: nothing of ours was run on RDMA".to_owned()));
@@ -188,20 +197,22 @@ impl Job {
         };
         let program = || io::Result::Ok(format!("export HANDFAST='{}'\n", path("handfast")?));
         Ok(Ok(match self.work {
-            Work::Script => Guests::One(self.wrap(root, self.name, &(program()? + &call(self.name)))?),
-            Work::Test { binary, filter, valgrind } => {
+            Work::Script => one(self.wrap(root, self.name, &(program()? + &call(self.name)))?),
+            Work::Test { binary, filter, valgrind, disk } => {
                 let tool = if valgrind { "valgrind --tool=memcheck --error-exitcode=9 " } else { "" };
-                let line = format!("{tool}'{}' {filter} {ALL} 2>&1\n", path(binary)?);
-                Guests::One(self.wrap(root, self.name, &line)?)
+                let mount = if disk { MOUNT } else { "" };
+                let line = format!("{mount}{tool}'{}' {filter} {ALL} 2>&1\n", path(binary)?);
+                let disk = if disk { Some(Arc::new(Image::make(root, self.name)?)) } else { None };
+                Guests::One { script: self.wrap(root, self.name, &line)?, disk }
             }
             Work::Perf(words) => {
                 let line = format!("'{}' {words} 2>&1 | cat\n", path(PERF)?);
-                Guests::One(self.wrap(root, self.name, &line)?)
+                one(self.wrap(root, self.name, &line)?)
             }
             Work::Program(calls) => {
                 // Not the console's own: what is printed there are pictures of progress.
                 let lines: String = calls.iter().map(|words| format!("\"$HANDFAST\" {words} 2>&1 | cat\n")).collect();
-                Guests::One(self.wrap(root, self.name, &(program()? + &lines))?)
+                one(self.wrap(root, self.name, &(program()? + &lines))?)
             }
             Work::Cuts { both, times, times_long } => {
                 let node =

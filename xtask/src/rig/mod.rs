@@ -29,7 +29,8 @@ pub(crate) fn run(root: &Path, words: &[&str]) -> io::Result<bool> {
             // The guest has a /tmp of its own: the script goes where both see it.
             let copy = root.join(format!("target/rig/shell-{}.sh", std::process::id()));
             std::fs::copy(script, &copy)?;
-            let (end, _) = run::run(&boot, Guests::One(copy.canonicalize()?), Duration::from_secs(600))?;
+            let (end, _) =
+                run::run(&boot, Guests::One { script: copy.canonicalize()?, disk: None }, Duration::from_secs(600))?;
             return Ok(end == End::Status(0));
         }
         _ => {}

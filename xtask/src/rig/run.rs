@@ -1,13 +1,14 @@
 //! A job while it runs: one guest or two, their consoles printed, and a power cut where the job wants one.
 
 use super::cuts::Cuts;
-use super::guest::{End, Guest, Heard, Seat, Wire, verdict};
+use super::guest::{End, Guest, Heard, Image, Seat, Wire, verdict};
 use super::prepare::Boot;
 use crate::counts::{Counts, Reader};
 use std::collections::VecDeque;
 use std::io;
 use std::net::UdpSocket;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,10 @@ const PROGRESS: usize = 2;
 
 /// The guests of a job.
 pub(super) enum Guests {
-    One(PathBuf),
+    One {
+        script: PathBuf,
+        disk: Option<Arc<Image>>,
+    },
     /// Scripts of `a` and `b`, and whether `b` loses power in the middle.
     Two {
         scripts: [PathBuf; 2],
@@ -78,7 +82,7 @@ pub(super) fn run(boot: &Boot, guests: Guests, limit: Duration) -> io::Result<(E
 fn seats(guests: Guests) -> io::Result<(Vec<Seat>, bool)> {
     match guests {
         Guests::Cuts(_) => Err(io::Error::other("a job of power cuts has a course of its own")),
-        Guests::One(script) => Ok((vec![Seat { name: 'a', script, wire: None, disk: None }], false)),
+        Guests::One { script, disk } => Ok((vec![Seat { name: 'a', script, wire: None, disk }], false)),
         Guests::Two { scripts: [a, b], power_cut } => {
             let [one, other] = wires()?;
             let seat = |name, script, wire| Seat { name, script, wire: Some(wire), disk: None };

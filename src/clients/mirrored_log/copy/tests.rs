@@ -89,7 +89,7 @@ fn a_header_that_speaks_of_more_than_there_is_does_not_count() -> Result<(), Box
 
 #[test]
 fn a_takeover_is_remembered_where_there_is_a_file() -> Result<(), Box<dyn std::error::Error>> {
-    let folder = tempfile::tempdir()?;
+    let folder = tempfile::tempdir_in("/var/tmp")?;
     let file = folder.path().join("log.taken");
     let shared = CopyShared::new(Some((copy(HeaderState::Whole, 4)?, false)), None, None, Some(file.clone()));
     let log = LogCopy::new(Arc::clone(&shared));
@@ -107,7 +107,7 @@ fn a_takeover_is_remembered_where_there_is_a_file() -> Result<(), Box<dyn std::e
 
 #[test]
 fn a_takeover_under_a_term_that_cannot_be_is_refused_and_fences_nobody() -> Result<(), Box<dyn std::error::Error>> {
-    let folder = tempfile::tempdir()?;
+    let folder = tempfile::tempdir_in("/var/tmp")?;
     let file = folder.path().join("log.taken");
     let shared = CopyShared::new(Some((copy(HeaderState::Whole, 4)?, false)), None, None, Some(file.clone()));
     let log = LogCopy::new(Arc::clone(&shared));

@@ -8,6 +8,7 @@ use super::super::lsn::{History, Term};
 use super::super::record::{self, RECORD_HEADER_BYTES, size_of_record};
 use super::*;
 use crate::memory::Region;
+use crate::storage::beside;
 use crate::storage::simulated::{Fault, Simulated};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -386,10 +387,14 @@ fn a_file_of_others_is_never_replaced() -> Outcome {
     theirs[OWNER_OFFSET as usize..][..256].copy_from_slice(&owner("wal", "d", "pair").encode());
     for content in [theirs.clone(), b"a letter to somebody".to_vec()] {
         disk.put(path(), &content);
+        log.append()?;
+        process.step();
+        let calls = disk.calls();
         for _ in 0..4 {
             log.append()?;
             process.step();
         }
+        assert_eq!((disk.calls(), disk.content(&beside(path()))), (calls, None), "no try writes a file");
         assert_eq!(disk.content(path()), Some(content), "it is left alone");
         assert!(process.told < log.end.0);
     }

@@ -21,6 +21,7 @@ use super::shared::Shared;
 use super::stall::Stall;
 use super::writer::Writer;
 use crate::fabric::{Fabric, Timestamp};
+use crate::storage::Lock;
 use crate::sys::panic::contain;
 use std::sync::Arc;
 
@@ -57,6 +58,8 @@ pub struct LogPoller<F: Fabric> {
     /// In this session.
     told_not_kept: bool,
     idle: u32,
+    /// The term file is this log's, as long as it is polled.
+    _term_lock: Option<Lock>,
 }
 
 /// Whether the log goes on without a partner.
@@ -79,11 +82,12 @@ pub(super) struct Parts<F: Fabric> {
     pub(super) inbox: Arc<Inbox<F>>,
     pub(super) prepared: Prepared,
     pub(super) replica: Replica,
+    pub(super) term_lock: Option<Lock>,
 }
 
 impl<F: Fabric> LogPoller<F> {
     pub(super) fn new(parts: Parts<F>) -> Self {
-        let Parts { config, ring_bytes, fabric, shared, inbox, prepared, replica } = parts;
+        let Parts { config, ring_bytes, fabric, shared, inbox, prepared, replica, term_lock } = parts;
         let stall = Stall::new(config.stalled_after);
         Self {
             config,
@@ -103,6 +107,7 @@ impl<F: Fabric> LogPoller<F> {
             told: Lsn::ZERO,
             told_not_kept: false,
             idle: 0,
+            _term_lock: term_lock,
         }
     }
 
