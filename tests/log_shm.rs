@@ -39,5 +39,6 @@ logs!([allow(unused)] in replaced:
     a_log_that_began_alone_does_not_replace_the_partners,
     a_log_that_went_alone_and_is_lost_is_not_begun_anew_unasked,
     a_ring_of_others_is_refused_by_name,
+    alone_under_persistent_waits_for_its_own_disk,
     a_kept_file_vouches_only_for_what_waited_for_it,
 );

@@ -1,10 +1,11 @@
 //! What a node holds stays until its replacement is whole, and nothing is replaced that nobody gave up.
 
-use crate::pair::{Pair, has, payload, plain};
+use crate::pair::{Pair, RING, has, payload, plain};
 use crate::places::records;
 use crate::process::folder_on_disk;
 use handfast::clients::mirrored_log::{
     Acknowledge, Acknowledgement, CopyState, Doubt, LogConfig, LogError, LogEvent, OnLoss, Start, Term,
+    area::EVIDENCE_OFFSET,
 };
 use handfast::memory::Backing;
 use std::path::Path;
@@ -156,6 +157,73 @@ pub(crate) fn a_log_that_began_alone_does_not_replace_the_partners() {
     pair.start(0, log().start(Start::New));
     pair.until_mirrored(0);
     assert_eq!(pair.copied(1).len(), 0);
+}
+
+/// The mark in the ring's file, as of another boot.
+fn other_boot(ring: &[u8]) -> Vec<u8> {
+    let mut bytes = ring.to_vec();
+    let mark = &mut bytes[EVIDENCE_OFFSET as usize..][..64];
+    mark[32] ^= 1;
+    let checksum = crc32c::crc32c(&mark[..60]);
+    mark[60..].copy_from_slice(&checksum.to_le_bytes());
+    bytes
+}
+
+/// Under `Persistent` what is acknowledged alone is on this disk: after a power cut the ring is gone on with. What the partner acknowledged need
+/// not be, so that a ring from before a power cut is no whole one as long as there is a partner.
+pub(crate) fn alone_under_persistent_waits_for_its_own_disk() {
+    let folder = folder_on_disk();
+    let path = folder.path().join("ring");
+    let log = || {
+        let log = plain().acknowledge(Acknowledge::Persistent).on_loss(alone(folder.path()));
+        log.backing(Backing::File(path.clone()))
+    };
+    let mut pair = Pair::new("log-alone-disk");
+    pair.start_both([log(), plain().keep(folder.path().join("kept"))]);
+    pair.until_mirrored(0);
+    let count = 3 * usize::try_from(RING).expect("a ring") / 1500;
+    let mut payloads = Vec::new();
+    for round in 0..2 {
+        for number in 0..10 {
+            payloads.push(payload(number));
+            assert_eq!(pair.append(0, &payload(number)).1, Acknowledgement::Persistent);
+        }
+        let mirrored = std::fs::read(&path).expect("a ring");
+        pair.end(1);
+        pair.until_lost(0);
+        // Several laps: what is freed is freed on the disk first.
+        for number in 0..count {
+            payloads.push(payload(number));
+            assert_eq!(pair.append(0, &payload(number)).1, Acknowledgement::Alone);
+            let durable = pair.side(0).log.durable();
+            if number % 40 == 39 {
+                pair.side(0).log.truncate(durable).expect("acknowledged");
+                payloads.clear();
+            }
+        }
+        let by_itself = std::fs::read(&path).expect("a ring");
+        pair.side(0).events.clear();
+        pair.start(1, plain().keep(folder.path().join("kept")));
+        pair.until_mirrored(0);
+        if round == 0 {
+            continue;
+        }
+        pair.end(0);
+        pair.end(1);
+        for (ring, vouches) in [(mirrored, false), (by_itself, true)] {
+            std::fs::write(&path, other_boot(&ring)).expect("a ring");
+            pair.start(0, log());
+            let begun = pair.side(0).poller.begin_alone();
+            if vouches {
+                begun.expect("all of it is on the disk");
+                let found: Vec<Vec<u8>> = pair.own(0).into_iter().map(|record| record.payload).collect();
+                assert!(found == payloads, "{} of {}", found.len(), payloads.len());
+            } else {
+                assert!(matches!(begun, Err(LogError::MayLack { doubt: Doubt::OtherBoot, .. })), "{begun:?}");
+            }
+            pair.end(0);
+        }
+    }
 }
 
 /// Both lost everything: that there was a log is known by the term file.

@@ -3,7 +3,7 @@
 //! ```text
 //!  0  [u8;8]  magic "HFASTEVI"
 //!  8  u32     layout 1
-//! 12  u32     bit 0: a clean end; bit 1, of a copy: what is acknowledged is on this disk before
+//! 12  u32     bit 0: a clean end; bit 1: what is acknowledged is on this disk before
 //! 16  [u8;16] the machine
 //! 32  [u8;16] its boot
 //! 48  u64     the partner's copy was seen to reach up to here, when a restore from it began; 0: none did
@@ -94,7 +94,7 @@ impl Boot {
         if held < (Seen { generation: Generation(word(bytes, 56)), end: Lsn(long(48)) }) {
             return Some(Doubt::PartnerHadMore);
         }
-        if flags & CLEAN != 0 || !outlives {
+        if flags & (CLEAN | PERSISTENT) != 0 || !outlives {
             return None;
         }
         if bytes[16..32] != self.machine {
@@ -112,7 +112,7 @@ pub(super) enum Standing {
     InUse,
     /// Everything was brought to the disk at the end.
     Ended,
-    /// Of a copy: what is acknowledged is in it before.
+    /// What is acknowledged is on its disk before: of a copy, and of a ring whose log is alone.
     Persistent,
 }
 

@@ -32,7 +32,8 @@ pub enum Acknowledgement {
     Placed,
     /// See [`Acknowledge::Persistent`].
     Persistent,
-    /// Nobody but this node has it: it goes on alone. Lost with this process, or with the machine where the ring has a file.
+    /// Nobody but this node has it: it goes on alone. Lost with this process, or with the machine where the ring has a file; where that log is
+    /// set up for [`Acknowledge::Persistent`], such a ring was brought to the disk before, and a power cut costs nothing of it.
     Alone,
 }
 

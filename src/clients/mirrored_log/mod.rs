@@ -39,6 +39,7 @@ mod sleepers;
 mod source;
 mod stall;
 mod stop;
+mod syncer;
 mod term;
 mod thread;
 mod window;

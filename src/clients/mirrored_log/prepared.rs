@@ -11,6 +11,7 @@ use super::error::LogError;
 use super::evidence::{self, Boot, Doubt, Seen, Standing};
 use super::header::LogHeader;
 use super::report::CopyReport;
+use super::syncer::Syncer;
 use super::writer::{Beginning, Held};
 use crate::error::Error;
 use crate::memory::{Backing, Errno, MemoryError, Region, RegionBuilder};
@@ -287,6 +288,15 @@ impl RingFile {
             errno: Errno::from(&error),
         })?;
         Ok(Some(Self { file, path: path.clone() }))
+    }
+
+    /// The thread that syncs it.
+    pub(super) fn syncer(&self) -> Result<Syncer, LogError> {
+        let file = self.file.try_clone().map_err(|error| LogError::File {
+            tried: format!("keeping {} open, which holds the log's ring", self.path.display()),
+            errno: Errno::from(&error),
+        })?;
+        Syncer::start(Box::new(file), self.path.clone())
     }
 
     pub(super) fn sync(&self) -> Result<(), LogError> {

@@ -12,6 +12,7 @@ use super::prepared::RingFile;
 use super::reader::Records;
 use super::shared::{Opened, Shared};
 use super::stop::StoppedAt;
+use super::syncer::Syncer;
 use crate::fabric::Timestamp;
 use crate::memory::{InPlace, Region, Ring, RingReader};
 use std::sync::Arc;
@@ -96,6 +97,10 @@ pub(super) struct Writer {
     lineage: u64,
     restored: Restored,
     file: Option<RingFile>,
+    /// Brings that to the disk while the log is alone, where acknowledgements wait for it.
+    syncer: Option<Syncer>,
+    /// The asking after the header with the present tail.
+    tail_asked: u64,
     /// See [`LogHeader::persistent`].
     persistent: bool,
 }
@@ -166,6 +171,8 @@ impl Writer {
             lineage: 0,
             restored: Restored { writer: with.restored_writer, end: with.end },
             file,
+            syncer: None,
+            tail_asked: 0,
             persistent: shared.acknowledge == Acknowledge::Persistent,
         };
         // What was restored may have been acknowledged: a valid prefix that ends before its end is damage.
@@ -258,11 +265,56 @@ impl Writer {
         }
     }
 
+    /// The log goes on alone. Where acknowledgements are to wait for a disk, and the ring is on one, they wait for this one.
+    ///
+    /// # Errors
+    /// [`LogError::File`]: no thread is to be had.
+    pub(super) fn go_alone(&mut self) -> Result<(), LogError> {
+        if let (true, None, Some(file)) = (self.persistent, &self.syncer, &self.file) {
+            self.syncer = Some(file.syncer()?);
+        }
+        Ok(())
+    }
+
+    /// Of what is committed up to `end`, up to where it may be acknowledged alone. `vouch`: whether the ring is to vouch for it, which it must
+    /// not any more once the partner acknowledges.
+    ///
+    /// # Errors
+    /// [`LogError::File`]: the ring does not come to the disk.
+    pub(super) fn alone_up_to(&mut self, end: Lsn, vouch: bool) -> Result<Lsn, LogError> {
+        let Some(syncer) = &self.syncer else { return Ok(end) };
+        if let Some(error) = syncer.failure() {
+            let error = error.clone();
+            // It is not called clean at the end either.
+            (self.syncer, self.file) = (None, None);
+            return Err(error);
+        }
+        syncer.set_vouch(vouch);
+        if end > syncer.asked() {
+            syncer.ask(end);
+        }
+        Ok(end.min(syncer.done()))
+    }
+
+    /// Up to where the disk was asked for what is committed; zero where nobody asks it.
+    pub(super) fn asked(&self) -> Lsn {
+        self.syncer.as_ref().map_or(Lsn::ZERO, Syncer::asked)
+    }
+
+    /// Whether the ring vouches for what is acknowledged, or is about to.
+    pub(super) fn vouches(&self) -> bool {
+        self.syncer.as_ref().is_some_and(Syncer::vouches)
+    }
+
     /// The log ends in order: its header says all that is acknowledged, and a ring in a file is brought to the disk and says so. Waits
     /// for the disk.
     pub(super) fn end(&mut self, term: Term, durable: Lsn) -> Result<(), LogError> {
         self.next_kept = Timestamp(0);
         self.keep_acknowledged(term, durable, Timestamp(0));
+        if self.syncer.as_ref().is_some_and(|syncer| syncer.failure().is_some()) {
+            self.file = None;
+        }
+        self.syncer = None;
         let Some(file) = &self.file else { return Ok(()) };
         file.sync()?;
         let marked = self
@@ -279,6 +331,11 @@ impl Writer {
             // Before the room is used anew: a header with the old tail would then lead into the middle of something.
             self.keep_header(HeaderState::Whole, term, tail, durable);
             self.tail = tail;
+            self.tail_asked = self.syncer.as_ref().map_or(0, |syncer| syncer.ask(durable));
+        }
+        // A ring that vouches leads to what it holds at any time: the header is on the disk before its room is used anew.
+        if self.syncer.as_ref().is_some_and(|syncer| syncer.vouches() && !syncer.has_answered(self.tail_asked)) {
+            return;
         }
         // What is lent still is freed by a later call.
         if self.reader.ring().tail() < self.tail.0 {

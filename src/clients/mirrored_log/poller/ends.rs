@@ -124,6 +124,9 @@ impl<F: Fabric> LogPoller<F> {
         if self.shared.ended.get().is_some() {
             return Ok(());
         }
+        if let Some(writer) = &mut self.writer {
+            writer.go_alone()?;
+        }
         // No session stands here, so that the last one's reports are in this node's own term already.
         let term = next_term(self.shared.term())?;
         term::store(term_file, term)?;

@@ -182,10 +182,10 @@ impl<F: Fabric> LogPoller<F> {
     #[inline]
     fn advance(&mut self) -> Result<bool, LogError> {
         let level = self.config.acknowledge;
-        let Some(mirror) = &mut self.mirror else { return Ok(self.advance_alone()) };
+        let Some(mirror) = &mut self.mirror else { return Ok(self.advance_alone(true)) };
         if !mirror.is_streaming() {
             let began = self.begin()?;
-            return Ok(self.advance_alone() || began);
+            return Ok(self.advance_alone(true) || began);
         }
         let Some(writer) = &mut self.writer else { return Ok(false) };
         let mut worked = mirror.send(writer, &self.config)?;
@@ -201,24 +201,35 @@ impl<F: Fabric> LogPoller<F> {
             }
         }
         if self.alone == Alone::Yes {
-            if mirror.has_caught_up() {
+            let joins = mirror.has_caught_up();
+            if joins && !writer.vouches() {
                 self.alone = Alone::Joining;
             }
-            worked |= self.advance_alone();
+            worked |= self.advance_alone(!joins);
         }
         Ok(worked)
     }
 
-    /// Without a partner: everything that is committed is acknowledged at once, where the log goes on alone.
-    fn advance_alone(&mut self) -> bool {
+    /// Without a partner: everything that is committed is acknowledged at once, where the log goes on alone; under `Persistent`, and with a ring in a
+    /// file, once that is on the disk. `vouch`: see [`Writer::alone_up_to`].
+    fn advance_alone(&mut self, vouch: bool) -> bool {
         if self.alone != Alone::Yes {
             return false;
         }
         let Some(writer) = &mut self.writer else { return false };
         let durable = self.shared.durable();
-        let end = Lsn(writer.reader.collect(durable.0, RECORDS_MAX, u64::MAX));
-        self.shared.acknowledge(end, false);
-        end > durable
+        let from = durable.max(writer.asked());
+        let end = Lsn(writer.reader.collect(from.0, RECORDS_MAX, u64::MAX));
+        match writer.alone_up_to(end, vouch) {
+            Ok(to) => {
+                self.shared.acknowledge(to, false);
+                to > durable
+            }
+            Err(error) => {
+                self.finish(error);
+                true
+            }
+        }
     }
 
     /// What need not be looked at each time.
