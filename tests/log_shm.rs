@@ -19,6 +19,8 @@ mod places;
 mod process;
 #[path = "log/replaced.rs"]
 mod replaced;
+#[path = "log/survives.rs"]
+mod survives;
 #[path = "process/on_shm.rs"]
 mod under_test;
 #[path = "log/worthy.rs"]
@@ -41,4 +43,7 @@ logs!([allow(unused)] in replaced:
     a_ring_of_others_is_refused_by_name,
     alone_under_persistent_waits_for_its_own_disk,
     a_kept_file_vouches_only_for_what_waited_for_it,
+);
+logs!([allow(unused)] in survives:
+    what_survives_what_is_as_the_table_says,
 );

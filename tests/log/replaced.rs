@@ -160,7 +160,7 @@ pub(crate) fn a_log_that_began_alone_does_not_replace_the_partners() {
 }
 
 /// The mark in the ring's file, as of another boot.
-fn other_boot(ring: &[u8]) -> Vec<u8> {
+pub(crate) fn other_boot(ring: &[u8]) -> Vec<u8> {
     let mut bytes = ring.to_vec();
     let mark = &mut bytes[EVIDENCE_OFFSET as usize..][..64];
     mark[32] ^= 1;

@@ -9,11 +9,22 @@ use std::time::Duration;
 
 /// What stands behind an acknowledgement of a mirrored record. Stronger ones take longer.
 ///
-/// | | survives the end of either process | survives a power cut of one machine | survives a power cut of both |
-/// | --- | --- | --- | --- |
-/// | [`Acknowledge::Received`] | yes on shm; on RDMA once the partner's device has moved the bytes out of its own buffers, which nothing here proves | as before | no |
-/// | [`Acknowledge::Placed`] | yes | yes | no |
-/// | [`Acknowledge::Persistent`] | yes | yes | yes, once the partner's file is read |
+/// What survives what:
+///
+/// | acknowledged | primary's process | replica's process | both processes | primary's power | replica's power | both |
+/// | --- | --- | --- | --- | --- | --- | --- |
+/// | shm, `Received` and `Placed` | yes | yes | *ring* | - | - | E |
+/// | shm, `Persistent` | yes | yes | yes | - | - | yes |
+/// | RDMA, `Received` | yes, if the device has moved its bytes into memory; nothing here proves that | yes | *ring* | as its process | yes | E |
+/// | RDMA, `Placed` | yes | yes | *ring* | yes | yes | E |
+/// | RDMA, `Persistent` | yes | yes | yes | yes | yes | yes |
+/// | [`Acknowledgement::Alone`](super::Acknowledgement::Alone) | *ring* | yes | *ring* | E; *synced* | yes | E; *synced* |
+///
+/// On shm both nodes are on one machine, so its power is that of both. *ring*: yes where the primary's ring has a name (`/dev/shm` or a file),
+/// and only its node begins with it again; E for an anonymous one. *synced*: yes where the log is set up for `Persistent` and its ring lies in a
+/// file, which is brought to the disk before. E: an error by name, or an event, and never a log that is shorter without a word. That there was a
+/// log at all is known by [`LogConfig::state_file`], or by the term file of one that went alone: a log without either is volatile, and where both
+/// nodes have lost it begins anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Acknowledge {
@@ -71,6 +82,7 @@ pub struct LogConfig {
     pub(crate) on_loss: OnLoss,
     pub(crate) start: Start,
     pub(crate) keep: Option<PathBuf>,
+    pub(crate) state_file: Option<PathBuf>,
     pub(crate) stalled_after: Duration,
     pub(crate) heartbeat_age_max: Duration,
     pub(crate) batch_bytes_max: u32,
@@ -96,6 +108,7 @@ impl LogConfig {
             on_loss: OnLoss::Stop,
             start: Start::Restore,
             keep: None,
+            state_file: None,
             stalled_after: Duration::from_millis(100),
             heartbeat_age_max: Duration::from_millis(100),
             batch_bytes_max: 1 << 20,
@@ -169,6 +182,17 @@ impl LogConfig {
     /// that cannot be written there is no session for this log, and [`LogEvent::KeepFailed`](super::LogEvent::KeepFailed) says why.
     pub fn keep(mut self, path: impl Into<PathBuf>) -> Self {
         self.keep = Some(path.into());
+        self
+    }
+
+    /// Notes in this small file which log was begun, before anything of it is acknowledged; the file is on a disk, and this log's alone.
+    ///
+    /// By it a node whose ring is gone, beside a partner that has nothing, knows that there was a log: it ends with
+    /// [`LogError::Lost`](super::LogError::Lost), and a person decides. Without it such a node begins a new log, and says nothing of what was
+    /// acknowledged before: the log is volatile. (One that ever went on alone is known by its term file.) The price: a node with a ring without a
+    /// name that ends at its very beginning, before its partner has anything, is in the same case.
+    pub fn state_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.state_file = Some(path.into());
         self
     }
 

@@ -19,6 +19,37 @@ pub(super) enum Opening {
     Partner,
 }
 
+/// Whether what is there is of the log that was begun on this node, by its state file. `report`: none where the partner is not asked.
+///
+/// # Errors
+/// [`LogError::Lost`]: nothing is there of it. [`LogError::Unusable`], [`LogError::Histories`]: something is there of another log.
+pub(super) fn known(
+    begun: Option<History>,
+    start: Start,
+    local: Option<&Held>,
+    report: Option<&CopyReport>,
+) -> Result<(), LogError> {
+    let Some(history) = begun.filter(|_| start != Start::New) else { return Ok(()) };
+    match (local, report) {
+        (Some(held), _) if held.header.history != history => {
+            let why = format!(
+                "it holds log {}, and the state file says that log {history} was begun here",
+                held.header.history
+            );
+            Err(LogError::Unusable { what: "the log's ring".to_owned(), why })
+        }
+        (Some(_), _) => Ok(()),
+        (None, Some(report)) if report.state != ReportState::Nothing => {
+            if report.history == history {
+                return Ok(());
+            }
+            Err(LogError::Histories { here: history, there: report.history })
+        }
+        (None, _) if start == Start::GiveUpMissing => Ok(()),
+        (None, _) => Err(LogError::Lost { history }),
+    }
+}
+
 /// How a log that is not open yet begins, the partner having reported. `kept`: the highest term under which this node is known to have gone on alone.
 pub(super) fn opening(
     start: Start,
@@ -320,6 +351,31 @@ mod tests {
         assert!(matches!(decide(Some(damaged), nothing), Err(LogError::Damaged { .. })));
         let later = report(ReportState::Refilling, 7, (2, 1, 640));
         assert!(matches!(decide(Some(held(7, (1, 1, 640))?), later), Err(LogError::NotWorthy { .. })));
+        Ok(())
+    }
+
+    #[test]
+    fn a_log_that_was_begun_is_not_begun_anew_unasked() -> Result<(), LogError> {
+        let (nothing, whole) =
+            (report(ReportState::Nothing, 0, (0, 0, 64)), report(ReportState::Whole, 7, (1, 1, 640)));
+        let ring = held(7, (1, 1, 640))?;
+        let lost = |history| Err(LogError::Lost { history: History(history) });
+        for start in [Start::Restore, Start::GiveUpMissing, Start::New] {
+            assert_eq!(known(None, start, None, Some(&nothing)), Ok(()));
+            assert_eq!(known(Some(History(7)), start, None, Some(&whole)), Ok(()));
+            assert_eq!(known(Some(History(7)), start, Some(&ring), None), Ok(()));
+            let other = known(Some(History(8)), start, None, Some(&whole));
+            let other_ring = known(Some(History(8)), start, Some(&ring), Some(&nothing));
+            if start == Start::New {
+                assert_eq!((other, other_ring), (Ok(()), Ok(())), "a person has decided");
+            } else {
+                assert_eq!(other, Err(LogError::Histories { here: History(8), there: History(7) }));
+                assert!(matches!(other_ring, Err(LogError::Unusable { .. })));
+            }
+            let gone = if start == Start::Restore { lost(7) } else { Ok(()) };
+            assert_eq!(known(Some(History(7)), start, None, Some(&nothing)), gone);
+            assert_eq!(known(Some(History(7)), start, None, None), gone, "alone");
+        }
         Ok(())
     }
 

@@ -224,7 +224,7 @@ pub enum LogError {
     PartnerThere,
     /// The partner's copy and the local ring are of two different logs.
     #[error(
-        "the local ring holds log {here} and the partner's copy log {there}: nothing tells which one counts. Start with Start::New, or move the wrong one away"
+        "this node has log {here}, by its ring or its state file, and the partner's copy is of log {there}: nothing tells which one counts. Start with Start::New, or move the wrong one away"
     )]
     Histories {
         /// The local one.
@@ -267,6 +267,15 @@ pub enum LogError {
     RingLost {
         /// The term in the term file.
         kept: Term,
+    },
+    /// A log was begun on this node, by its state file, and nothing of it is left, as far as it is known.
+    #[error(
+        "log {history} was begun on this node, by its state file; its ring is gone, and no partner has shown a copy: what was acknowledged may be lost. Start the partner where it has a \
+         copy. Where nobody has one, start once with Start::GiveUpMissing, which begins a new log"
+    )]
+    Lost {
+        /// The log.
+        history: History,
     },
     /// The partner's copy is of a ring of another size.
     #[error(
@@ -362,6 +371,7 @@ impl LogError {
             | LogError::Backing { .. }
             | LogError::AloneLost { .. }
             | LogError::RingLost { .. }
+            | LogError::Lost { .. }
             | LogError::NotWorthy { .. }
             | LogError::Headers { .. }
             | LogError::Short { .. }

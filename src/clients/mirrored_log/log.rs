@@ -118,6 +118,12 @@ impl MirroredLog {
         roles::check(&config)?;
         let parties = manager.connection().handshake().parties();
         let (name, node, cluster) = (config.name, parties.node, parties.cluster);
+        let mut state_lock = None;
+        if let Some(path) = &mut config.state_file {
+            let lock = term::take_state(path, name.as_str(), node.as_str(), cluster.as_str())?;
+            *path = lock.path().to_owned();
+            state_lock = Some(lock);
+        }
         let mut term_lock = None;
         if let OnLoss::GoOnAlone { term_file } = &mut config.on_loss {
             let lock = term::take(term_file, name.as_str(), node.as_str(), cluster.as_str())?;
@@ -143,7 +149,16 @@ impl MirroredLog {
         let replica = Replica::new(Arc::clone(&copy), keeper);
         let fabric = manager.connection().fabric().clone();
         let (log, kept) = (Arc::clone(&shared), LogCopy::new(copy));
-        let poller = LogPoller::new(Parts { config, ring_bytes, fabric, shared, inbox, prepared, replica, term_lock });
+        let poller = LogPoller::new(Parts {
+            config,
+            ring_bytes,
+            fabric,
+            shared,
+            inbox,
+            prepared,
+            replica,
+            locks: [term_lock, state_lock],
+        });
         Ok((Self { shared: log }, poller, kept))
     }
 

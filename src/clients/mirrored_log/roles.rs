@@ -28,6 +28,10 @@ pub(super) fn check(config: &LogConfig) -> Result<(), LogError> {
         ];
         add(&mut roles, 1, "the kept file", meant, &beside);
     }
+    if let Some(meant) = config.state_file.as_deref().and_then(Meant::by) {
+        let beside = [(".lock", "the lock of the state file"), (".new", "the next state file")];
+        add(&mut roles, 3, "the state file", meant, &beside);
+    }
     if let OnLoss::GoOnAlone { term_file } = &config.on_loss
         && let Some(meant) = Meant::by(term_file)
     {

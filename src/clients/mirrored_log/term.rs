@@ -1,4 +1,4 @@
-//! The term under which a node writes alone, kept in a small file.
+//! Small files of numbers: the term under which a node writes alone, which log was begun, what was taken over.
 
 use super::error::LogError;
 use super::lsn::{History, TAKEN_MAX, Term};
@@ -36,9 +36,40 @@ fn nonsense(what: &str, path: &Path) -> LogError {
 pub(super) fn take(path: &Path, log: &str, node: &str, cluster: &str) -> Result<Lock, LogError> {
     let path = System.resolve(path).map_err(StorageError::system("looking for", path))?;
     load(&path)?;
-    small(&path).check()?;
-    let owner = Owner::new(format!("the term of log {log} of node {node} of cluster {cluster}"));
-    Ok(Lock::take(&System, &path, &owner)?)
+    hold(&path, format!("the term of log {log} of node {node} of cluster {cluster}"))
+}
+
+/// Takes the state file for one log, as [`take`] does the term file.
+///
+/// # Errors
+/// Those of [`take`].
+pub(super) fn take_state(path: &Path, log: &str, node: &str, cluster: &str) -> Result<Lock, LogError> {
+    let path = System.resolve(path).map_err(StorageError::system("looking for", path))?;
+    load_state(&path)?;
+    hold(&path, format!("the state of log {log} of node {node} of cluster {cluster}"))
+}
+
+fn hold(path: &Path, owner: String) -> Result<Lock, LogError> {
+    small(path).check()?;
+    Ok(Lock::take(&System, path, &Owner::new(owner))?)
+}
+
+/// The log that was begun, by the state file; none where none was.
+///
+/// # Errors
+/// [`LogError::Storage`]: it cannot be read; [`LogError::File`]: it holds something else.
+pub(super) fn load_state(path: &Path) -> Result<Option<History>, LogError> {
+    let Some(text) = read(path)? else { return Ok(None) };
+    let history = u128::from_str_radix(text.trim(), 16).ok().filter(|_| text.trim().len() == 32);
+    history.map(|history| Some(History(history))).ok_or_else(|| nonsense("history of a log", path))
+}
+
+/// Notes which log was begun; it is on the disk when this returns.
+///
+/// # Errors
+/// [`LogError::Storage`].
+pub(super) fn store_state(path: &Path, history: History) -> Result<(), LogError> {
+    Ok(small(path).replace(format!("{:032x}\n", history.0).as_bytes())?)
 }
 
 /// The term in the file; zero where there is none yet.
@@ -125,6 +156,16 @@ mod tests {
         assert_eq!(load_taken(&taken)?, Some((History(1), Term(TAKEN_MAX))));
         fs::write(&taken, format!("1 {}", u64::MAX))?;
         assert!(load_taken(&taken).is_err());
+        let state = path.with_extension("state");
+        assert_eq!(load_state(&state)?, None);
+        for history in [History(1), History(u128::MAX)] {
+            store_state(&state, history)?;
+            assert_eq!(load_state(&state)?, Some(history));
+        }
+        for nonsense in ["", "7", "g", &"0".repeat(33)] {
+            fs::write(&state, nonsense)?;
+            assert!(load_state(&state).is_err(), "{nonsense}");
+        }
         fs::write(&path, "7".repeat(1 << 20))?;
         assert!(load(&path).is_err(), "and it was not read to its end");
         fs::write(&path, "seven")?;

@@ -64,6 +64,7 @@ impl<F: Fabric> LogPoller<F> {
         if self.writer.is_none() {
             let local = self.prepared.as_ref().and_then(|prepared| prepared.held);
             let kept = self.kept_term()?;
+            decide::known(self.known_log()?, self.config.start, local.as_ref(), Some(report))?;
             match decide::opening(self.config.start, local.as_ref(), report, self.ring_bytes, kept)? {
                 Opening::Partner => {
                     // Known before the local ring is given up for it.
@@ -111,6 +112,11 @@ impl<F: Fabric> LogPoller<F> {
         }
     }
 
+    /// The log that was begun on this node, as far as it is known.
+    pub(super) fn known_log(&self) -> Result<Option<History>, LogError> {
+        Ok(self.config.state_file.as_deref().map(term::load_state).transpose()?.flatten())
+    }
+
     /// Opens the log; producers append from here on.
     pub(super) fn open(&mut self, opening: &Opening, report: Option<&CopyReport>) -> Result<(), LogError> {
         let kept = self.kept_term()?;
@@ -123,6 +129,11 @@ impl<F: Fabric> LogPoller<F> {
             Opening::Partner => spans(prepared.target(), self.ring_bytes, &with)?,
         };
         let file = prepared.settle(opening, &with)?;
+        if let Some(path) = &self.config.state_file
+            && term::load_state(path)? != Some(with.history)
+        {
+            term::store_state(path, with.history)?;
+        }
         let Some(region) = self.prepared.take().map(Prepared::into_ring) else { return Ok(()) };
         // The ring's memory goes with the error: there is no second try.
         let opened = Writer::open((region, self.config.in_place), self.ring_bytes, with, (spans, file), &self.shared)

@@ -2,7 +2,7 @@
 
 use super::{Alone, LogPoller};
 use crate::clients::mirrored_log::config::{OnLoss, Start};
-use crate::clients::mirrored_log::decide::Opening;
+use crate::clients::mirrored_log::decide::{self, Opening};
 use crate::clients::mirrored_log::error::LogError;
 use crate::clients::mirrored_log::event::LogEvent;
 use crate::clients::mirrored_log::header::HeaderState;
@@ -99,6 +99,7 @@ impl<F: Fabric> LogPoller<F> {
     pub(super) fn open_alone(&mut self) -> Result<(), LogError> {
         let OnLoss::GoOnAlone { term_file } = &self.config.on_loss else { return Err(LogError::Alone) };
         let held = self.prepared.as_ref().and_then(|prepared| prepared.held);
+        decide::known(self.known_log()?, self.config.start, held.as_ref(), None)?;
         let opening = match held {
             Some(held) if self.config.start != Start::New => {
                 held.check()?;

@@ -59,7 +59,7 @@ pub struct LogPoller<F: Fabric> {
     told_not_kept: bool,
     idle: u32,
     /// The term file is this log's, as long as it is polled.
-    _term_lock: Option<Lock>,
+    _locks: [Option<Lock>; 2],
 }
 
 /// Whether the log goes on without a partner.
@@ -82,12 +82,13 @@ pub(super) struct Parts<F: Fabric> {
     pub(super) inbox: Arc<Inbox<F>>,
     pub(super) prepared: Prepared,
     pub(super) replica: Replica,
-    pub(super) term_lock: Option<Lock>,
+    /// Of the term file and the state file.
+    pub(super) locks: [Option<Lock>; 2],
 }
 
 impl<F: Fabric> LogPoller<F> {
     pub(super) fn new(parts: Parts<F>) -> Self {
-        let Parts { config, ring_bytes, fabric, shared, inbox, prepared, replica, term_lock } = parts;
+        let Parts { config, ring_bytes, fabric, shared, inbox, prepared, replica, locks } = parts;
         let stall = Stall::new(config.stalled_after);
         Self {
             config,
@@ -107,7 +108,7 @@ impl<F: Fabric> LogPoller<F> {
             told: Lsn::ZERO,
             told_not_kept: false,
             idle: 0,
-            _term_lock: term_lock,
+            _locks: locks,
         }
     }
 
