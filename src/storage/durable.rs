@@ -28,8 +28,9 @@ pub(crate) struct Durable {
     /// Its present name.
     path: PathBuf,
     stat: FileStat,
-    /// It has so many bytes at least, or somebody has cut it short.
+    /// It has so many bytes at least, or somebody has cut it short; and as far as it was known to be long.
     length_min: u64,
+    length: u64,
     has_failed: bool,
     /// Its file system's name, where that is memory: no sync counts there.
     memory: Option<&'static str>,
@@ -56,7 +57,7 @@ impl Durable {
         let stat = file.stat().map_err(StorageError::system("looking at", &path))?;
         // Of the very file: another file system may be mounted there since its folder was looked at.
         let memory = file.memory().map_err(StorageError::system("looking at", &path))?;
-        Ok(Self { disk, file, path, stat, length_min, has_failed: false, memory })
+        Ok(Self { disk, file, path, stat, length_min, length: stat.length, has_failed: false, memory })
     }
 
     /// Whether a sync means something.
@@ -80,6 +81,12 @@ impl Durable {
     /// Writes; a system call. Durable after the next [`Durable::sync`].
     pub(crate) fn write_at(&mut self, bytes: &[u8], offset: u64) -> Result<(), StorageError> {
         self.check()?;
+        // Before: the write would make it as long again, with a hole in it.
+        if self.length()? < self.length {
+            self.has_failed = true;
+            return Err(StorageError::Gone { path: self.path.clone(), what: "cut short" });
+        }
+        self.length = self.length.max(offset.saturating_add(bytes.len() as u64));
         self.file.write_at(bytes, offset).map_err(|error| {
             self.has_failed = true;
             StorageError::system("writing", &self.path)(error)
@@ -93,7 +100,7 @@ impl Durable {
         self.check()?;
         let changed = self.file.set_length(bytes);
         self.has_failed |= changed.is_err();
-        self.length_min = bytes;
+        (self.length_min, self.length) = (bytes, bytes);
         changed.map_err(StorageError::system("changing the length of", &self.path))
     }
 
@@ -174,6 +181,20 @@ mod tests {
             assert_eq!(file.rename(Path::new("/other")), Err(failed));
             assert_ne!(disk.boot(true).content(Path::new("/file")), Some(b"onetwo".to_vec()));
         }
+        Ok(())
+    }
+
+    /// The next write would make it as long again, and zeroes would stand for what was synced.
+    #[test]
+    fn a_file_that_was_cut_short_is_not_grown_over() -> Outcome {
+        let disk = Simulated::default();
+        let mut file = file(&disk)?;
+        file.write_at(b"onetwo", 0)?;
+        let _ = file.sync(6)?;
+        disk.cut_short(Path::new("/file"), 0);
+        let gone = StorageError::Gone { path: PathBuf::from("/file"), what: "cut short" };
+        assert_eq!(file.write_at(b"more", 6), Err(gone));
+        assert_eq!(file.sync(10), Err(StorageError::Failed { path: PathBuf::from("/file") }));
         Ok(())
     }
 

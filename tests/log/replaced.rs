@@ -291,6 +291,15 @@ pub(crate) fn a_kept_file_vouches_only_for_what_waited_for_it() {
         pair.start(1, partner());
         assert_eq!(pair.side(1).copy.status().state, CopyState::Whole);
         pair.start(0, log());
+        pair.polls = 1;
+        pair.until("an open log", |pair| {
+            let is_open = pair.side(0).log.status().history.is_some();
+            let flags = std::fs::read(&path).expect("a file")[EVIDENCE_OFFSET as usize + 12];
+            // Before anything can be acknowledged in this session the file says no more that it has everything.
+            assert!(!is_open || flags == 0 || level == Acknowledge::Persistent, "{flags}");
+            is_open
+        });
+        pair.polls = 64;
         pair.until_mirrored(0);
         assert_eq!(pair.own(0).len(), 10);
         pair.end(0);

@@ -384,6 +384,10 @@ impl Keeping {
         } else {
             kept.header = LogHeader { sequence: kept.header.sequence, ..header };
         }
+        if kept.is_beside && header.state != HeaderState::Whole {
+            // What lies there may be an earlier writer's still, and is written over by and by.
+            return Ok(moved);
+        }
         // By the header that is on disk: it leads to what is written now.
         let mut records = Records::with_header(copy.clone(), kept.header)?;
         if kept.to < kept.header.tail {
@@ -393,7 +397,9 @@ impl Keeping {
         let end = records.skip_to_end()?;
         let mut done = None;
         if end.lsn > kept.to {
-            self.write_records(kept, copy, end.lsn)?;
+            if !self.write_records(kept, copy, end.lsn)? {
+                return Ok(true);
+            }
             done = Some(kept.file.sync(end.lsn.0)?);
             (kept.to, kept.generation) = (end.lsn, end.generation);
             moved = true;
@@ -428,7 +434,8 @@ impl Keeping {
         Ok(moved)
     }
 
-    fn write_records(&mut self, kept: &mut Kept, copy: &CopySource, end: Lsn) -> Result<(), LogError> {
+    /// Writes what was found to be whole records; false where its room was freed meanwhile, so that the next header comes first.
+    fn write_records(&mut self, kept: &mut Kept, copy: &CopySource, end: Lsn) -> Result<bool, LogError> {
         let ring_bytes = kept.header.ring_bytes;
         let mut at = kept.to;
         while at < end {
@@ -436,10 +443,15 @@ impl Keeping {
             let place = RING_OFFSET + ring_bytes.offset_of(at);
             let Some(piece) = self.buffer.get_mut(..left as usize) else { break };
             super::Source::read(copy, place, piece)?;
+            // The header that frees room is there before that is used anew: what was read is this lap's where it is not there yet.
+            fence(Ordering::Acquire);
+            if header_of(copy).is_none_or(|now| now.tail > at || !is_same(&kept.header, &now)) {
+                return Ok(false);
+            }
             kept.file.write_at(piece, place)?;
             at = Lsn(at.0 + left);
         }
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -10,6 +10,7 @@ use super::decide::Opening;
 use super::error::LogError;
 use super::evidence::{self, Boot, Doubt, Seen, Standing};
 use super::header::LogHeader;
+use super::lsn::Lsn;
 use super::report::CopyReport;
 use super::syncer::Syncer;
 use super::writer::{Beginning, Held};
@@ -139,7 +140,12 @@ impl Prepared {
     /// [`LogError::Beside`], [`LogError::File`], [`LogError::Storage`].
     pub(super) fn settle(&mut self, opening: &Opening, with: &Beginning) -> Result<Option<RingFile>, LogError> {
         match opening {
-            Opening::Local => self.beside = None,
+            Opening::Local => {
+                self.beside = None;
+                if let Some(held) = &self.held {
+                    dirty_again(&self.ring, held)?;
+                }
+            }
             Opening::New if !self.is_free => {
                 self.beside = None;
                 self.beside = Some(self.new_ring()?);
@@ -244,6 +250,30 @@ fn path_of(backing: &Backing) -> Option<PathBuf> {
 
 fn write(ring: &Region, offset: u64, bytes: &[u8]) -> Result<(), LogError> {
     ring.write(offset as usize, bytes).map_err(|error| LogError::Session(error.to_string()))
+}
+
+/// Makes every page of what a ring holds one that the next sync writes: an earlier process may have been told that this failed, after which the kernel
+/// calls them clean (fsync(2), errors).
+fn dirty_again(ring: &Region, held: &Held) -> Result<(), LogError> {
+    if RingFile::of(ring)?.is_none() {
+        return Ok(());
+    }
+    let page_bytes = ring.page_bytes().max(1) as u64;
+    let mut touch = |offset: u64| -> Result<(), LogError> {
+        let mut word = [0; 8];
+        super::Source::read(ring, offset, &mut word)?;
+        write(ring, offset, &word)
+    };
+    HEADER_OFFSETS.into_iter().try_for_each(&mut touch)?;
+    let (mut at, end) = (held.header.tail, held.end.lsn);
+    while at < end {
+        let offset = RING_OFFSET + held.header.ring_bytes.offset_of(at);
+        touch(offset)?;
+        // Records begin at multiples of 32, and so do pages, and the ring's end.
+        let left = (page_bytes - offset % page_bytes).min(held.header.ring_bytes.bytes_to_end(at));
+        at = Lsn(at.0 + left);
+    }
+    Ok(())
 }
 
 /// Marks a ring as in use since now: it may lack what is acknowledged from here on.
