@@ -30,6 +30,8 @@ pub(crate) struct Durable {
     stat: FileStat,
     /// It has so many bytes at least, or somebody has cut it short.
     length_min: u64,
+    /// It is so long, where nobody else changes it.
+    length: u64,
     has_failed: bool,
     /// Its file system's name, where that is memory: no sync counts there.
     memory: Option<&'static str>,
@@ -56,7 +58,7 @@ impl Durable {
         let stat = file.stat().map_err(StorageError::system("looking at", &path))?;
         // Of the very file: another file system may be mounted there since its folder was looked at.
         let memory = file.memory().map_err(StorageError::system("looking at", &path))?;
-        Ok(Self { disk, file, path, stat, length_min, has_failed: false, memory })
+        Ok(Self { disk, file, path, stat, length_min, length: stat.length, has_failed: false, memory })
     }
 
     /// Whether a sync means something.
@@ -80,10 +82,26 @@ impl Durable {
     /// Writes; a system call. Durable after the next [`Durable::sync`].
     pub(crate) fn write_at(&mut self, bytes: &[u8], offset: u64) -> Result<(), StorageError> {
         self.check()?;
+        self.check_length(offset.saturating_add(bytes.len() as u64))?;
         self.file.write_at(bytes, offset).map_err(|error| {
             self.has_failed = true;
             StorageError::system("writing", &self.path)(error)
         })
+    }
+
+    /// Whether nobody has cut it short, where it is to reach up to `end`: what brings it to its whole
+    /// length again leaves a hole that no later look at the length finds.
+    fn check_length(&mut self, end: u64) -> Result<(), StorageError> {
+        if end < self.length {
+            return Ok(());
+        }
+        let is_cut = self.length > 0 && self.length().inspect_err(|_| self.has_failed = true)? < self.length;
+        if is_cut {
+            self.has_failed = true;
+            return Err(StorageError::Gone { path: self.path.clone(), what: "cut short" });
+        }
+        self.length = end;
+        Ok(())
     }
 
     /// Makes it so long: what is cut off is gone, what comes anew is zero. Durable after the next
@@ -91,9 +109,10 @@ impl Durable {
     #[cfg(feature = "redb")]
     pub(crate) fn set_length(&mut self, bytes: u64) -> Result<(), StorageError> {
         self.check()?;
+        self.check_length(self.length.max(bytes))?;
         let changed = self.file.set_length(bytes);
         self.has_failed |= changed.is_err();
-        self.length_min = bytes;
+        (self.length_min, self.length) = (bytes, bytes);
         changed.map_err(StorageError::system("changing the length of", &self.path))
     }
 
