@@ -109,6 +109,37 @@ fn a_mounted_file(folder: &Path) {
     pair.until("kept again", is_kept_again);
     pair.until("acknowledged", |pair| pair.side(0).log.durable() > lsn);
     assert_eq!(records(&path), 2);
+    in_memory(folder);
+}
+
+/// Memory that is mounted before a log has the name, and while it has.
+fn in_memory(folder: &Path) {
+    let mount = |kind: &str, at: &Path| Command::new("mount").args(["-t", kind, "none"]).arg(at).output();
+    for kind in ["tmpfs", "ramfs", "hugetlbfs"] {
+        let at = folder.join(kind);
+        fs::create_dir(&at).expect("a folder");
+        let mounted = mount(kind, &at).expect("mount(8)");
+        if !mounted.status.success() {
+            eprintln!("SKIPPED: {kind}: {}", String::from_utf8_lossy(&mounted.stderr));
+            continue;
+        }
+        let error = refused("log-on-memory", 1, plain().keep(at.join("kept")));
+        assert!(matches!(&error, StorageError::NoDisk { file_system, .. } if *file_system == kind), "{error}");
+        assert_eq!(fs::read_dir(&at).expect("a folder").count(), 0, "nothing is left there");
+    }
+    let at = folder.join("later-memory");
+    fs::create_dir(&at).expect("a folder");
+    let path = at.join("copy");
+    let mut pair = kept("log-memory-later", &path);
+    assert!(mount("tmpfs", &at).expect("mount(8)").status.success());
+    let lsn = append_unkept(&mut pair, 2, Duration::from_millis(500));
+    assert!(is_told(&mut pair, |error| error.to_string().contains("removed")));
+    assert!(is_told(&mut pair, |error| matches!(error, StorageError::NoDisk { .. })), "{:?}", pair.side(1).events);
+    assert!(pair.side(0).log.durable() <= lsn);
+    assert!(Command::new("umount").arg("-l").arg(&at).status().expect("umount(8)").success());
+    pair.until("kept again", is_kept_again);
+    pair.until("acknowledged", |pair| pair.side(0).log.durable() > lsn);
+    assert_eq!(records(&path), 2);
 }
 
 /// Room that others give back is found by itself.
