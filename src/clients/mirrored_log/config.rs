@@ -192,7 +192,7 @@ impl LogConfig {
     /// | The file is | Found out | Told as | What to do |
     /// | --- | --- | --- | --- |
     /// | locked by another log or process | at open, by the lock beside it (`.lock`) and by one on the file (`fcntl(2)`) | [`InUse`], which names the holder | end that one, or give another path |
-    /// | put there by others while in use, and locked | at the next try | [`InUse`]; no session begins meanwhile | end that one |
+    /// | put there by others while in use, and locked | by the next write, as any that was replaced | [`Gone`]; a session that begins before a new file is there waits, with [`InUse`] | end that one |
     /// | another's | at open | [`Foreign`]; one that names no owner and is no log, an empty one too: [`LogError::Unusable`](super::LogError::Unusable) | give another path, or move it away |
     /// | removed while in use | by the next write | [`Gone`] | nothing, the next try makes a new one. Where the process ends before a write nothing is told, and the next start finds no file: [`CopyState::Nothing`](super::CopyState::Nothing) |
     /// | replaced while in use | by the next write | [`Gone`]; then [`Foreign`], where the other is neither empty nor this log's | move the other away: it is left as it is. An empty one, or an older one of this log, is replaced |
@@ -214,7 +214,8 @@ impl LogConfig {
     /// [`MountPoint`]: crate::storage::StorageError::MountPoint
     /// [`NoDisk`]: crate::storage::StorageError::NoDisk
     // Tests of the rows, in tests/log/places.rs where nothing else is said:
-    // - locked: a_file_in_use_or_of_others_is_refused_by_name; while in use: none.
+    // - locked: a_file_in_use_or_of_others_is_refused_by_name; while in use:
+    //   a_file_that_is_put_there_and_locked_is_waited_for (keeper/tests.rs).
     // - another's: the same; no log: what_cannot_be_gone_on_with_is_told_and_kept (kept.rs).
     // - removed, replaced, emptied: a_file_that_others_take_away_is_written_anew; with another's
     //   in its place a_name_that_others_take_is_waited_for; just before the end of the file is

@@ -417,6 +417,34 @@ fn a_full_disk_is_tried_again_until_there_is_room() -> Outcome {
     Ok(())
 }
 
+/// What somebody else has locked is not marked, and no session rests on it, though it is this log's.
+#[test]
+fn a_file_that_is_put_there_and_locked_is_waited_for() -> Outcome {
+    let disk = Simulated::default();
+    let (mut process, mut log) = Process::settled(&disk)?;
+    // Another file of this log, by its other name in use by another process.
+    let copy = disk.content(path()).ok_or("a file")?;
+    disk.remove(path());
+    let other = Path::new("/kept/other");
+    disk.put(other, &copy);
+    let theirs = Place::take(Arc::new(disk.clone()), other, mine(), OWNER_OFFSET)?;
+    disk.link(other, path());
+    let before = process.told;
+    log.append()?;
+    process.step();
+    process.next_session(&log);
+    let epoch = process.shared.epoch();
+    let refused = process.keeping.begin(epoch);
+    assert!(matches!(refused, Err(LogError::Storage(StorageError::InUse { .. }))), "{refused:?}");
+    assert_ne!(process.keeping.told.ready.load(Ordering::Acquire), epoch);
+    assert_eq!((process.told, disk.content(path())), (before, Some(copy)), "it is left alone");
+    drop(theirs);
+    process.keeping.begin(epoch)?;
+    process.step();
+    assert_eq!((process.told, process.keeping.told.ready.load(Ordering::Acquire)), (log.end.0, epoch));
+    Ok(())
+}
+
 /// What is written next brings the file to its whole length again, with a hole in it.
 #[test]
 fn a_file_that_is_cut_short_just_before_its_end_is_written_is_found() -> Outcome {
