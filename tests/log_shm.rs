@@ -11,6 +11,8 @@ mod cases;
 mod ends;
 #[path = "log/kept.rs"]
 mod kept;
+#[path = "log/mounts.rs"]
+mod mounts;
 #[path = "log/pair.rs"]
 mod pair;
 #[path = "log/places.rs"]
@@ -34,6 +36,12 @@ logs!([allow(unused)] in places:
     a_file_of_two_roles_is_refused_by_name,
     a_file_of_another_log_is_refused_in_any_role,
     a_symbolic_link_is_followed_and_stays,
+    a_name_that_others_take_is_waited_for,
+    a_file_of_two_names_is_one_logs,
+);
+logs!([allow(unused)] in mounts:
+    a_file_that_is_mounted_by_itself_is_refused_by_name,
+    a_full_disk_that_gets_room_is_kept_on_again,
 );
 logs!([allow(unused)] in replaced:
     a_restore_that_ends_in_the_middle_leaves_the_ring_as_it_was,
@@ -47,3 +55,12 @@ logs!([allow(unused)] in replaced:
 logs!([allow(unused)] in survives:
     what_survives_what_is_as_the_table_says,
 );
+
+/// What a case runs in a process of its own.
+#[test]
+fn role() {
+    if let Some(role) = process::role::asked() {
+        assert!(mounts::run(&role), "no such role: {role}");
+        process::role::say("done");
+    }
+}

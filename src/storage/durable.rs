@@ -28,8 +28,9 @@ pub(crate) struct Durable {
     /// Its present name.
     path: PathBuf,
     stat: FileStat,
-    /// It has so many bytes at least, or somebody has cut it short; and as far as it was known to be long.
+    /// It has so many bytes at least, or somebody has cut it short.
     length_min: u64,
+    /// It is so long, where nobody else changes it.
     length: u64,
     has_failed: bool,
     /// Its file system's name, where that is memory: no sync counts there.
@@ -81,16 +82,26 @@ impl Durable {
     /// Writes; a system call. Durable after the next [`Durable::sync`].
     pub(crate) fn write_at(&mut self, bytes: &[u8], offset: u64) -> Result<(), StorageError> {
         self.check()?;
-        // Before: the write would make it as long again, with a hole in it.
-        if self.length()? < self.length {
-            self.has_failed = true;
-            return Err(StorageError::Gone { path: self.path.clone(), what: "cut short" });
-        }
-        self.length = self.length.max(offset.saturating_add(bytes.len() as u64));
+        self.check_length(offset.saturating_add(bytes.len() as u64))?;
         self.file.write_at(bytes, offset).map_err(|error| {
             self.has_failed = true;
             StorageError::system("writing", &self.path)(error)
         })
+    }
+
+    /// Whether nobody has cut it short, where it is to reach up to `end`: what brings it to its whole
+    /// length again leaves a hole that no later look at the length finds.
+    fn check_length(&mut self, end: u64) -> Result<(), StorageError> {
+        if end < self.length {
+            return Ok(());
+        }
+        let is_cut = self.length > 0 && self.length().inspect_err(|_| self.has_failed = true)? < self.length;
+        if is_cut {
+            self.has_failed = true;
+            return Err(StorageError::Gone { path: self.path.clone(), what: "cut short" });
+        }
+        self.length = end;
+        Ok(())
     }
 
     /// Makes it so long: what is cut off is gone, what comes anew is zero. Durable after the next
@@ -98,6 +109,7 @@ impl Durable {
     #[cfg(feature = "redb")]
     pub(crate) fn set_length(&mut self, bytes: u64) -> Result<(), StorageError> {
         self.check()?;
+        self.check_length(self.length.max(bytes))?;
         let changed = self.file.set_length(bytes);
         self.has_failed |= changed.is_err();
         (self.length_min, self.length) = (bytes, bytes);

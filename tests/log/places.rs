@@ -5,7 +5,7 @@ use crate::process::folder_on_disk;
 use crate::process::node::config;
 use crate::under_test;
 use handfast::clients::mirrored_log::{
-    Acknowledge, Acknowledgement, LogConfig, LogError, LogEvent, MirroredLog, OnLoss, Records,
+    Acknowledge, Acknowledgement, LogConfig, LogError, LogEvent, Lsn, MirroredLog, OnLoss, Records,
 };
 use handfast::error::Error;
 use handfast::manager::ClusterManager;
@@ -13,6 +13,7 @@ use handfast::memory::Backing;
 use handfast::storage::StorageError;
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 fn persistent() -> LogConfig {
     plain().acknowledge(Acknowledge::Persistent)
@@ -46,7 +47,7 @@ fn persistent_append(pair: &mut Pair, number: usize) {
 }
 
 /// A log that keeps its partner's records in `path`, and one record there.
-fn kept(title: &str, path: &Path) -> Pair {
+pub(crate) fn kept(title: &str, path: &Path) -> Pair {
     let mut pair = Pair::new(title);
     pair.start_both([persistent(), plain().keep(path)]);
     pair.until_mirrored(0);
@@ -212,4 +213,100 @@ pub(crate) fn a_symbolic_link_is_followed_and_stays() {
     std::os::unix::fs::symlink(&endless, &endless).expect("a link to itself");
     let error = refused("log-endless", 1, plain().keep(&endless));
     assert!(error.to_string().contains("ELOOP"), "{error}");
+}
+
+/// Why the file could not be kept, as its node was told.
+pub(crate) fn is_told(pair: &mut Pair, why: impl Fn(&StorageError) -> bool) -> bool {
+    has(pair.side(1), |event| matches!(event, LogEvent::KeepFailed(LogError::Storage(error)) if why(error)))
+}
+
+pub(crate) fn is_kept_again(pair: &mut Pair) -> bool {
+    has(pair.side(1), |event| matches!(event, LogEvent::KeptAgain))
+}
+
+pub(crate) fn rounds_for(pair: &mut Pair, time: Duration) {
+    let began = Instant::now();
+    while began.elapsed() < time {
+        pair.round();
+        std::thread::yield_now();
+    }
+}
+
+/// A record that the partner has, and that is not on its disk: nothing is acknowledged for so long.
+pub(crate) fn append_unkept(pair: &mut Pair, number: usize, time: Duration) -> Lsn {
+    let lsn = pair.side(0).producer.append(&payload(number)).expect("room");
+    rounds_for(pair, time);
+    assert!(pair.side(0).log.durable() <= lsn, "acknowledged, and on no disk");
+    lsn
+}
+
+/// Others put a file of their own there, or take the folder away: it is tried again until the name
+/// is free.
+pub(crate) fn a_name_that_others_take_is_waited_for() {
+    for level in [Acknowledge::Persistent, Acknowledge::Placed] {
+        let above = folder_on_disk();
+        let folder = above.path().join("folder");
+        fs::create_dir(&folder).expect("a folder");
+        let path = folder.join("copy");
+        let mut pair = Pair::new("log-name-taken");
+        pair.start_both([plain().acknowledge(level), plain().keep(&path)]);
+        pair.until_mirrored(0);
+        pair.append(0, &payload(1));
+        pair.until("the file", |_| path.exists() && records(&path) == 1);
+        // The header that tells of the acknowledgement is written a little later, and looked after.
+        rounds_for(&mut pair, Duration::from_millis(300));
+        // From here on nothing is written, so nobody looks.
+        fs::rename(&path, folder.join("mine")).expect("taken away");
+        fs::write(&path, b"a letter").expect("put there");
+        rounds_for(&mut pair, Duration::from_millis(300));
+        assert!(!is_told(&mut pair, |_| true), "{:?}", pair.side(1).events);
+        let mut number = 1;
+        for (what, name_is_free) in [("a letter", false), ("no folder", true)] {
+            number += 1;
+            let lsn = match level {
+                Acknowledge::Persistent => append_unkept(&mut pair, number, Duration::from_millis(300)),
+                _ => pair.append(0, &payload(number)).0,
+            };
+            pair.until("why", |pair| match name_is_free {
+                false => is_told(pair, |error| matches!(error, StorageError::Foreign { path: at, .. } if *at == path)),
+                true => is_told(pair, |error| error.to_string().contains("ENOENT")),
+            });
+            let gone = if name_is_free { "removed" } else { "replaced by another file" };
+            assert!(is_told(&mut pair, |error| matches!(error, StorageError::Gone { what, .. } if *what == gone)));
+            assert_eq!(has(pair.side(0), |event| matches!(event, LogEvent::NotKept)), level == Acknowledge::Persistent);
+            assert!(!is_kept_again(&mut pair));
+            if name_is_free {
+                fs::create_dir(&folder).expect("a folder");
+            } else {
+                assert_eq!(fs::read(&path).expect("a letter"), b"a letter", "it is left as it is");
+                fs::remove_file(&path).expect("moved away");
+            }
+            pair.until("kept again", is_kept_again);
+            pair.until("acknowledged", |pair| pair.side(0).log.durable() > lsn);
+            pair.until("all of it", |_| path.exists() && records(&path) == number);
+            eprintln!("{level:?}, {what}: {:?}", pair.side(1).events);
+            pair.side(0).events.clear();
+            pair.side(1).events.clear();
+            if !name_is_free {
+                fs::remove_dir_all(&folder).expect("no folder");
+            }
+        }
+    }
+}
+
+/// The lock beside is by name; the file's own is not.
+pub(crate) fn a_file_of_two_names_is_one_logs() {
+    let folder = folder_on_disk();
+    let (path, second) = (folder.path().join("copy"), folder.path().join("second"));
+    let mut pair = kept("log-two-names", &path);
+    fs::hard_link(&path, &second).expect("a second name");
+    let error = refused("log-two-names-other", 1, plain().keep(&second));
+    assert!(matches!(&error, StorageError::InUse { by, .. } if by.contains("the copy of log wal held by")), "{error}");
+    persistent_append(&mut pair, 2);
+    assert!(!is_told(&mut pair, |_| true), "a second name is no harm");
+    // A new file takes the one name; the other keeps what was written until that was found out.
+    fs::remove_file(&path).expect("removed");
+    persistent_append(&mut pair, 3);
+    persistent_append(&mut pair, 4);
+    assert_eq!((records(&path), records(&second)), (4, 3));
 }

@@ -180,6 +180,67 @@ impl LogConfig {
     /// Below `Persistent` acknowledgements do not wait for it: after the end of both processes by force it may lack the last ones, and says so
     /// ([`CopyState::MayLack`](super::CopyState::MayLack)). A session begins when the file is marked as in use, which waits for the disk: while
     /// that cannot be written there is no session for this log, and [`LogEvent::KeepFailed`](super::LogEvent::KeepFailed) says why.
+    ///
+    /// # What becomes of the file
+    ///
+    /// At open: [`MirroredLog::open`](super::MirroredLog::open) fails with
+    /// [`LogError::Storage`](super::LogError::Storage) of the error in the table, and the file is
+    /// left as it was.
+    ///
+    /// While in use: it is found out by the next write, before anything is acknowledged by that.
+    /// Writes come with a record that arrives, with a header (within about 10 ms after an
+    /// acknowledgement, and where room is freed), and with a session that begins. Where nothing
+    /// happens nobody looks. This node hears [`LogEvent::KeepFailed`](super::LogEvent::KeepFailed)
+    /// with the error, again where the reason changes. A new file is tried after 100 ms, then after
+    /// twice as long each time, at most 5 s: what has passed is noticed within that, and then
+    /// [`LogEvent::KeptAgain`](super::LogEvent::KeptAgain) is told.
+    ///
+    /// Acknowledgements meanwhile, in every row: at `Persistent` none, and a partner that asks for
+    /// it hears [`LogEvent::NotKept`](super::LogEvent::NotKept). What waits is acknowledged when the
+    /// new file has all of the copy. What was acknowledged before is in the memory of both, and on
+    /// this disk only once the new file is. Below `Persistent` they go on as before; in a session
+    /// that begins meanwhile only once the file of this name is marked, or there is none that is
+    /// this log's.
+    ///
+    /// | The file is | Found out | Told as | What to do |
+    /// | --- | --- | --- | --- |
+    /// | locked by another log or process | at open, by the lock beside it (`.lock`) and by one on the file (`fcntl(2)`) | [`InUse`], which names the holder | end that one, or give another path |
+    /// | put there by others while in use, and locked | by the next write, as any that was replaced | [`Gone`]; a session that begins before a new file is there waits, with [`InUse`] | end that one |
+    /// | another's | at open | [`Foreign`]; one that names no owner and is no log, an empty one too: [`LogError::Unusable`](super::LogError::Unusable) | give another path, or move it away |
+    /// | removed while in use | by the next write | [`Gone`] | nothing, the next try makes a new one. Where the process ends before a write nothing is told, and the next start finds no file: [`CopyState::Nothing`](super::CopyState::Nothing) |
+    /// | replaced while in use | by the next write | [`Gone`]; then [`Foreign`], where the other is neither empty nor this log's | move the other away: it is left as it is. An empty one, or an older one of this log, is replaced |
+    /// | emptied or cut short while in use | by the next write | [`Gone`] | nothing, as for one that was removed. Where the process ends before a write the next open says [`LogError::Unusable`](super::LogError::Unusable): move it away |
+    /// | on a full disk | at open, where the lock of 256 bytes has no room; else when a new file is needed: the first, one of another log, a refill from the start, one after a failure. Its whole length is reserved first | [`System`] with ENOSPC, "writing" the lock, "reserving room for" the file | make room for a second file of this size: it is found by itself. A file that is there has its room, where the file system writes in place; where it does not (btrfs), "writing" may fail too, and a session that begins then waits |
+    /// | behind a symbolic link | at open: followed once. What lies beside (`.lock`, `.new`, `.taken`) lies where it leads, and there it stays | more than 39 of them, or a circle: [`System`] with ELOOP | nothing. A link that is changed later is not looked at; one that is put in the file's own place is [`Gone`], then ELOOP, and no session begins until it is moved away |
+    /// | of two names (hard links) | at open, where a log has it by the other name | [`InUse`]; two roles in one log: [`LogError::SameFile`](super::LogError::SameFile) | remove the other name: a new file takes the place of this one alone, and the other goes on to say what it said |
+    /// | mounted by itself (bind mount) | at open (Linux 5.8 and later) | [`MountPoint`] | mount the folder |
+    /// | mounted over while in use | another file: as one that was replaced. The very file: when it is to be replaced | [`Gone`], then [`Foreign`], or [`System`] with EBUSY, "putting in place" | unmount it |
+    /// | on tmpfs, ramfs or hugetlbfs | at open, before anything is made there | [`NoDisk`] | give a path on a disk. What hides memory is not seen: overlayfs, a loop device, a server |
+    /// | in a folder over which one of these is mounted while in use | by the next write | [`Gone`], then [`NoDisk`] | unmount it |
+    /// | in a folder that is not there | at open | [`System`] with ENOENT, "looking for" | make the folder |
+    /// | in a folder that is removed while in use | by the next write | [`Gone`], then [`System`] with ENOENT, "creating" | make it again, of the same path |
+    ///
+    /// [`InUse`]: crate::storage::StorageError::InUse
+    /// [`Foreign`]: crate::storage::StorageError::Foreign
+    /// [`Gone`]: crate::storage::StorageError::Gone
+    /// [`System`]: crate::storage::StorageError::System
+    /// [`MountPoint`]: crate::storage::StorageError::MountPoint
+    /// [`NoDisk`]: crate::storage::StorageError::NoDisk
+    // Tests of the rows, in tests/log/places.rs where nothing else is said:
+    // - locked: a_file_in_use_or_of_others_is_refused_by_name; while in use:
+    //   a_file_that_is_put_there_and_locked_is_waited_for (keeper/tests.rs).
+    // - another's: the same; no log: what_cannot_be_gone_on_with_is_told_and_kept (kept.rs).
+    // - removed, replaced, emptied: a_file_that_others_take_away_is_written_anew; with another's
+    //   in its place a_name_that_others_take_is_waited_for; just before the end of the file is
+    //   written: a_file_that_is_cut_short_just_before_its_end_is_written_is_found (keeper/tests.rs).
+    // - a full disk: a_full_disk_that_gets_room_is_kept_on_again (mounts.rs), and on a simulated
+    //   disk a_full_disk_is_tried_again_until_there_is_room (keeper/tests.rs).
+    // - links: a_symbolic_link_is_followed_and_stays, a_file_of_two_names_is_one_logs,
+    //   a_file_of_two_roles_is_refused_by_name.
+    // - mounted: a_file_that_is_mounted_by_itself_is_refused_by_name (mounts.rs).
+    // - memory: a_file_in_memory_is_refused_by_name, and mounted later with the one before.
+    // - no folder: a_partner_that_keeps_no_file_is_told_of (kept.rs); removed while in use:
+    //   a_name_that_others_take_is_waited_for.
     pub fn keep(mut self, path: impl Into<PathBuf>) -> Self {
         self.keep = Some(path.into());
         self

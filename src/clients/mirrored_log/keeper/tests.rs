@@ -411,6 +411,99 @@ fn a_file_that_is_taken_away_is_written_anew_and_told_of() -> Outcome {
     Ok(())
 }
 
+/// Room is asked for again until there is some: for a new file, and on file systems that write
+/// nothing in place for one that is there. Both are said once.
+#[test]
+fn a_full_disk_is_tried_again_until_there_is_room() -> Outcome {
+    const CALLS: u64 = 60;
+    for (fault, is_there) in [(Fault::Full, false), (Fault::WriteFails(libc::ENOSPC), true)] {
+        let disk = Simulated::default();
+        let (mut process, mut log) = if is_there {
+            Process::settled(&disk)?
+        } else {
+            let mut log = Log::new()?;
+            let process = Process::start(&disk, &log)?;
+            log.tell(HeaderState::Whole)?;
+            (process, log)
+        };
+        let (before, calls) = (process.told, disk.calls());
+        (0..CALLS).for_each(|call| disk.fail_in(call, fault));
+        let mut news = Vec::new();
+        log.append()?;
+        while disk.calls() < calls + CALLS {
+            process.step();
+            assert_eq!(process.told, before, "{fault:?}: nothing more is told");
+            news.extend(process.news());
+        }
+        let full = |news: &KeepNews, what| {
+            let KeepNews::Failed(LogError::Storage(StorageError::System { tried, errno, .. })) = news else {
+                return false;
+            };
+            *tried == what && *errno == Errno::new(libc::ENOSPC)
+        };
+        let tried: &[&str] = if is_there { &["writing", "creating"] } else { &["reserving room for"] };
+        let as_wanted = news.iter().zip(tried).all(|(news, tried)| full(news, *tried));
+        assert!(news.len() == tried.len() && as_wanted, "{fault:?}: {news:?}");
+        (0..2).for_each(|_| process.step());
+        assert_eq!((process.told, process.news()), (log.end.0, Some(KeepNews::Again)), "{fault:?}");
+        log.expect(disk.boot(false).content(path()), process.told, "room");
+    }
+    Ok(())
+}
+
+/// What somebody else has locked is not marked, and no session rests on it, though it is this log's.
+#[test]
+fn a_file_that_is_put_there_and_locked_is_waited_for() -> Outcome {
+    let disk = Simulated::default();
+    let (mut process, mut log) = Process::settled(&disk)?;
+    // Another file of this log, by its other name in use by another process.
+    let copy = disk.content(path()).ok_or("a file")?;
+    disk.remove(path());
+    let other = Path::new("/kept/other");
+    disk.put(other, &copy);
+    let theirs = Place::take(Arc::new(disk.clone()), other, mine(), OWNER_OFFSET)?;
+    disk.link(other, path());
+    let before = process.told;
+    log.append()?;
+    process.step();
+    process.next_session(&log);
+    let epoch = process.shared.epoch();
+    let refused = process.keeping.begin(epoch);
+    assert!(matches!(refused, Err(LogError::Storage(StorageError::InUse { .. }))), "{refused:?}");
+    assert_ne!(process.keeping.told.ready.load(Ordering::Acquire), epoch);
+    assert_eq!((process.told, disk.content(path())), (before, Some(copy)), "it is left alone");
+    drop(theirs);
+    process.keeping.begin(epoch)?;
+    process.step();
+    assert_eq!((process.told, process.keeping.told.ready.load(Ordering::Acquire)), (log.end.0, epoch));
+    Ok(())
+}
+
+/// What is written next brings the file to its whole length again, with a hole in it.
+#[test]
+fn a_file_that_is_cut_short_just_before_its_end_is_written_is_found() -> Outcome {
+    let disk = Simulated::default();
+    let (mut process, mut log) = Process::settled(&disk)?;
+    while log.header.ring_bytes.bytes_to_end(log.end) >= size_of_record(PAYLOAD as u32) {
+        log.append()?;
+    }
+    // Room is free: no header is written before the record.
+    log.records.drain(..10);
+    log.header.tail = log.records[0].0;
+    log.tell(HeaderState::Whole)?;
+    process.step();
+    let before = log.end.0;
+    assert_eq!(process.told, before);
+    disk.cut_short(path(), 0);
+    log.append()?;
+    process.step();
+    assert_eq!(process.told, before, "nothing more is told");
+    process.step();
+    assert_eq!(process.told, log.end.0);
+    log.expect(disk.boot(false).content(path()), process.told, "cut short");
+    Ok(())
+}
+
 #[test]
 fn a_file_of_others_is_never_replaced() -> Outcome {
     let disk = Simulated::default();
