@@ -50,6 +50,8 @@ logs!([allow(unused)] in replaced:
     a_log_that_went_alone_and_is_lost_is_not_begun_anew_unasked,
     a_ring_of_others_is_refused_by_name,
     alone_under_persistent_waits_for_its_own_disk,
+    what_the_disk_has_of_another_log_acknowledges_nothing,
+    a_new_ring_is_made_over_no_file_of_others,
     a_kept_file_vouches_only_for_what_waited_for_it,
 );
 logs!([allow(unused)] in survives:

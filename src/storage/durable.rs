@@ -132,7 +132,7 @@ impl Durable {
     }
 
     /// Whether the name still means this file.
-    fn look(&self) -> Result<(), StorageError> {
+    pub(crate) fn look(&self) -> Result<(), StorageError> {
         let gone = |what| Err(StorageError::Gone { path: self.path.clone(), what });
         match self.disk.stat(&self.path) {
             Ok(stat) if !stat.is(&self.stat) => gone("replaced by another file"),

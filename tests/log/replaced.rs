@@ -4,7 +4,7 @@ use crate::pair::{Pair, RING, has, payload, plain};
 use crate::places::records;
 use crate::process::folder_on_disk;
 use handfast::clients::mirrored_log::{
-    Acknowledge, Acknowledgement, CopyState, Doubt, LogConfig, LogError, LogEvent, OnLoss, Start, Term,
+    Acknowledge, Acknowledgement, CopyState, Doubt, LogConfig, LogError, LogEvent, OnLoss, Records, Start, Term,
     area::EVIDENCE_OFFSET,
 };
 use handfast::memory::Backing;
@@ -327,4 +327,56 @@ pub(crate) fn a_kept_file_vouches_only_for_what_waited_for_it() {
         assert_eq!(pair.own(0).len(), 10);
         assert_eq!(pair.side(1).copy.status().state, CopyState::Whole);
     }
+}
+
+/// The partner has a longer log on its disk, and a new one takes its place: what the disk has of the old one counts for nothing of the new one.
+pub(crate) fn what_the_disk_has_of_another_log_acknowledges_nothing() {
+    let folder = folder_on_disk();
+    let kept = folder.path().join("kept");
+    let log = || plain().acknowledge(Acknowledge::Persistent);
+    let mut pair = Pair::new("log-other-persisted");
+    pair.start_both([log(), plain().keep(kept.clone())]);
+    pair.until_mirrored(0);
+    for _ in 0..60 {
+        pair.append(0, &[1; 2000]);
+    }
+    pair.end(0);
+    pair.until_lost(1);
+    pair.start(0, log().start(Start::New));
+    pair.until_mirrored(0);
+    for number in 1..=40 {
+        assert_eq!(pair.append(0, &[2; 2000]).1, Acknowledgement::Persistent);
+        let file = std::fs::File::open(&kept).expect("a file");
+        let found = Records::open(file).expect("a log").flatten().filter(|record| record.payload[0] == 2).count();
+        assert!(found >= number, "{number} are acknowledged, and {found} are in the file");
+    }
+}
+
+/// Beside a ring lies a file of this log, or another log's ring in use, under the name that a new ring would have.
+pub(crate) fn a_new_ring_is_made_over_no_file_of_others() {
+    let folder = folder_on_disk();
+    let (path, beside) = (folder.path().join("ring"), folder.path().join("ring.new"));
+    let log = || plain().backing(Backing::File(path.clone()));
+    let other = || plain().backing(Backing::File(beside.clone()));
+    let mut pair = Pair::new("log-ring-beside");
+    let refused = crate::places::refused_at_all(&format!("{}-x", pair.name), 0, log().keep(beside.clone()));
+    assert!(matches!(refused, LogError::SameFile { .. }), "{refused}");
+    let mut theirs = Pair::new("log-ring-theirs");
+    theirs.start_both([other(), plain()]);
+    theirs.until_mirrored(0);
+    theirs.append(0, b"theirs");
+    pair.start_both([log(), plain()]);
+    pair.until_mirrored(0);
+    pair.append(0, b"mine");
+    pair.end(0);
+    pair.until_lost(1);
+    pair.start(0, log().start(Start::New));
+    let ended = |event: &LogEvent| matches!(event, LogEvent::Ended(LogError::Unusable { .. }));
+    pair.until("the end", |pair| has(pair.side(0), ended));
+    theirs.append(0, b"theirs still");
+    theirs.end(0);
+    theirs.end(1);
+    assert!(
+        beside.exists() && Records::open(std::fs::File::open(&beside).expect("a ring")).expect("a log").count() == 2
+    );
 }

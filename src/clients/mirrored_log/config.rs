@@ -187,10 +187,8 @@ impl LogConfig {
     /// [`LogError::Storage`](super::LogError::Storage) of the error in the table, and the file is
     /// left as it was.
     ///
-    /// While in use: it is found out by the next write, before anything is acknowledged by that.
-    /// Writes come with a record that arrives, with a header (within about 10 ms after an
-    /// acknowledgement, and where room is freed), and with a session that begins. Where nothing
-    /// happens nobody looks. This node hears [`LogEvent::KeepFailed`](super::LogEvent::KeepFailed)
+    /// While in use: it is found out by the next write, before anything is acknowledged by that, and
+    /// within 0.5 s where nothing is written. This node hears [`LogEvent::KeepFailed`](super::LogEvent::KeepFailed)
     /// with the error, again where the reason changes. A new file is tried after 100 ms, then after
     /// twice as long each time, at most 5 s: what has passed is noticed within that, and then
     /// [`LogEvent::KeptAgain`](super::LogEvent::KeptAgain) is told.
@@ -205,20 +203,20 @@ impl LogConfig {
     /// | The file is | Found out | Told as | What to do |
     /// | --- | --- | --- | --- |
     /// | locked by another log or process | at open, by the lock beside it (`.lock`) and by one on the file (`fcntl(2)`) | [`InUse`], which names the holder | end that one, or give another path |
-    /// | put there by others while in use, and locked | by the next write, as any that was replaced | [`Gone`]; a session that begins before a new file is there waits, with [`InUse`] | end that one |
+    /// | put there by others while in use, and locked | within 0.5 s, or by the next write, as any that was replaced | [`Gone`]; a session that begins before a new file is there waits, with [`InUse`] | end that one |
     /// | another's | at open | [`Foreign`]; one that names no owner and is no log, an empty one too: [`LogError::Unusable`](super::LogError::Unusable) | give another path, or move it away |
-    /// | removed while in use | by the next write | [`Gone`] | nothing, the next try makes a new one. Where the process ends before a write nothing is told, and the next start finds no file: [`CopyState::Nothing`](super::CopyState::Nothing) |
-    /// | replaced while in use | by the next write | [`Gone`]; then [`Foreign`], where the other is neither empty nor this log's | move the other away: it is left as it is. An empty one, or an older one of this log, is replaced |
-    /// | emptied or cut short while in use | by the next write | [`Gone`] | nothing, as for one that was removed. Where the process ends before a write the next open says [`LogError::Unusable`](super::LogError::Unusable): move it away |
+    /// | removed while in use | within 0.5 s, or by the next write | [`Gone`] | nothing, the next try makes a new one. Where the process ends before nothing is told, and the next start finds no file: [`CopyState::Nothing`](super::CopyState::Nothing) |
+    /// | replaced while in use | within 0.5 s, or by the next write | [`Gone`]; then [`Foreign`], where the other is neither empty nor this log's | move the other away: it is left as it is. An empty one, or an older one of this log, is replaced |
+    /// | emptied or cut short while in use | within 0.5 s, or by the next write | [`Gone`] | nothing, as for one that was removed. Where the process ends before the next open says [`LogError::Unusable`](super::LogError::Unusable): move it away |
     /// | on a full disk | at open, where the lock of 256 bytes has no room; else when a new file is needed: the first, one of another log, a refill from the start, one after a failure. Its whole length is reserved first | [`System`] with ENOSPC, "writing" the lock, "reserving room for" the file | make room for a second file of this size: it is found by itself. A file that is there has its room, where the file system writes in place; where it does not (btrfs), "writing" may fail too, and a session that begins then waits |
     /// | behind a symbolic link | at open: followed once. What lies beside (`.lock`, `.new`, `.taken`) lies where it leads, and there it stays | more than 39 of them, or a circle: [`System`] with ELOOP | nothing. A link that is changed later is not looked at; one that is put in the file's own place is [`Gone`], then ELOOP, and no session begins until it is moved away |
     /// | of two names (hard links) | at open, where a log has it by the other name | [`InUse`]; two roles in one log: [`LogError::SameFile`](super::LogError::SameFile) | remove the other name: a new file takes the place of this one alone, and the other goes on to say what it said |
     /// | mounted by itself (bind mount) | at open (Linux 5.8 and later) | [`MountPoint`] | mount the folder |
     /// | mounted over while in use | another file: as one that was replaced. The very file: when it is to be replaced | [`Gone`], then [`Foreign`], or [`System`] with EBUSY, "putting in place" | unmount it |
     /// | on tmpfs, ramfs or hugetlbfs | at open, before anything is made there | [`NoDisk`] | give a path on a disk. What hides memory is not seen: overlayfs, a loop device, a server |
-    /// | in a folder over which one of these is mounted while in use | by the next write | [`Gone`], then [`NoDisk`] | unmount it |
+    /// | in a folder over which one of these is mounted while in use | within 0.5 s, or by the next write | [`Gone`], then [`NoDisk`] | unmount it |
     /// | in a folder that is not there | at open | [`System`] with ENOENT, "looking for" | make the folder |
-    /// | in a folder that is removed while in use | by the next write | [`Gone`], then [`System`] with ENOENT, "creating" | make it again, of the same path |
+    /// | in a folder that is removed while in use | within 0.5 s, or by the next write | [`Gone`], then [`System`] with ENOENT, "creating" | make it again, of the same path |
     ///
     /// [`InUse`]: crate::storage::StorageError::InUse
     /// [`Foreign`]: crate::storage::StorageError::Foreign

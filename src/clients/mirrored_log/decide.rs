@@ -3,6 +3,7 @@
 use super::area::RingBytes;
 use super::config::Start;
 use super::error::LogError;
+use super::evidence::{Doubt, Seen};
 use super::lsn::{Generation, History, Lsn, Term};
 use super::numbers::{check_room, next_generation};
 use super::report::{CopyReport, ReportState};
@@ -92,6 +93,14 @@ pub(super) fn opening(
             newer(held, report, ring_bytes)
         }
         Some(held) if !held.is_sound() => held.check().map(|()| Opening::Local),
+        // This node went on alone since the ring was written: it is an older one, brought back.
+        Some(held) if !gives_up && kept > held.header.term && !(worthy && report.term >= kept) => {
+            Err(LogError::AloneLost { kept, theirs: report.term })
+        }
+        // The partner's copy is no whole one, and has more all the same, or knows of a later term than the ring: so does that.
+        Some(held) if !gives_up && !worthy && is_older(held, report) => {
+            Err(LogError::MayLack { end: held.end.lsn, doubt: Doubt::PartnerHadMore })
+        }
         // It knows of a later term than this node wrote under, and has not got all of it.
         Some(held) if !worthy && report.history == held.header.history && report.term > held.header.term => {
             Err(LogError::NotWorthy { state: state_name(report.state) })
@@ -99,6 +108,13 @@ pub(super) fn opening(
         Some(_) if !worthy => Ok(Opening::Local),
         Some(held) => newer(held, report, ring_bytes),
     }
+}
+
+/// Whether a ring is of an earlier time than a copy of the same log that is not whole: a true one has all that its partner ever got.
+fn is_older(held: &Held, report: &CopyReport) -> bool {
+    let has_more = held.reach() < Seen { generation: report.generation, end: report.end };
+    let is_outdated = report.state == ReportState::Outdated && held.header.term <= report.term;
+    report.state != ReportState::Nothing && report.history == held.header.history && (has_more || is_outdated)
 }
 
 /// The newer of two that are sound.
@@ -229,7 +245,6 @@ pub(super) fn resume(open: &Open, report: &CopyReport) -> Result<Option<Lsn>, Lo
 
 #[cfg(test)]
 mod tests {
-    use super::super::evidence::Doubt;
     use super::super::header::{HeaderState, LogHeader};
     use super::super::stop::{StopReason, StoppedAt};
     use super::*;
@@ -309,7 +324,11 @@ mod tests {
             let given_up = opening(Start::GiveUpMissing, None, &unworthy, ring, Term(0));
             assert_eq!(given_up.is_ok(), state != ReportState::Refilling, "{state:?}");
             assert!(matches!(decide(None, unworthy), Err(LogError::NotWorthy { .. })));
-            assert_eq!(decide(Some(held(7, (1, 1, 64))?), unworthy), Ok(Opening::Local));
+            let here = |of| Ok::<_, LogError>(decide(Some(held(7, of)?), unworthy));
+            let older = Err(LogError::MayLack { end: Lsn(64), doubt: Doubt::PartnerHadMore });
+            assert_eq!(here((1, 1, 64))?, older, "the partner has more");
+            assert_eq!(here((2, 2, 640))?, Ok(Opening::Local));
+            assert_eq!(here((1, 1, 640))?.is_ok(), state != ReportState::Outdated, "{state:?}");
         }
         let whole = report(ReportState::Whole, 7, (1, 1, 640));
         assert!(matches!(decide(Some(held(8, (1, 1, 640))?), whole), Err(LogError::Histories { .. })));
@@ -339,6 +358,14 @@ mod tests {
         assert!(may_lack(alone_since), "and the ring forgot that");
         for state in [ReportState::Nothing, ReportState::Refilling, ReportState::Outdated] {
             assert!(may_lack(decide(Some(doubtful((1, 1, 640))?), report(state, 7, (1, 1, 640)))), "{state:?}");
+        }
+        let brought_back = |kept, report: &CopyReport| {
+            Ok::<_, LogError>(opening(Start::Restore, Some(&held(7, (1, 1, 640))?), report, ring, Term(kept)))
+        };
+        assert_eq!(brought_back(1, &whole)?, Ok(Opening::Local));
+        for report in [&whole, &report(ReportState::Nothing, 0, (0, 0, 64))] {
+            let lost = LogError::AloneLost { kept: Term(2), theirs: report.term };
+            assert_eq!(brought_back(2, report)?, Err(lost), "a ring from before it went alone");
         }
         let without = |kept| opening(Start::Restore, None, &whole, ring, Term(kept));
         assert_eq!(without(1), Ok(Opening::Partner));

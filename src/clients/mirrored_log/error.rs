@@ -250,8 +250,8 @@ pub enum LogError {
     },
     /// What was acknowledged alone is not here any more.
     #[error(
-        "this node went on alone under term {kept}, its ring is gone, and the partner's copy is of term {theirs}: what was acknowledged alone is lost. To go on with the partner's \
-         copy all the same, start once with Start::GiveUpMissing"
+        "this node went on alone under term {kept}, its ring is gone or from before, and what is there (the partner's copy, or that ring) is of term {theirs}: what was acknowledged alone is lost. To go on with what is \
+         there all the same, start once with Start::GiveUpMissing"
     )]
     AloneLost {
         /// The term in the term file.

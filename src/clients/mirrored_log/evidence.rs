@@ -89,9 +89,8 @@ impl Boot {
 
     /// What is to be said against a ring up to `held` that bears this mark, here and now. `outlives`: it is kept where another boot finds it.
     fn doubt(&self, bytes: &[u8; EVIDENCE_BYTES], held: Seen, outlives: bool) -> Option<Doubt> {
-        let long = |at| u64::from(word(bytes, at)) | u64::from(word(bytes, at + 4)) << 32;
         let Some(flags) = flags(bytes) else { return outlives.then_some(Doubt::NoMark) };
-        if held < (Seen { generation: Generation(word(bytes, 56)), end: Lsn(long(48)) }) {
+        if held < Seen::of(bytes) {
             return Some(Doubt::PartnerHadMore);
         }
         if flags & (CLEAN | PERSISTENT) != 0 || !outlives {
@@ -102,6 +101,13 @@ impl Boot {
         }
         // Where the kernel does not say which boot it is, any may be another.
         if bytes[32..48] != self.boot || !self.is_known() { Some(Doubt::OtherBoot) } else { None }
+    }
+}
+
+impl Seen {
+    fn of(bytes: &[u8; EVIDENCE_BYTES]) -> Self {
+        let end = u64::from(word(bytes, 48)) | u64::from(word(bytes, 52)) << 32;
+        Self { generation: Generation(word(bytes, 56)), end: Lsn(end) }
     }
 }
 
@@ -152,6 +158,16 @@ fn flags(bytes: &[u8; EVIDENCE_BYTES]) -> Option<u32> {
 pub(super) struct Seen {
     pub(super) generation: Generation,
     pub(super) end: Lsn,
+}
+
+/// How far the partner was seen to reach, by the mark.
+///
+/// # Errors
+/// What the source says.
+pub(super) fn seen<S: Source + ?Sized>(source: &S) -> Result<Seen, LogError> {
+    let mut bytes = [0; EVIDENCE_BYTES];
+    source.read(EVIDENCE_OFFSET, &mut bytes)?;
+    Ok(flags(&bytes).map_or_else(Seen::default, |_| Seen::of(&bytes)))
 }
 
 /// What is to be said against the ring in a file, or in shared memory, that reaches up to `held`.

@@ -14,6 +14,7 @@
 mod load;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use super::area::{EVIDENCE_OFFSET, HEADER_OFFSETS, OWNER_OFFSET, RING_OFFSET};
 use super::copy::{CopyShared, CopySource, CopyState, header_of};
@@ -23,16 +24,17 @@ use super::header::{HeaderState, LogHeader};
 use super::lsn::{Generation, Lsn};
 use super::reader::Records;
 use crate::memory::Errno;
-use crate::storage::{Durable, OnDisk, Owner, Place, StorageError, System};
+use crate::storage::{Durable, Owner, Place, StorageError, System};
 use crate::sys;
-use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{Ordering, fence};
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub(super) use load::{load, on_its_way};
+pub(super) use told::KeepNews;
+use told::Told;
 
 /// Bytes moved from memory to the file at once.
 const PIECE_BYTES: usize = 1 << 20;
@@ -43,11 +45,11 @@ const SPIN: Duration = Duration::from_micros(500);
 /// A sleep between two looks.
 const SLEEP: Duration = Duration::from_micros(100);
 
+/// Between two looks at whether the name still means the file, where no sync looks.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
 /// Steps in which the rest of a copy that nobody changes is on the disk.
 const ENDING_STEPS: u32 = 8;
-
-/// Untold news that are remembered.
-const NEWS_MAX: usize = 16;
 
 /// From a failure to the next try, at first; twice as long after each.
 const RETRY_MIN: Duration = Duration::from_millis(100);
@@ -66,63 +68,6 @@ pub(super) fn owner(log: &str, node: &str, cluster: &str) -> Owner {
 /// [`LogError::Storage`]: another log has it, it is not such a file, or its folder is not there.
 pub(super) fn take(path: &Path, owner: Owner) -> Result<Place, LogError> {
     Ok(Place::take(Arc::new(System), path, owner, OWNER_OFFSET)?)
-}
-
-/// What became of the file, for the log's events.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum KeepNews {
-    /// It cannot be written.
-    Failed(LogError),
-    /// It is written again.
-    Again,
-}
-
-/// What the thread and its owner have in common.
-#[derive(Debug, Default)]
-struct Told {
-    /// Of which copy, by the epoch, everything before `to` is on disk.
-    epoch: AtomicU64,
-    to: AtomicU64,
-    stop: AtomicBool,
-    /// For the copy of this epoch the file says no more than it can stand for.
-    ready: AtomicU64,
-    /// Nothing is kept at present.
-    is_failing: AtomicBool,
-    /// Whether there is news to take: looked at without the lock.
-    has_news: AtomicBool,
-    news: Mutex<VecDeque<KeepNews>>,
-}
-
-impl Told {
-    /// What is on the disk of the present copy.
-    fn persisted(&self, done: &OnDisk) {
-        if done.position() > self.to.load(Ordering::Relaxed) {
-            self.to.store(done.position(), Ordering::Release);
-        }
-    }
-
-    #[cold]
-    fn fail(&self, error: LogError) {
-        self.to.store(0, Ordering::Release);
-        self.is_failing.store(true, Ordering::Release);
-        self.put(KeepNews::Failed(error));
-    }
-
-    #[cold]
-    fn recovered(&self) {
-        self.is_failing.store(false, Ordering::Release);
-        self.put(KeepNews::Again);
-    }
-
-    #[cold]
-    fn put(&self, news: KeepNews) {
-        let mut all = self.news.lock().unwrap_or_else(PoisonError::into_inner);
-        while all.len() >= NEWS_MAX {
-            all.pop_front();
-        }
-        all.push_back(news);
-        self.has_news.store(true, Ordering::Release);
-    }
 }
 
 /// The thread that keeps a copy in a file. Dropping it stops the thread.
@@ -221,6 +166,7 @@ struct Keeping {
     /// Why nothing is kept at present.
     failure: Option<LogError>,
     retry: Duration,
+    looked: Instant,
     buffer: Vec<u8>,
 }
 
@@ -228,7 +174,18 @@ impl Keeping {
     fn new(place: Place, copy: Arc<CopyShared>, told: Arc<Told>) -> Self {
         let buffer = vec![0; PIECE_BYTES];
         let (file, standing, failure) = (None, None, None);
-        Self { place, copy, told, file, standing, is_spoilt: false, failure, retry: RETRY_MIN, buffer }
+        Self {
+            place,
+            copy,
+            told,
+            file,
+            standing,
+            is_spoilt: false,
+            failure,
+            retry: RETRY_MIN,
+            looked: Instant::now(),
+            buffer,
+        }
     }
 
     fn run(mut self) {
@@ -240,8 +197,10 @@ impl Keeping {
                 epoch = now;
                 self.told.to.store(0, Ordering::Release);
                 self.told.epoch.store(epoch, Ordering::Release);
+                // Of a memory that was given up, maybe: another writer may go on from before its end.
+                self.file.take_if(|kept| kept.is_beside);
             }
-            match self.begin(epoch).and_then(|()| self.step()) {
+            match self.begin(epoch).and_then(|()| self.step()).and_then(|moved| self.look_if_due().map(|()| moved)) {
                 Ok(moved) => {
                     if moved {
                         busy_until = Instant::now() + SPIN;
@@ -264,6 +223,17 @@ impl Keeping {
                 tracing::warn!(%error, "the file that keeps the partner's log did not end in order: it may lack the last records");
             }
         }
+    }
+
+    /// While nothing is synced, whether the name still means the file is looked at now and then.
+    fn look_if_due(&mut self) -> Result<(), LogError> {
+        if self.looked.elapsed() >= LOOK_INTERVAL {
+            self.looked = Instant::now();
+            if let Some(kept) = self.file.as_ref().filter(|kept| !kept.is_beside) {
+                kept.file.look()?;
+            }
+        }
+        Ok(())
     }
 
     /// A session begins: nothing that is acknowledged in it is vouched for by what the file says now.
@@ -328,7 +298,11 @@ impl Keeping {
 
     /// Writes and syncs what is new. Whether there was anything.
     fn step(&mut self) -> Result<bool, LogError> {
-        let (_, Some(copy)) = self.copy.current() else { return Ok(false) };
+        let (now, Some(copy)) = self.copy.current() else { return Ok(false) };
+        if now != self.told.epoch.load(Ordering::Acquire) {
+            // Another session has begun just now: it is marked first.
+            return Ok(true);
+        }
         // None yet: the partner has not begun.
         let Some(header) = header_of(&copy) else { return Ok(false) };
         // One that is not gone on with is closed before, and its lock with it.
@@ -418,7 +392,8 @@ impl Keeping {
             moved = true;
         }
         let is_news = self.told.to.load(Ordering::Relaxed) < kept.to.0;
-        if !kept.is_beside && is_news {
+        // What was carried over may be of another log than the session's.
+        if !kept.is_beside && is_news && self.copy.is_told(&header) {
             // Under another name until now, or told of in a session before: the name is looked at once more.
             let done = match done {
                 Some(done) => done,

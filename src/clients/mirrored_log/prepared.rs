@@ -19,6 +19,7 @@ use crate::memory::{Backing, Errno, MemoryError, Region, RegionBuilder};
 use crate::storage::{self, Lock, Owner};
 use crate::sys;
 use std::fs::File;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -111,7 +112,7 @@ impl Prepared {
             if held.reach() < seen {
                 held.doubt = Some(Doubt::PartnerHadMore);
             }
-            mark(&self.ring, seen)?;
+            mark(&self.ring, seen.max(evidence::seen(&self.ring)?))?;
             if let Some(file) = RingFile::of(&self.ring)? {
                 file.sync()?;
             }
@@ -189,7 +190,7 @@ impl Prepared {
             other => other.clone(),
         };
         let path = path_of(&backing).unwrap_or_default();
-        remove_ours(&path)?;
+        remove_ours(&path, &self.owner)?;
         let wrong = |why: MemoryError| LogError::Beside { path: path.clone(), why };
         let region = self.builder.clone().backing(backing).build().map_err(wrong)?;
         let beside = Beside { region: Some(region), path: path.clone() };
@@ -212,12 +213,12 @@ fn lock(ring: &Region) -> Result<bool, LogError> {
 }
 
 /// Removes what an earlier process left of a ring beside. Another file of this name is none of ours.
-fn remove_ours(path: &Path) -> Result<(), LogError> {
+fn remove_ours(path: &Path, owner: &Owner) -> Result<(), LogError> {
     let wrong = |what: &str, error: &std::io::Error| LogError::File {
         tried: format!("{what} {}, the place of a new ring for the log", path.display()),
         errno: Errno::from(error),
     };
-    let file = match File::open(path) {
+    let file = match File::options().read(true).write(true).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(wrong("opening", &error)),
@@ -231,10 +232,21 @@ fn remove_ours(path: &Path) -> Result<(), LogError> {
             bytes => read += bytes,
         }
     }
+    let unusable = |why: &str| {
+        let what = format!("{}, where a new ring of the log would be made,", path.display());
+        Err(LogError::Unusable { what, why: why.to_owned() })
+    };
+    if !sys::file::try_lock(file.as_fd())
+        .map_err(|errno| wrong("locking", &std::io::Error::from_raw_os_error(errno.number())))?
+    {
+        return unusable("it is in use by another log");
+    }
+    let mut said = [0; storage::OWNER_BYTES];
+    said.copy_from_slice(&start[OWNER_OFFSET as usize..][..storage::OWNER_BYTES]);
+    owner.check(&said, path)?;
     let is_log = LogHeader::copies(&start[..])?.iter().any(Result::is_ok);
     if !is_log && start.iter().any(|byte| *byte != 0) {
-        let what = format!("{}, where a new ring of the log would be made,", path.display());
-        return Err(LogError::Unusable { what, why: "it is a file of something else".to_owned() });
+        return unusable("it is a file of something else");
     }
     std::fs::remove_file(path).map_err(|error| wrong("removing", &error))
 }

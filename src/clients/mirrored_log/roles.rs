@@ -16,8 +16,10 @@ type Role = (u8, &'static str, Meant);
 /// [`LogError::SameFile`].
 pub(super) fn check(config: &LogConfig) -> Result<(), LogError> {
     let mut roles: Vec<Role> = Vec::new();
-    if let Backing::File(path) = &config.backing {
-        roles.extend(Meant::by(path).map(|meant| (0, "the ring", meant)));
+    if let Backing::File(path) = &config.backing
+        && let Some(meant) = Meant::by(path)
+    {
+        add(&mut roles, 0, "the ring", meant, &[(".new", "the next ring")]);
     }
     if let Some(meant) = config.keep.as_deref().and_then(Meant::by) {
         let beside = [
@@ -50,8 +52,9 @@ pub(super) fn check(config: &LogConfig) -> Result<(), LogError> {
 
 /// A file, and what lies beside it.
 fn add(roles: &mut Vec<Role>, option: u8, role: &'static str, meant: Meant, beside: &[(&str, &'static str)]) {
-    for (suffix, role) in beside {
-        roles.extend(Meant::by(&with_suffix(meant.path(), suffix)).map(|meant| (option, *role, meant)));
-    }
+    let path = meant.path().to_owned();
     roles.push((option, role, meant));
+    for (suffix, role) in beside {
+        roles.extend(Meant::by(&with_suffix(&path, suffix)).map(|meant| (option, *role, meant)));
+    }
 }

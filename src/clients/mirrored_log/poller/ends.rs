@@ -109,8 +109,13 @@ impl<F: Fabric> LogPoller<F> {
         };
         // That it can be written is known then, and that there is a next one.
         let kept = term::load(term_file)?;
-        if held.is_none() && self.config.start == Start::Restore && kept > Term(0) {
-            return Err(LogError::RingLost { kept });
+        match held {
+            None if self.config.start == Start::Restore && kept > Term(0) => return Err(LogError::RingLost { kept }),
+            // An older ring was brought back.
+            Some(held) if self.config.start == Start::Restore && kept > held.header.term => {
+                return Err(LogError::AloneLost { kept, theirs: held.header.term });
+            }
+            _ => {}
         }
         next_term(held.map_or(kept, |held| held.header.term.max(kept)))?;
         term::store(term_file, kept)?;
@@ -130,12 +135,13 @@ impl<F: Fabric> LogPoller<F> {
         }
         // No session stands here, so that the last one's reports are in this node's own term already.
         let term = next_term(self.shared.term())?;
-        term::store(term_file, term)?;
-        self.shared.set_term(term);
+        // First the ring's header: a ring of an earlier term than that in the file is an older one.
         if let Some(writer) = &mut self.writer {
             let (tail, durable) = (writer.tail(), self.shared.durable());
             writer.keep_header(HeaderState::Whole, term, tail, durable);
         }
+        term::store(term_file, term)?;
+        self.shared.set_term(term);
         self.alone = Alone::Yes;
         self.events.put(LogEvent::Alone { term });
         Ok(())
