@@ -178,7 +178,8 @@ impl LogConfig {
     /// holds at the start is the copy to begin with. A thread of its own writes and syncs it.
     ///
     /// Below `Persistent` acknowledgements do not wait for it: after the end of both processes by force it may lack the last ones, and says so
-    /// ([`CopyState::MayLack`](super::CopyState::MayLack)). A session begins when the file is marked as in use, which waits for the disk: while
+    /// ([`CopyState::MayLack`](super::CopyState::MayLack)). (A log that is set up for less than `Persistent` after it was for that: the file says so
+    /// with the first header, some milliseconds into the first session.) A session begins when the file is marked as in use, which waits for the disk: while
     /// that cannot be written there is no session for this log, and [`LogEvent::KeepFailed`](super::LogEvent::KeepFailed) says why.
     ///
     /// # What becomes of the file

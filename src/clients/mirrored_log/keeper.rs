@@ -19,7 +19,7 @@ mod told;
 use super::area::{EVIDENCE_OFFSET, HEADER_OFFSETS, OWNER_OFFSET, RING_OFFSET};
 use super::copy::{CopyShared, CopySource, CopyState, header_of};
 use super::error::LogError;
-use super::evidence::{Boot, Seen, Standing};
+use super::evidence::{self, Boot, Seen, Standing};
 use super::header::{HeaderState, LogHeader};
 use super::lsn::{Generation, Lsn};
 use super::reader::Records;
@@ -236,24 +236,41 @@ impl Keeping {
         Ok(())
     }
 
-    /// A session begins: nothing that is acknowledged in it is vouched for by what the file says now.
+    /// A session begins: nothing that is acknowledged in it is vouched for by what the file says now. Where its log's acknowledgements waited for
+    /// the file until now they are taken to go on so: [`Keeping::heed`] finds out.
     fn begin(&mut self, epoch: u64) -> Result<(), LogError> {
         if self.told.ready.load(Ordering::Relaxed) == epoch {
             return Ok(());
         }
-        if self.standing != Some(Standing::InUse) {
-            match &mut self.file {
-                Some(kept) if !kept.is_beside => mark(&mut kept.file, Standing::InUse)?,
-                _ => match self.place.open(0) {
-                    Ok(Some(mut file)) => mark(&mut file, Standing::InUse)?,
-                    // None of ours: nobody relies on it.
-                    Ok(None) | Err(StorageError::Foreign { .. }) => {}
-                    Err(error) => return Err(error.into()),
-                },
+        if self.standing.is_none() {
+            let mut standing = Standing::InUse;
+            match self.place.open(0) {
+                Ok(Some(file)) if waits_for_it(&file) => standing = Standing::Persistent,
+                Ok(Some(mut file)) => mark(&mut file, Standing::InUse)?,
+                // None of ours: nobody relies on it.
+                Ok(None) | Err(StorageError::Foreign { .. }) => {}
+                Err(error) => return Err(error.into()),
             }
-            self.standing = Some(Standing::InUse);
+            self.standing = Some(standing);
         }
         self.told.ready.store(epoch, Ordering::Release);
+        Ok(())
+    }
+
+    /// The session's log does not wait for the file, and that said so of an earlier one: no more.
+    fn heed(&mut self, header: &LogHeader) -> Result<(), LogError> {
+        if header.persistent || self.standing != Some(Standing::Persistent) || !self.copy.is_told(header) {
+            return Ok(());
+        }
+        match &mut self.file {
+            Some(kept) if !kept.is_beside => mark(&mut kept.file, Standing::InUse)?,
+            _ => {
+                if let Some(mut file) = self.place.open(0)? {
+                    mark(&mut file, Standing::InUse)?;
+                }
+            }
+        }
+        self.standing = Some(Standing::InUse);
         Ok(())
     }
 
@@ -305,6 +322,7 @@ impl Keeping {
         }
         // None yet: the partner has not begun.
         let Some(header) = header_of(&copy) else { return Ok(false) };
+        self.heed(&header)?;
         // One that is not gone on with is closed before, and its lock with it.
         let mut kept = match self.file.take().filter(|kept| goes_on(kept, &header)) {
             Some(kept) => kept,
@@ -378,15 +396,18 @@ impl Keeping {
             (kept.to, kept.generation) = (end.lsn, end.generation);
             moved = true;
         }
+        // Whatever was acknowledged in earlier sessions is in the file by now, and from here on what is acknowledged waits for it.
+        let vouches = header.persistent && header.state == HeaderState::Whole && self.copy.is_told(&header);
         if kept.is_beside && header.state == HeaderState::Whole {
+            if vouches {
+                mark(&mut kept.file, Standing::Persistent)?;
+            }
             write_header(kept, header)?;
             self.place.put_in_place(&mut kept.file)?;
-            (kept.is_beside, self.standing) = (false, Some(Standing::InUse));
+            kept.is_beside = false;
+            self.standing = Some(if vouches { Standing::Persistent } else { Standing::InUse });
             moved = true;
-        }
-        // Whatever was acknowledged in earlier sessions is in the file by now, and from here on what is acknowledged waits for it.
-        let vouches = header.persistent && header.state == HeaderState::Whole && !kept.is_beside;
-        if vouches && self.standing == Some(Standing::InUse) && self.copy.is_told(&header) {
+        } else if vouches && self.standing == Some(Standing::InUse) {
             mark(&mut kept.file, Standing::Persistent)?;
             self.standing = Some(Standing::Persistent);
             moved = true;
@@ -434,6 +455,11 @@ impl Keeping {
 fn goes_on(kept: &Kept, header: &LogHeader) -> bool {
     let in_session = kept.is_beside || header.state == HeaderState::Whole;
     is_same(&kept.header, header) && in_session && kept.header.tail <= header.tail
+}
+
+/// Whether a file has all that was acknowledged, and of a log whose acknowledgements wait for it.
+fn waits_for_it(file: &Durable) -> bool {
+    matches!(evidence::may_lack(file), Ok(false)) && LogHeader::read(file).is_ok_and(|header| header.persistent)
 }
 
 /// Has a file say what it can be relied on for; on the disk when this returns.
