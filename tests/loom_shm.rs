@@ -139,7 +139,7 @@ impl Door {
                     assert_eq!(answer, [what * 3; 2], "the answer is to this very request");
                     return Ended::Answered;
                 }
-                Found::Refusal | Found::Lost => return Ended::Lost,
+                Found::Refusal | Found::Unmade | Found::Lost => return Ended::Lost,
             }
         }
         let freed = claim.free(&self.state, Phase::Requested) || claim.free(&self.state, Phase::Answered);

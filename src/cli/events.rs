@@ -16,7 +16,8 @@ pub(crate) fn tell(event: &Event, json: bool) {
         | Event::Unavailable { .. }
         | Event::ClientPanicked { .. }
         | Event::Lost { .. }
-        | Event::Trouble(_) => tracing::warn!("{}", plain(event)),
+        | Event::Trouble(_)
+        | Event::TroubleAgain { .. } => tracing::warn!("{}", plain(event)),
         _ => tracing::info!("{}", plain(event)),
     }
 }
@@ -57,6 +58,7 @@ fn object(event: &Event) -> Value {
         }
         Event::Lost { session, reason } => ("lost", json!({ "session": session.to_string(), "reason": plain(reason) })),
         Event::Trouble(error) => ("trouble", json!({ "reason": plain(error) })),
+        Event::TroubleAgain { error, times } => ("trouble", json!({ "reason": plain(error), "times": times })),
         Event::Skipped { count } => ("skipped", json!({ "count": count })),
         _ => ("other", json!({})),
     };

@@ -43,6 +43,12 @@ pub enum FabricError {
         /// What was wrong.
         detail: String,
     },
+    /// The other side could not make its half of the link: it is short of something, which its own log names.
+    #[error("{address} could not make its side of the link: its log says why")]
+    Unmade {
+        /// The address.
+        address: Address,
+    },
     /// The link or its process ended.
     #[error("the link to {address} ended: {detail}")]
     LinkLost {
@@ -124,7 +130,8 @@ impl FabricError {
     /// What the caller can do about it.
     pub fn recovery(&self) -> Recovery {
         match self {
-            Self::NotListening { .. } | Self::Timeout { .. } => Recovery::RetryAfter,
+            Self::NotListening { .. } | Self::Timeout { .. } | Self::Unmade { .. } => Recovery::RetryAfter,
+            Self::System { errno, .. } if errno.is_passing() => Recovery::RetryAfter,
             Self::LinkLost { .. } => Recovery::Reconnect,
             Self::Memory(error) => error.recovery(),
             _ => Recovery::Fatal,

@@ -98,6 +98,9 @@ pub enum EndReason {
     /// A client of this node gave it up: its port or memory was of no use any more.
     #[error("a client of this node gave the session up")]
     GivenUp,
+    /// A client of this node could not be served for want of something that is there now: the session begins anew, with it.
+    #[error("a client of this node lacked something that is there now: the session begins anew")]
+    Retried,
     /// What the partner sent after the handshake could not be used, or it did not send it in time.
     #[error("the exchange after the handshake failed")]
     Exchange,

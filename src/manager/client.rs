@@ -193,7 +193,8 @@ pub enum Unavailable {
         /// The limit in all.
         max: u64,
     },
-    /// Ports or memory could not be made here.
+    /// Ports or memory could not be made here. The manager tries to make them again: after 1 s, then after twice as long each
+    /// time, at most 30 s. When it can, the session ends with [`EndReason::Retried`], and the next one begins at once.
     #[error("its ports or memory could not be made here: {0}")]
     FailedHere(Error),
     /// Ports or memory could not be made at the partner.

@@ -125,8 +125,15 @@ pub enum Event {
         /// Why.
         reason: LostReason,
     },
-    /// Something failed that ends nothing by itself.
+    /// Something failed that ends nothing by itself. The same is told once a second at most.
     Trouble(Error),
+    /// The same failed again and again.
+    TroubleAgain {
+        /// What.
+        error: Error,
+        /// How often since it was told last.
+        times: u64,
+    },
     /// The listener of a control thread fell behind: so many events were not kept.
     Skipped {
         /// How many.
@@ -175,6 +182,9 @@ impl fmt::Display for Event {
             }
             Self::Lost { session, reason } => write!(formatter, "session {session} is lost: {reason}"),
             Self::Trouble(error) => write!(formatter, "trouble: {error}"),
+            Self::TroubleAgain { error, times } => {
+                write!(formatter, "trouble: {error} ({times} times more since it was told last)")
+            }
             Self::Skipped { count } => write!(formatter, "{count} events were not kept: nobody read them"),
         }
     }

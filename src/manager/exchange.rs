@@ -9,7 +9,7 @@ use crate::handshake::Established;
 use crate::manager::client::{ClientSpec, Unavailable};
 use crate::manager::config::NodeConfig;
 use crate::manager::event::GrantSummary;
-use crate::manager::matching::matched;
+use crate::manager::matching::{Match, matched};
 use crate::manager::renewal::{Renewable, Renewals, Renewed};
 use crate::manager::tables::{self, OfferEntry, TableError, WiringEntry};
 use crate::manager::wiring::{Wiring, make};
@@ -62,6 +62,8 @@ pub(crate) struct Exchange<F: Fabric> {
     /// Once the clients have their sessions.
     renewals: Option<Renewals<F>>,
     refused: Vec<(usize, Unavailable)>,
+    /// Clients for whom something could not be made here.
+    lacking: Vec<Match>,
     served: Vec<usize>,
     live: Arc<AtomicBool>,
     given_up_at: Option<Timestamp>,
@@ -85,6 +87,7 @@ impl<F: Fabric> Exchange<F> {
             wishes: Arc::default(),
             renewals: None,
             refused: Vec::new(),
+            lacking: Vec::new(),
             served: Vec::new(),
             live: Arc::new(AtomicBool::new(true)),
             given_up_at: None,
@@ -253,6 +256,9 @@ impl<F: Fabric> Exchange<F> {
             let ports = if wiring.failed.is_none() { port_count } else { 0 };
             renewable.push(Renewable { index, ports, options });
             if let Some(reason) = wiring.failed {
+                if matches!(&reason, Unavailable::FailedHere(error) if !matches!(error, Error::Exchange(_))) {
+                    self.lacking.push(wiring.common);
+                }
                 served.push((index, Err(reason)));
                 continue;
             }
@@ -282,6 +288,21 @@ impl<F: Fabric> Exchange<F> {
         }
         self.renewals = Some(Renewals::new(renewable, Arc::clone(&self.wishes), &self.timing));
         served
+    }
+
+    /// Whether there is a client for whom something could not be made here.
+    pub(crate) fn is_lacking(&self) -> bool {
+        !self.lacking.is_empty()
+    }
+
+    /// Whether what one of them needs can be made now. It is, and is dropped again.
+    pub(crate) fn can_be_made(&self, is_there: impl Fn(usize) -> bool) -> bool {
+        let Some(domain) = &self.domain else { return false };
+        let mut lacking = self.lacking.iter().filter(|common| is_there(common.index));
+        lacking.any(|common| {
+            let spec = self.specs.get(common.index);
+            spec.is_some_and(|spec| make::<F>(domain, spec, common.clone()).failed.is_none())
+        })
     }
 
     /// Makes ports anew that a client here or there asks for; those to be handed out.

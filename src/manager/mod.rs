@@ -17,6 +17,7 @@ mod matching;
 mod renewal;
 mod said;
 mod serving;
+mod shortage;
 mod tables;
 mod thread;
 mod wiring;
@@ -31,10 +32,11 @@ use crate::fabric::{Fabric, Timestamp};
 use crate::handshake::Established;
 use crate::page::status::CLIENTS_MAX;
 use crate::page::{Incarnation, SessionId};
-use crate::session::{Connection, ConnectionEvent};
+use crate::session::{Connection, ConnectionEvent, Recent};
 use client::Entry;
 use exchange::Exchange;
 pub use exchange::ExchangeError;
+use shortage::Shortage;
 use std::collections::VecDeque;
 use std::time::Duration;
 pub use tables::TableError;
@@ -102,8 +104,13 @@ pub struct ClusterManager<F: Fabric> {
     events: VecDeque<Event>,
     booted_at: Timestamp,
     leaving_since: Option<Timestamp>,
-    /// An exchange failed: not again before this.
+    /// An exchange failed: not again before this, and for how long that was.
     hold_until: Timestamp,
+    held: Duration,
+    /// Since when the session's clients are told.
+    ready_at: Option<Timestamp>,
+    shortage: Shortage,
+    troubles: Recent<Error>,
 }
 
 /// Events of the connection taken in by one poll.
@@ -134,6 +141,10 @@ impl<F: Fabric> ClusterManager<F> {
             booted_at,
             leaving_since: None,
             hold_until: Timestamp(0),
+            held: Duration::ZERO,
+            ready_at: None,
+            shortage: Shortage::default(),
+            troubles: Recent::new(),
         })
     }
 
@@ -257,7 +268,7 @@ impl<F: Fabric> ClusterManager<F> {
             ConnectionEvent::Ended { session, reason, detail } => {
                 self.lost(session, &LostReason { reason, detail });
             }
-            ConnectionEvent::Trouble(error) => self.events.push_back(Event::Trouble(error.into())),
+            ConnectionEvent::Trouble(error) => self.trouble(error.into()),
         }
     }
 
@@ -281,6 +292,7 @@ impl<F: Fabric> ClusterManager<F> {
 
     fn lost(&mut self, session: SessionId, reason: &LostReason) {
         self.connection.beat_in(None);
+        self.shortage.ends();
         if let Some(exchange) = self.exchange.take() {
             exchange.end();
             for index in exchange.notified() {

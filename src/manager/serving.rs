@@ -11,6 +11,16 @@ use crate::fabric::{Fabric, Timestamp};
 use crate::handshake::EndReason;
 use crate::page::identity::ClientName;
 use crate::page::status::RosterEntry;
+use std::time::Duration;
+
+/// After an exchange that failed the next one begins within this, however often it failed.
+const FAILED_MAX: Duration = Duration::from_secs(1);
+
+/// After a session that a client gave up.
+const GIVEN_UP_MAX: Duration = Duration::from_secs(10);
+
+/// A session that stood so long is no part of a row of failures.
+const STEADY: Duration = Duration::from_secs(10);
 
 impl<F: Fabric> ClusterManager<F> {
     /// The exchange after the handshake: begun when a session stands and all clients are registered.
@@ -25,8 +35,15 @@ impl<F: Fabric> ClusterManager<F> {
         }
         let Some(exchange) = &mut self.exchange else { return };
         if exchange.is_given_up(now) {
-            self.hold_until = now.after(self.config.timing.retry_max);
+            self.hold(self.config.timing.retry_max, GIVEN_UP_MAX, now);
             return self.connection.end(EndReason::GivenUp);
+        }
+        if self.shortage.is_due(now) {
+            let roster = &self.roster;
+            if exchange.can_be_made(|index| roster.get(index).is_some_and(Entry::is_there)) {
+                return self.connection.end(EndReason::Retried);
+            }
+            self.shortage.failed(now);
         }
         match exchange.advance(&mut self.connection, now) {
             Ok(Outcome::Pending) => self.renew(now),
@@ -37,9 +54,26 @@ impl<F: Fabric> ClusterManager<F> {
 
     /// Begin anew, but not in a tight loop: what failed may fail again.
     fn fail(&mut self, error: Error, now: Timestamp) {
-        self.hold_until = now.after(self.config.timing.retry_max.saturating_mul(50));
-        self.events.push_back(Event::Trouble(error));
+        self.hold(self.config.timing.retry_max.saturating_mul(50), FAILED_MAX, now);
+        self.trouble(error);
         self.connection.end(EndReason::Exchange);
+    }
+
+    /// No exchange before some time has passed: `min`, and twice as long each time, up to `max`, as long as no session stands for a while.
+    fn hold(&mut self, min: Duration, max: Duration, now: Timestamp) {
+        let stood = self.ready_at.take().is_some_and(|since| now.since(since) >= STEADY);
+        let next = if stood { min } else { self.held.saturating_mul(2) };
+        self.held = next.clamp(min, max.max(min));
+        self.hold_until = now.after(self.held);
+    }
+
+    /// Something failed that ends nothing by itself.
+    pub(super) fn trouble(&mut self, error: Error) {
+        match self.troubles.tell(&error, self.connection.fabric().now()) {
+            None => {}
+            Some(0) => self.events.push_back(Event::Trouble(error)),
+            Some(times) => self.events.push_back(Event::TroubleAgain { error, times }),
+        }
     }
 
     /// Ports that were asked for anew.
@@ -86,6 +120,10 @@ impl<F: Fabric> ClusterManager<F> {
             }
         }
         let session = established.id;
+        let lacks = self.exchange.as_ref().is_some_and(Exchange::is_lacking);
+        let now = self.connection.fabric().now();
+        self.shortage.begins(lacks, now);
+        self.ready_at = Some(now);
         self.publish_roster(&ready);
         self.events.push_back(Event::Ready { session, grants });
     }

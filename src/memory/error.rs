@@ -105,7 +105,12 @@ impl MemoryError {
     /// What the caller can do about it.
     pub fn recovery(&self) -> Recovery {
         match self {
-            MemoryError::NoRoom { .. } | MemoryError::HugePages { .. } => Recovery::RetryAfter,
+            MemoryError::NoRoom { errno, .. } | MemoryError::System { errno, .. } if !errno.is_passing() => {
+                Recovery::Fatal
+            }
+            MemoryError::NoRoom { .. } | MemoryError::HugePages { .. } | MemoryError::System { .. } => {
+                Recovery::RetryAfter
+            }
             _ => Recovery::Fatal,
         }
     }

@@ -11,6 +11,7 @@ use crate::session::dialling::{Context, Dialling, Progress as Dialled, READ_BYTE
 use crate::session::letters::{self, LetterError};
 use crate::session::observe::Pulse;
 use crate::session::publish::Publisher;
+use crate::session::recent::Recent;
 use crate::session::steps::{Step, StepClock};
 use crate::session::timing::{Backoff, Timing};
 use std::collections::VecDeque;
@@ -86,7 +87,8 @@ pub struct Connection<F: Fabric> {
     pulse_at: Timestamp,
     session: Option<SessionId>,
     told_obstacle: Option<Obstacle>,
-    told_unreachable: Option<std::mem::Discriminant<FabricError>>,
+    told_unreachable: Option<FabricError>,
+    recently_unreachable: Recent<FabricError>,
     detail: Option<FabricError>,
     events: VecDeque<ConnectionEvent>,
 }
@@ -126,6 +128,7 @@ impl<F: Fabric> Connection<F> {
             session: None,
             told_obstacle: None,
             told_unreachable: None,
+            recently_unreachable: Recent::new(),
             detail: None,
             events: VecDeque::with_capacity(16),
         };
@@ -364,8 +367,10 @@ impl<F: Fabric> Connection<F> {
                 true
             }
             Dialled::Failed(error) => {
-                let kind = std::mem::discriminant(&error);
-                if self.told_unreachable.replace(kind) != Some(kind) && self.session.is_none() {
+                let is_news = self.session.is_none() && self.told_unreachable.as_ref() != Some(&error);
+                // Two reasons that take turns are told no more often than any other.
+                if is_news && self.recently_unreachable.tell(&error, now).is_some() {
+                    self.told_unreachable = Some(error.clone());
                     self.events.push_back(ConnectionEvent::Unreachable(error.clone()));
                 }
                 self.detail = Some(error);

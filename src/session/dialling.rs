@@ -120,7 +120,14 @@ impl<F: Fabric> Dialling<F> {
             Self::Up(up) => up.advance(context),
         };
         outcome.unwrap_or_else(|error| {
-            self.drop_link(context);
+            context.handshake.link_down();
+            let not_before = match &error {
+                FabricError::NotListening { .. } | FabricError::LinkLost { .. } | FabricError::Timeout { .. } => {
+                    context.backoff.next(context.now, context.timing)
+                }
+                _ => context.backoff.next_costly(context.now, context.timing),
+            };
+            *self = Self::Idle { not_before };
             Progress::Failed(error)
         })
     }

@@ -25,6 +25,9 @@ pub struct Timing {
     pub leave: Duration,
 }
 
+/// The longest delay before something costly is tried again.
+const COSTLY_MAX: Duration = Duration::from_secs(1);
+
 impl Default for Timing {
     fn default() -> Self {
         Self {
@@ -59,7 +62,17 @@ impl Backoff {
 
     /// When to try again.
     pub(crate) fn next(&mut self, now: Timestamp, timing: &Timing) -> Timestamp {
-        self.delay = self.delay.saturating_mul(2).max(timing.retry_min).min(timing.retry_max);
+        self.next_within(timing.retry_max, now, timing)
+    }
+
+    /// The same, after what costs more than a look: each try takes memory and descriptors, and fails at a limit that
+    /// does not pass within a millisecond.
+    pub(crate) fn next_costly(&mut self, now: Timestamp, timing: &Timing) -> Timestamp {
+        self.next_within(timing.retry_max.max(COSTLY_MAX), now, timing)
+    }
+
+    fn next_within(&mut self, max: Duration, now: Timestamp, timing: &Timing) -> Timestamp {
+        self.delay = self.delay.saturating_mul(2).max(timing.retry_min).min(max);
         now.after(self.jittered())
     }
 

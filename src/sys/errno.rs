@@ -24,6 +24,23 @@ impl Errno {
         self.0
     }
 
+    /// Whether it tells of a shortage, or of a state, that can pass while nobody does anything about it.
+    pub(crate) const fn is_passing(self) -> bool {
+        matches!(
+            self.0,
+            libc::EMFILE
+                | libc::ENFILE
+                | libc::ENOMEM
+                | libc::EAGAIN
+                | libc::EINTR
+                | libc::ENOBUFS
+                | libc::ENOSPC
+                | libc::EDQUOT
+                | libc::ENOLCK
+                | libc::ESTALE
+        )
+    }
+
     /// The C name, as in `errno(3)`; `errno N` has no name here.
     pub const fn name(self) -> &'static str {
         match self.0 {

@@ -81,6 +81,18 @@ fn surviving(folder: &Path, disk: &Path, inode: &str, current: &str, random: &mu
     bytes
 }
 
+/// Somebody removes a file, and its folder is synced.
+pub(crate) fn remove(settings: &Settings, path: &Path) {
+    use std::os::unix::fs::MetadataExt;
+    let disk = disk_of(&settings.folder);
+    // Its inode is nobody else's from here on.
+    if let Ok(found) = std::fs::metadata(path).map(|found| found.ino()) {
+        let _ = std::fs::hard_link(path, disk.join(format!("{found}.held")));
+        let _ = std::fs::remove_file(path);
+    }
+    std::fs::write(disk.join("names"), names(&settings.folder)).expect("the names");
+}
+
 /// All that is in the folder is on the disk.
 fn settle(folder: &Path, disk: &Path) {
     use std::os::unix::fs::DirEntryExt;

@@ -3,7 +3,7 @@
 use crate::calls::Moment;
 use crate::judge::{Left, judge};
 use crate::ledger::{Ledger, Row};
-use crate::machine::{cut_power, furnish, ring_path};
+use crate::machine::{cut_power, furnish, remove, ring_path};
 use crate::node::{Ring, Settings, words};
 use crate::process::child::Child;
 use crate::process::folder_on_disk;
@@ -314,7 +314,7 @@ impl Stage {
         if settings.ring == Ring::File && self.random.chance(2) {
             cut_power(settings, &mut self.random);
         } else if let Some(path) = ring_path(settings) {
-            std::fs::remove_file(path).expect("a ring");
+            remove(settings, &path);
         }
     }
 
@@ -325,7 +325,7 @@ impl Stage {
             0 => cut_power(settings, &mut self.random),
             // What waited for that file is lost then, by the hand of whoever removed it.
             1 if !self.play.backings.persistent => {
-                let _ = std::fs::remove_file(settings.folder.join("kept"));
+                remove(settings, &settings.folder.join("kept"));
             }
             _ => {}
         }

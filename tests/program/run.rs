@@ -53,13 +53,14 @@ impl Node {
     }
 
     pub(crate) fn with(arguments: &[&str]) -> Self {
-        let mut child = program()
-            .arg("node")
-            .args(arguments)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
+        let mut command = program();
+        command.arg("node").args(arguments);
+        Self::run(command)
+    }
+
+    /// One that a command starts, which becomes the node's process.
+    pub(crate) fn run(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program starts");
         let (sender, lines) = channel();
         let output = child.stderr.take().expect("a pipe");
         std::thread::spawn(move || {
@@ -76,17 +77,28 @@ impl Node {
 
     /// Reads on until a line contains this.
     pub(crate) fn wait_for(&mut self, wanted: &str) {
+        self.wait_for_any(&[wanted]);
+    }
+
+    /// Reads on until a line contains one of these: which.
+    pub(crate) fn wait_for_any(&mut self, wanted: &[&str]) -> usize {
         let began = Instant::now();
         while began.elapsed() < PATIENCE {
             if let Ok(line) = self.lines.recv_timeout(Duration::from_millis(50)) {
-                let found = line.contains(wanted);
+                let found = wanted.iter().position(|wanted| line.contains(wanted));
                 self.seen.push(line);
-                if found {
-                    return;
+                if let Some(found) = found {
+                    return found;
                 }
             }
         }
-        panic!("`{wanted}` never came; what came was:\n{}", self.seen.join("\n"));
+        panic!("`{wanted:?}` never came; what came was:\n{}", self.seen.join("\n"));
+    }
+
+    /// What it has said so far.
+    pub(crate) fn said(&mut self) -> &[String] {
+        self.seen.extend(self.lines.try_iter());
+        &self.seen
     }
 
     pub(crate) fn signal(&self, number: i32) {

@@ -24,8 +24,10 @@ pub(crate) enum Phase {
     Requested,
     /// The answer waits for the dialler.
     Answered,
-    /// The owner cannot take this request.
+    /// The owner cannot take this request: it makes no sense to it.
     Refused,
+    /// The owner could not make its side of the link.
+    Unmade,
     /// No phase of this protocol: somebody scribbled.
     Garbled,
 }
@@ -52,6 +54,7 @@ impl State {
             2 => Phase::Requested,
             3 => Phase::Answered,
             4 => Phase::Refused,
+            5 => Phase::Unmade,
             _ => Phase::Garbled,
         };
         Self { phase, turn: (word >> 8) as u32 & TURN_MASK, process: (word >> 32) as u32 }
@@ -64,6 +67,7 @@ impl State {
             Phase::Requested => 2,
             Phase::Answered => 3,
             Phase::Refused => 4,
+            Phase::Unmade => 5,
             Phase::Garbled => 0xff,
         };
         phase | u64::from(self.turn & TURN_MASK) << 8 | u64::from(self.process) << 32
@@ -89,6 +93,8 @@ pub(crate) enum Found {
     Answer,
     /// The owner cannot take the request.
     Refusal,
+    /// The owner could not make its side of the link.
+    Unmade,
     /// The owner took the cell back, or somebody scribbled over it.
     Lost,
 }
@@ -122,6 +128,8 @@ impl Claim {
             Found::Answer
         } else if word == self.0.with(Phase::Refused).encode() {
             Found::Refusal
+        } else if word == self.0.with(Phase::Unmade).encode() {
+            Found::Unmade
         } else {
             Found::Lost
         }
@@ -195,7 +203,7 @@ mod tests {
 
     #[test]
     fn every_word_decodes_and_scribbles_are_garbled_or_lost() {
-        for word in [5, 0xff, u64::MAX, 1 << 63 | 9] {
+        for word in [6, 0xff, u64::MAX, 1 << 63 | 9] {
             assert_eq!(State::decode(word).phase, Phase::Garbled, "{word:#x}");
             let cell = AtomicU64::new(word);
             assert_eq!(Claim::take(&cell, 1), None);

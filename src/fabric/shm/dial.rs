@@ -168,8 +168,12 @@ impl ShmDial {
             }
             Found::Refusal => {
                 claim.free(state, Phase::Refused);
-                let detail = "it refused the dial: its version of the request differs, or it could not make the link";
+                let detail = "it refused the dial: its version of the request differs";
                 Err(FabricError::Protocol { address: self.to.clone(), detail: detail.to_owned() })
+            }
+            Found::Unmade => {
+                claim.free(state, Phase::Unmade);
+                Err(FabricError::Unmade { address: self.to.clone() })
             }
             Found::Lost => Err(lost()),
         }
@@ -199,7 +203,9 @@ impl Drop for ShmDial {
             && let Some(state) = knock.door.state(*cell)
         {
             // An answer may have come meanwhile; whoever accepted finds the port closed.
-            let _ = [Phase::Requested, Phase::Answered, Phase::Refused].iter().any(|phase| claim.free(state, *phase));
+            let _ = [Phase::Requested, Phase::Answered, Phase::Refused, Phase::Unmade]
+                .iter()
+                .any(|phase| claim.free(state, *phase));
         }
     }
 }

@@ -7,7 +7,7 @@ use super::discovery::{Listing, Record};
 use super::domain::ShmDomain;
 use super::door::{Answer, CELLS, DOOR_BYTES, Door, Request};
 use super::mapping::Mapping;
-use super::peer::{Peer, first_gone};
+use super::peer::{Denied, Peer, first_gone};
 use super::pending::{Parsed, ShmPendingPort};
 use super::port::ShmPort;
 use super::table::{Geometry, file_number, no_place, random_word, shared_region};
@@ -201,7 +201,12 @@ impl ShmEndpoint {
     fn link(&self, cell: usize, waiting: &Waiting, slot: LinkSlot) -> Result<Accepted, FabricError> {
         let process = waiting.asked.process;
         let lost = |detail: String| FabricError::LinkLost { address: format!("process {process}"), detail };
-        let peer = Peer::open(process).map_err(|denied| lost(denied.to_string()))?;
+        let peer = Peer::open(process).map_err(|denied| match denied {
+            Denied::Kernel(errno) => {
+                FabricError::System { tried: format!("taking hold of process {process}, which dials here"), errno }
+            }
+            Denied::Gone | Denied::Unfit(_) => lost(denied.to_string()),
+        })?;
         let domain = ShmDomain::new(Geometry::LINK, &self.address, process)?;
         let readable = AccessFlags::REMOTE_READ;
         let status = domain.expose_part(Arc::clone(&self.status), self.sizes.status, readable)?;
@@ -272,7 +277,11 @@ impl Endpoint for ShmEndpoint {
             }
             Err(error) => {
                 let state = self.door.state(cell);
-                let told = state.is_some_and(|state| cell::answer(state, waiting.asked, Phase::Refused));
+                let answer = match &error {
+                    FabricError::Protocol { .. } => Phase::Refused,
+                    _ => Phase::Unmade,
+                };
+                let told = state.is_some_and(|state| cell::answer(state, waiting.asked, answer));
                 // One that gave up took its memory with it, which is what went wrong then.
                 Err(if told { error } else { gave_up() })
             }

@@ -2,7 +2,7 @@
 
 use super::domain::{make_queue, register};
 use super::failure::device_error;
-use super::greeting::Answer;
+use super::greeting::{self, Answer, Refusal};
 use super::options::VerbsOptions;
 use super::queue::SharedQueue;
 use super::route::{self, READS_MAX, Reads};
@@ -43,7 +43,7 @@ pub(super) struct Accepted {
 }
 
 impl Accepted {
-    /// Accepts a request: from its return on the other side can read and write.
+    /// Accepts a request: from its return on the other side can read and write. Where it cannot be made, the other side is told so.
     pub(super) fn new(
         id: CmId,
         initiator_depth: u8,
@@ -51,7 +51,28 @@ impl Accepted {
         options: &VerbsOptions,
         gid: Option<u8>,
     ) -> Result<Self, FabricError> {
-        let watch = watch::of(&id)?;
+        let made = Self::make(&id, page);
+        let accepted = made.and_then(|(link, answer)| {
+            link.connect(&id, initiator_depth, &answer, options, gid)?;
+            Ok(link)
+        });
+        match accepted {
+            Ok(mut link) => {
+                link.id = Some(id);
+                Ok(link)
+            }
+            Err(error) => {
+                if let Err(errno) = id.reject(&greeting::refusal(Refusal::Unmade)) {
+                    tracing::debug!("refusing a request: {errno}");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Everything of it but the connection, and what the other side is told.
+    fn make(id: &CmId, page: Page<'_>) -> Result<(Self, Answer), FabricError> {
+        let watch = watch::of(id)?;
         let protection = ProtectionDomain::new(watch.context())
             .map_err(|errno| device_error("making a protection domain for a link", watch.context().name(), errno))?;
         let (queue, completions) = make_queue(&protection, 1, 1, 0)?;
@@ -60,7 +81,7 @@ impl Accepted {
         let mut link = Self {
             key: id.key(),
             port: id.port(),
-            id: Some(id),
+            id: None,
             queue,
             completions,
             registered: vec![(status, Arc::clone(page.status))],
@@ -80,18 +101,17 @@ impl Accepted {
             link.registered.push((registered, Arc::clone(&mailbox)));
             link.mailbox = Some(mailbox);
         }
-        link.connect(initiator_depth, &answer, options, gid)?;
-        Ok(link)
+        Ok((link, answer))
     }
 
     fn connect(
-        &mut self,
+        &self,
+        id: &CmId,
         initiator_depth: u8,
         answer: &Answer,
         options: &VerbsOptions,
         gid: Option<u8>,
     ) -> Result<(), FabricError> {
-        let Some(id) = &self.id else { return Ok(()) };
         let pair = self.queue.pair();
         let device = pair.device();
         let access = Access::REMOTE_READ.and(Access::REMOTE_WRITE);

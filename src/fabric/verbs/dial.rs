@@ -108,6 +108,7 @@ impl VerbsDial {
             (_, Some(Refusal::Version)) => {
                 self.foreign("it speaks another version of the fabric's greeting".to_owned())
             }
+            (_, Some(Refusal::Unmade)) => FabricError::Unmade { address: self.to.clone() },
             (REJECTED_BY_CONSUMER, None) => self.absent(": it went away before it answered"),
             (code, None) => self.absent(&format!(": it refused the link (reason {code})")),
         }

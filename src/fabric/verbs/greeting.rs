@@ -23,6 +23,8 @@ pub(super) enum Refusal {
     Busy,
     /// The request was of another version or protocol.
     Version,
+    /// The link could not be made here.
+    Unmade,
 }
 
 pub(super) const REQUEST_BYTES: usize = 16;
@@ -93,6 +95,7 @@ pub(super) fn refusal(why: Refusal) -> [u8; REFUSAL_BYTES] {
     bytes[9] = match why {
         Refusal::Busy => 1,
         Refusal::Version => 2,
+        Refusal::Unmade => 3,
     };
     bytes
 }
@@ -101,6 +104,7 @@ pub(super) fn refusal(why: Refusal) -> [u8; REFUSAL_BYTES] {
 pub(super) fn refused(bytes: &[u8]) -> Option<Refusal> {
     match check(bytes) {
         Ok(bytes) if bytes.get(9) == Some(&2) => Some(Refusal::Version),
+        Ok(bytes) if bytes.get(9) == Some(&3) => Some(Refusal::Unmade),
         Ok(_) => Some(Refusal::Busy),
         Err(Unfit::Version(_)) => Some(Refusal::Version),
         Err(Unfit::Foreign) => None,

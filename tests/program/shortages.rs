@@ -1,0 +1,55 @@
+//! Shortages that pass: a node that is short of descriptors goes on when there are some, and does not fill its log meanwhile.
+
+use crate::run::{Node, unique};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// Node a of a pair, with a limit that the shell sets (`ulimit` and its arguments).
+fn limited(name: &str, limit: &str, more: &[&str]) -> Node {
+    let (at, partner) = (format!("shm://{name}:1"), format!("b@shm://{name}:2"));
+    let mut command = Command::new("sh");
+    command.env_remove("RUST_LOG");
+    command.arg("-c").arg(format!("ulimit {limit} && exec \"$0\" \"$@\"")).arg(env!("CARGO_BIN_EXE_handfast"));
+    command.args(["node", "--id", "a", "--at", &at, "--partner", &partner]).args(more);
+    Node::run(command)
+}
+
+#[test]
+fn a_client_that_could_not_be_served_is_once_there_are_descriptors() {
+    let name = unique("short");
+    let client = ["--client", "log:8:64KiB"];
+    let mut b = Node::start(&name, 2, &client);
+    // Enough for the link, and too few for the client: how many that is depends on those that are inherited.
+    let not_served = "is not served: its ports or memory could not be made here: ";
+    let lacking = (14..64).find_map(|descriptors| {
+        let mut a = limited(&name, &format!("-S -n {descriptors}"), &client);
+        let found = a.wait_for_any(&[not_served, "ready: 1 clients", "EMFILE"]);
+        assert_ne!(found, 1, "{descriptors} descriptors were enough, and one less was too few for a link");
+        (found == 0).then_some(a)
+    });
+    let mut a = lacking.expect("a node that lacks descriptors for its client");
+    b.wait_for("is not served: its ports or memory could not be made at the partner: its log says why");
+    let raised = Command::new("prlimit").args(["--pid", &a.id().to_string(), "--nofile=1000:"]).status();
+    assert!(raised.is_ok_and(|status| status.success()), "prlimit");
+    a.wait_for("lacked something that is there now: the session begins anew");
+    a.wait_for("ready: 1 clients");
+    b.wait_for("ready: 1 clients");
+}
+
+#[test]
+fn a_link_that_cannot_be_made_is_told_of_once_a_second() {
+    let name = unique("linkless");
+    let mut b = Node::start(&name, 2, &[]);
+    let mut a = limited(&name, "-n 12", &[]);
+    b.wait_for("could not make its side of the link: its log says why");
+    a.wait_for("EMFILE");
+    // Each of them dials again and again meanwhile.
+    let began = Instant::now();
+    std::thread::sleep(Duration::from_secs(3));
+    let seconds = began.elapsed().as_secs() as usize + 1;
+    for (whose, node) in [("a", &mut a), ("b", &mut b)] {
+        let lines = node.said();
+        assert!(lines.len() < 10 + 4 * seconds, "{whose}: {} lines:\n{}", lines.len(), lines.join("\n"));
+        assert!(!lines.iter().any(|line| line.contains("no handfast endpoint")), "{whose}: {}", lines.join("\n"));
+    }
+}
