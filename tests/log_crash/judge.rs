@@ -97,7 +97,9 @@ fn wait(stage: &mut Stage, from: usize) -> Result<End, String> {
         if let Some(line) = lines.iter().find(|line| line.starts_with("over") || line.starts_with("refused")) {
             return Ok(End::Over(line.clone()));
         }
-        if is_open && lines.get(from..).unwrap_or_default().iter().any(|line| line == "mirrored") {
+        let since = lines.get(from..).unwrap_or_default();
+        let last = since.iter().rev().find(|line| matches!(line.as_str(), "mirrored" | "lost"));
+        if is_open && last.is_some_and(|line| line == "mirrored") {
             return Ok(End::Mirrored);
         }
         if began.elapsed() > PATIENCE {
@@ -128,7 +130,11 @@ pub(crate) fn judge(stage: &mut Stage, left: &Left) -> Result<Outcome, String> {
         check(lives, &rows, "what was taken over")?;
     }
     let must = must_be_there(stage, left, &rows);
-    let from = stage.nodes[PRIMARY].as_ref().map_or(0, |node| node.lines.len());
+    let from = match &mut stage.nodes[PRIMARY] {
+        // What it says of the time before is heard by its answer.
+        Some(primary) => primary.ask("count", PATIENCE).map(|_| primary.lines.len())?,
+        None => 0,
+    };
     stage.bring_back();
     match wait(stage, from)? {
         End::Over(why) if why.contains("taken this log over") && stage.play.scene == Scene::TakeOver => {

@@ -1,8 +1,9 @@
 //! Brings a ring in a file to the disk while its log goes on alone under `Persistent`: a thread, and how far it is.
 //!
 //! What is acknowledged then rests on this disk, so the ring can be gone on with after a power cut. A mark in the file says so. It is written
-//! after everything before it was synced, and synced before anything is acknowledged by it. It is taken back, and that is synced, before the
-//! partner acknowledges again: what the partner has on its disk need not be on this one.
+//! after everything before it was synced, and synced before anything is acknowledged by it. It is taken back when the partner's disk has all that
+//! is acknowledged, and that is synced before the partner acknowledges more: what the partner has on its disk need not be on this one. So at any
+//! time one of both disks vouches for what is acknowledged.
 
 use super::area::EVIDENCE_OFFSET;
 use super::error::LogError;

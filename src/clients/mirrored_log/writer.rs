@@ -276,34 +276,44 @@ impl Writer {
         Ok(())
     }
 
-    /// Of what is committed up to `end`, up to where it may be acknowledged alone. `vouch`: whether the ring is to vouch for it, which it must
-    /// not any more once the partner acknowledges.
+    /// Of what is committed up to `end`, up to where it may be acknowledged alone. The ring vouches for it.
     ///
     /// # Errors
     /// [`LogError::File`]: the ring does not come to the disk.
-    pub(super) fn alone_up_to(&mut self, end: Lsn, vouch: bool) -> Result<Lsn, LogError> {
+    pub(super) fn alone_up_to(&mut self, end: Lsn) -> Result<Lsn, LogError> {
         let Some(syncer) = &self.syncer else { return Ok(end) };
-        if let Some(error) = syncer.failure() {
-            let error = error.clone();
-            // It is not called clean at the end either.
-            (self.syncer, self.file) = (None, None);
-            return Err(error);
-        }
-        syncer.set_vouch(vouch);
+        syncer.set_vouch(true);
+        self.check_disk()?;
+        let Some(syncer) = &self.syncer else { return Ok(end) };
         if end > syncer.asked() {
             syncer.ask(end);
         }
         Ok(end.min(syncer.done()))
     }
 
+    /// Whether the partner may acknowledge more than is acknowledged already, all of which is on its disk now: the ring has to vouch no more
+    /// before. Asked for it, it does so soon.
+    #[inline]
+    pub(super) fn hands_over(&self) -> bool {
+        let Some(syncer) = &self.syncer else { return true };
+        syncer.set_vouch(false);
+        !syncer.vouches()
+    }
+
+    /// # Errors
+    /// [`LogError::File`]: a ring that vouches, or is to, does not come to the disk. Nothing is believed of it any more.
+    pub(super) fn check_disk(&mut self) -> Result<(), LogError> {
+        let vouching = self.syncer.as_ref().filter(|syncer| syncer.vouches());
+        let Some(error) = vouching.and_then(Syncer::failure) else { return Ok(()) };
+        let error = error.clone();
+        // It is not called clean at the end either.
+        (self.syncer, self.file) = (None, None);
+        Err(error)
+    }
+
     /// Up to where the disk was asked for what is committed; zero where nobody asks it.
     pub(super) fn asked(&self) -> Lsn {
         self.syncer.as_ref().map_or(Lsn::ZERO, Syncer::asked)
-    }
-
-    /// Whether the ring vouches for what is acknowledged, or is about to.
-    pub(super) fn vouches(&self) -> bool {
-        self.syncer.as_ref().is_some_and(Syncer::vouches)
     }
 
     /// The log ends in order: its header says all that is acknowledged, and a ring in a file is brought to the disk and says so. Waits

@@ -124,7 +124,7 @@ impl<F: Fabric> Mirror<F> {
                 // The partner's word: no more than it was sent, and whole records.
                 let persisted = self.exposed.load(PERSISTED_OFFSET as usize, Ordering::Acquire);
                 let persisted = Lsn(persisted.map(u64::from_le).unwrap_or(0)).min(self.sending.received);
-                if !writer.is_boundary(persisted) {
+                if !writer.is_boundary(persisted) || (persisted > shared.durable() && !writer.hands_over()) {
                     return;
                 }
                 persisted

@@ -183,10 +183,10 @@ impl<F: Fabric> LogPoller<F> {
     #[inline]
     fn advance(&mut self) -> Result<bool, LogError> {
         let level = self.config.acknowledge;
-        let Some(mirror) = &mut self.mirror else { return Ok(self.advance_alone(true)) };
+        let Some(mirror) = &mut self.mirror else { return Ok(self.advance_alone()) };
         if !mirror.is_streaming() {
             let began = self.begin()?;
-            return Ok(self.advance_alone(true) || began);
+            return Ok(self.advance_alone() || began);
         }
         let Some(writer) = &mut self.writer else { return Ok(false) };
         let mut worked = mirror.send(writer, &self.config)?;
@@ -202,18 +202,18 @@ impl<F: Fabric> LogPoller<F> {
             }
         }
         if self.alone == Alone::Yes {
-            let joins = mirror.has_caught_up();
-            if joins && !writer.vouches() {
-                self.alone = Alone::Joining;
+            // A ring that vouches does so on, until the partner's disk has what it vouches for.
+            match mirror.has_caught_up() {
+                true => self.alone = Alone::Joining,
+                false => worked |= self.advance_alone(),
             }
-            worked |= self.advance_alone(!joins);
         }
         Ok(worked)
     }
 
     /// Without a partner: everything that is committed is acknowledged at once, where the log goes on alone; under `Persistent`, and with a ring in a
-    /// file, once that is on the disk. `vouch`: see [`Writer::alone_up_to`].
-    fn advance_alone(&mut self, vouch: bool) -> bool {
+    /// file, once that is on the disk.
+    fn advance_alone(&mut self) -> bool {
         if self.alone != Alone::Yes {
             return false;
         }
@@ -221,7 +221,7 @@ impl<F: Fabric> LogPoller<F> {
         let durable = self.shared.durable();
         let from = durable.max(writer.asked());
         let end = Lsn(writer.reader.collect(from.0, RECORDS_MAX, u64::MAX));
-        match writer.alone_up_to(end, vouch) {
+        match writer.alone_up_to(end) {
             Ok(to) => {
                 self.shared.acknowledge(to, false);
                 to > durable
@@ -249,6 +249,11 @@ impl<F: Fabric> LogPoller<F> {
         match self.keep_session(now) {
             Ok(moved) => worked |= moved,
             Err(error) => worked |= self.broken(error),
+        }
+        let on_disk = self.writer.as_mut().map_or(Ok(()), Writer::check_disk);
+        if let Err(error) = on_disk {
+            self.finish(error);
+            return true;
         }
         if let Some(writer) = &mut self.writer {
             writer.keep_acknowledged(self.shared.term(), self.shared.durable(), now);
