@@ -86,10 +86,8 @@ impl Prepared {
         match found(&prepared.ring, ring_bytes) {
             Ok(None) => {}
             Ok(Some(mut held)) => {
-                held.doubt = doubt(&prepared.ring, &held)?;
-                if config.start == Start::GiveUpMissing {
-                    held.give_up_missing();
-                }
+                let doubt = doubt(&prepared.ring, &held)?;
+                held.doubt = doubt.filter(|_| config.start != Start::GiveUpMissing);
                 (prepared.held, prepared.is_free) = (Some(held), false);
             }
             Err(_) if config.start == Start::New => prepared.is_free = false,
