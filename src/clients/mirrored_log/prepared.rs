@@ -9,19 +9,16 @@ use super::config::{LogConfig, Start};
 use super::decide::Opening;
 use super::error::LogError;
 use super::evidence::{self, Boot, Doubt, Seen, Standing};
-use super::header::LogHeader;
 use super::lsn::Lsn;
+use super::named::{self, lock, path_of, remove_ours};
 use super::report::CopyReport;
 use super::syncer::Syncer;
 use super::writer::{Beginning, Held};
 use crate::error::Error;
 use crate::memory::{Backing, Errno, MemoryError, Region, RegionBuilder};
 use crate::storage::{self, Lock, Owner};
-use crate::sys;
 use std::fs::File;
-use std::os::fd::AsFd;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Whose a ring is: of this log, and of this node.
 pub(super) fn owner(log: &str, node: &str, cluster: &str) -> Owner {
@@ -71,6 +68,7 @@ impl Prepared {
             // Before it is touched: a file that another log keeps would be made as long as a ring.
             Lock::check_free(&storage::System, path).map_err(LogError::from)?;
         }
+        named::look(&config.backing, ring_bytes, &owner)?;
         let builder = Region::builder(bytes).backing(config.backing.clone());
         let builder = builder.huge_pages(config.huge_pages).pinned(config.pinned);
         let ring = builder.clone().build()?;
@@ -80,9 +78,12 @@ impl Prepared {
         let backing = config.backing.clone();
         let mut prepared = Self { builder, backing, ring_bytes, owner, ring, held: None, is_free: true, beside: None };
         let Some(path) = path_of(&config.backing) else { return Ok(prepared) };
-        let mut said = [0; storage::OWNER_BYTES];
-        super::Source::read(&prepared.ring, OWNER_OFFSET, &mut said)?;
-        prepared.owner.check(&said, &path).map_err(LogError::from)?;
+        // Once more: now nobody else writes it.
+        let mut start = [0; RING_OFFSET as usize];
+        super::Source::read(&prepared.ring, 0, &mut start)?;
+        if named::start_of(&start, &prepared.owner, &path)? == named::Content::Strange {
+            return Err(LogError::from(named::strange(&path, &prepared.owner)).into());
+        }
         match found(&prepared.ring, ring_bytes) {
             Ok(None) => {}
             Ok(Some(mut held)) => {
@@ -200,61 +201,6 @@ impl Prepared {
             })),
             Some(Err(error)) => Err(error),
         }
-    }
-}
-
-/// Takes the lock over a ring's file; true too where it has none.
-fn lock(ring: &Region) -> Result<bool, LogError> {
-    let Some(file) = ring.file() else { return Ok(true) };
-    let tried = || format!("locking the log's ring ({:?})", ring.backing());
-    sys::file::try_lock(file).map_err(|errno| LogError::File { tried: tried(), errno })
-}
-
-/// Removes what an earlier process left of a ring beside. Another file of this name is none of ours.
-fn remove_ours(path: &Path, owner: &Owner) -> Result<(), LogError> {
-    let wrong = |what: &str, error: &std::io::Error| LogError::File {
-        tried: format!("{what} {}, the place of a new ring for the log", path.display()),
-        errno: Errno::from(error),
-    };
-    let file = match File::options().read(true).write(true).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(wrong("opening", &error)),
-    };
-    let mut start = [0; RING_OFFSET as usize];
-    // A shorter one has zeroes after its end here.
-    let mut read = 0;
-    while read < start.len() {
-        match file.read_at(&mut start[read..], read as u64).map_err(|error| wrong("reading", &error))? {
-            0 => break,
-            bytes => read += bytes,
-        }
-    }
-    let unusable = |why: &str| {
-        let what = format!("{}, where a new ring of the log would be made,", path.display());
-        Err(LogError::Unusable { what, why: why.to_owned() })
-    };
-    if !sys::file::try_lock(file.as_fd())
-        .map_err(|errno| wrong("locking", &std::io::Error::from_raw_os_error(errno.number())))?
-    {
-        return unusable("it is in use by another log");
-    }
-    let mut said = [0; storage::OWNER_BYTES];
-    said.copy_from_slice(&start[OWNER_OFFSET as usize..][..storage::OWNER_BYTES]);
-    owner.check(&said, path)?;
-    let is_log = LogHeader::copies(&start[..])?.iter().any(Result::is_ok);
-    if !is_log && start.iter().any(|byte| *byte != 0) {
-        return unusable("it is a file of something else");
-    }
-    std::fs::remove_file(path).map_err(|error| wrong("removing", &error))
-}
-
-/// The name under which another process finds a ring.
-fn path_of(backing: &Backing) -> Option<PathBuf> {
-    match backing {
-        Backing::File(path) => Some(path.clone()),
-        Backing::SharedMemory(name) => Some(Path::new("/dev/shm").join(name)),
-        Backing::Private | Backing::Shared { .. } => None,
     }
 }
 
