@@ -9,16 +9,18 @@ use super::config::{LogConfig, Start};
 use super::decide::Opening;
 use super::error::LogError;
 use super::evidence::{self, Boot, Doubt, Seen, Standing};
-use super::lsn::Lsn;
+use super::header::{HeaderFault, LogHeader};
+use super::lsn::{Generation, Lsn};
 use super::named::{self, lock, path_of, remove_ours};
 use super::report::CopyReport;
 use super::syncer::Syncer;
+use super::term;
 use super::writer::{Beginning, Held};
 use crate::error::Error;
 use crate::memory::{Backing, Errno, MemoryError, Region, RegionBuilder};
 use crate::storage::{self, Lock, Owner};
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Whose a ring is: of this log, and of this node.
 pub(super) fn owner(log: &str, node: &str, cluster: &str) -> Owner {
@@ -88,6 +90,9 @@ impl Prepared {
             Ok(None) => {}
             Ok(Some(mut held)) => {
                 let doubt = doubt(&prepared.ring, &held)?;
+                if doubt.is_some() && is_unbegun(&prepared.ring, &held, config.state_file.as_deref())? {
+                    return Ok(prepared);
+                }
                 held.doubt = doubt.filter(|_| config.start != Start::GiveUpMissing);
                 (prepared.held, prepared.is_free) = (Some(held), false);
             }
@@ -156,10 +161,10 @@ impl Prepared {
         let target = self.target();
         write(target, OWNER_OFFSET, &self.owner.encode())?;
         mark(target, Seen::default())?;
-        if self.beside.is_some() {
-            // Whoever finds it under its name finds it whole.
+        if *opening != Opening::Local {
+            // Whoever finds it under its name finds it whole, after a power cut too: a ring that may have acknowledged records has a header on the disk.
             let header = with.header(self.ring_bytes);
-            write(target, HEADER_OFFSETS[(header.sequence % 2) as usize], &header.encode())?;
+            write(target, header.offset(), &header.encode())?;
         }
         let mut file = RingFile::of(target)?;
         if let Some(file) = &file {
@@ -238,13 +243,31 @@ fn mark(ring: &Region, seen: Seen) -> Result<(), LogError> {
 }
 
 /// What a ring holds; none where there never was a log.
+///
+/// A mark without any header is of a log that never opened: [`Prepared::settle`] writes both and syncs them at once, and until that has succeeded nothing is
+/// acknowledged. A power cut in that sync may leave either alone, and a process that is killed before it the mark. Only marks that are written later, into a ring
+/// with a header, tell of records.
 fn found(ring: &Region, ring_bytes: RingBytes) -> Result<Option<Held>, String> {
     match Held::of(ring).map_err(|error| error.to_string())? {
         Some(held) if held.header.ring_bytes != ring_bytes => {
             Err(format!("it is of {} bytes, and ring_bytes says {}", held.header.ring_bytes.get(), ring_bytes.get()))
         }
+        None if evidence::tells_of_records(ring).map_err(|error| error.to_string())? => {
+            Err("its mark tells of a log that was open, and there is no header of one".to_owned())
+        }
         held => Ok(held),
     }
+}
+
+/// Whether a ring is all that a power cut left of the first opening of a log: the header that [`Prepared::settle`] writes, and nothing after it. The state file names
+/// a log before that can acknowledge anything; without one nobody can tell whether later headers and records were lost.
+fn is_unbegun(ring: &Region, held: &Held, state_file: Option<&Path>) -> Result<bool, LogError> {
+    let LogHeader { sequence, generation, tail, acknowledged, .. } = held.header;
+    let is_first = (sequence, generation) == (0, Generation(1));
+    let is_empty = [tail, acknowledged, held.end.lsn] == [Lsn::ZERO; 3];
+    let is_only = LogHeader::copies(ring)?.contains(&Err(HeaderFault::Empty));
+    let Some(path) = state_file.filter(|_| is_first && is_empty && is_only) else { return Ok(false) };
+    Ok(term::load_state(path)?.is_none())
 }
 
 /// What is to be said against a ring that reads well. Shared memory is gone with its boot.
@@ -292,3 +315,6 @@ impl RingFile {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
