@@ -130,10 +130,28 @@ fn is_zero(file: &File) -> io::Result<bool> {
 }
 
 /// Takes the lock over a ring's file; true too where it has none.
+///
+/// # Errors
+/// [`StorageError::Gone`]: while the file was opened and locked, another one was put in its place. The lock is on a file that nobody finds then.
 pub(super) fn lock(ring: &Region) -> Result<bool, LogError> {
     let Some(file) = ring.file() else { return Ok(true) };
     let tried = || format!("locking the log's ring ({:?})", ring.backing());
-    sys::file::try_lock(file).map_err(|errno| LogError::File { tried: tried(), errno })
+    let is_ours = sys::file::try_lock(file).map_err(|errno| LogError::File { tried: tried(), errno })?;
+    if is_ours {
+        check_still(ring)?;
+    }
+    Ok(is_ours)
+}
+
+/// Whether the name of a ring still means its file.
+///
+/// # Errors
+/// [`StorageError::Gone`].
+pub(super) fn check_still(ring: &Region) -> Result<(), LogError> {
+    match (path_of(ring.backing()), ring.file()) {
+        (Some(path), Some(file)) => Ok(storage::check_still(&path, file)?),
+        _ => Ok(()),
+    }
 }
 
 /// Removes what an earlier process left of a ring beside. Another file of this name is none of ours.

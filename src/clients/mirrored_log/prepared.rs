@@ -51,7 +51,7 @@ struct Beside {
 
 impl Drop for Beside {
     fn drop(&mut self) {
-        if self.region.is_some() {
+        if self.region.as_ref().is_some_and(|region| named::check_still(region).is_ok()) {
             // It was given up. What stays of it is removed by the next one.
             let _ = std::fs::remove_file(&self.path);
         }
@@ -142,7 +142,7 @@ impl Prepared {
     /// Makes the ring ready that a log opens with; it is in its place then, on the disk, and bears a mark of this boot. Waits for the disk.
     ///
     /// # Errors
-    /// [`LogError::Beside`], [`LogError::File`], [`LogError::Storage`].
+    /// [`LogError::Beside`], [`LogError::File`], [`LogError::Storage`]: also where the ring's name means another file by now, which stays.
     pub(super) fn settle(&mut self, opening: &Opening, with: &Beginning) -> Result<Option<RingFile>, LogError> {
         match opening {
             Opening::Local => {
@@ -170,6 +170,12 @@ impl Prepared {
         if let Some(file) = &file {
             file.sync()?;
         }
+        let is_ours = named::check_still(&self.ring).and_then(|()| named::check_still(self.target()));
+        if let (Err(_), Some(beside)) = (&is_ours, &mut self.beside) {
+            // Both files stay for a person to look at.
+            beside.region = None;
+        }
+        is_ours?;
         if let Some(beside) = &mut self.beside {
             storage::put_in_place(&storage::System, &beside.path, &path)?;
             if let Some(mut region) = beside.region.take() {

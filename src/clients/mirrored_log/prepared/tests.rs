@@ -6,6 +6,7 @@ use super::super::evidence::EVIDENCE_BYTES;
 use super::super::header::HEADER_BYTES;
 use super::super::lsn::{History, Term};
 use super::*;
+use crate::storage::StorageError;
 use std::fs;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -166,5 +167,74 @@ fn a_mark_of_an_open_log_without_a_header_is_refused_by_name() -> Outcome {
         assert!(fs::read(log.path("ring"))? == bytes);
         assert!(Log::open(&log.config()?.start(Start::New)).is_ok(), "a person has decided");
     }
+    Ok(())
+}
+
+/// A ring with records of its own, which a new one would replace.
+fn with_a_ring(log: &Log) -> Result<LogConfig, Box<dyn std::error::Error>> {
+    Log::open(&log.config()?)?.settle(&Opening::New, &beginning(0))?;
+    log.config()
+}
+
+/// Between the opening and the session somebody puts another file under the ring's name, or takes it away.
+#[test]
+fn a_file_that_others_put_under_the_rings_name_stays() -> Outcome {
+    for opening in [Opening::New, Opening::Partner, Opening::Local] {
+        for what in ["replaced", "removed"] {
+            let log = Log::new()?;
+            let mut prepared = Log::open(&with_a_ring(&log)?)?;
+            if opening == Opening::Partner {
+                prepared.beside = Some(prepared.new_ring()?);
+            }
+            fs::write(log.path("theirs"), b"a letter")?;
+            match what {
+                "replaced" => fs::rename(log.path("theirs"), log.path("ring"))?,
+                _ => fs::remove_file(log.path("ring"))?,
+            }
+            let refused = prepared.settle(&opening, &beginning(1)).err().ok_or("it was settled")?;
+            let is_named =
+                matches!(&refused, LogError::Storage(StorageError::Gone { what: told, .. }) if *told == what);
+            assert!(is_named, "{opening:?}, {what}: {refused}");
+            drop(prepared);
+            let now = fs::read(log.path("ring")).ok();
+            assert_eq!(now, (what == "replaced").then(|| b"a letter".to_vec()), "{opening:?}");
+            assert_eq!(log.path("ring.new").exists(), opening != Opening::Local, "{opening:?}");
+        }
+    }
+    Ok(())
+}
+
+/// What lies beside is put in place where it is ours alone, and is no more removed where it is not.
+#[test]
+fn a_file_that_others_put_beside_is_not_put_in_place() -> Outcome {
+    for settles in [true, false] {
+        let log = Log::new()?;
+        let mut prepared = Log::open(&with_a_ring(&log)?)?;
+        let ring = fs::read(log.path("ring"))?;
+        prepared.beside = Some(prepared.new_ring()?);
+        fs::write(log.path("theirs"), b"a letter")?;
+        fs::rename(log.path("theirs"), log.path("ring.new"))?;
+        if settles {
+            let refused = prepared.settle(&Opening::Partner, &beginning(1)).err();
+            assert!(matches!(&refused, Some(LogError::Storage(StorageError::Gone { .. }))), "{refused:?}");
+        }
+        drop(prepared);
+        assert_eq!(fs::read(log.path("ring.new"))?, b"a letter");
+        assert!(fs::read(log.path("ring"))? == ring);
+    }
+    Ok(())
+}
+
+/// Another process replaces the ring between the opening of its file and the lock on that.
+#[test]
+fn a_lock_on_a_file_without_the_rings_name_is_none() -> Outcome {
+    let log = Log::new()?;
+    let config = with_a_ring(&log)?;
+    let ring = Region::builder(RING as usize).pinned(false).backing(config.backing.clone()).build()?;
+    let mut other = Log::open(&config)?;
+    other.beside = Some(other.new_ring()?);
+    other.settle(&Opening::Partner, &beginning(1))?;
+    let locked = lock(&ring);
+    assert!(matches!(&locked, Err(LogError::Storage(StorageError::Gone { what: "replaced", .. }))), "{locked:?}");
     Ok(())
 }
