@@ -35,7 +35,7 @@ pub(crate) use disk::{Disk, DiskFile, System};
 pub(crate) use durable::{Durable, OnDisk};
 pub use error::StorageError;
 #[cfg(feature = "redb")]
-pub(crate) use folder::Folder;
+pub(crate) use folder::{Folder, LOCK};
 pub(crate) use lock::Lock;
 pub(crate) use meant::{Meant, check_still};
 pub(crate) use owner::{OWNER_BYTES, Owner};
