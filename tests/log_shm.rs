@@ -38,6 +38,7 @@ logs!([allow(unused)] in places:
     a_symbolic_link_is_followed_and_stays,
     a_name_that_others_take_is_waited_for,
     a_file_of_two_names_is_one_logs,
+    a_file_that_is_no_ring_is_left_as_it_is,
 );
 logs!([allow(unused)] in mounts:
     a_file_that_is_mounted_by_itself_is_refused_by_name,

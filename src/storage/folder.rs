@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The lock's name in it.
-const LOCK: &str = "lock";
+pub(crate) const LOCK: &str = "lock";
 
 /// A folder, held by a lock in it until it is dropped, by the death of the process too.
 #[derive(Debug)]
@@ -69,6 +69,11 @@ impl Folder {
     /// The names in it.
     pub(crate) fn list(&self) -> Result<Vec<PathBuf>, StorageError> {
         self.disk.list(&self.path).map_err(StorageError::system("reading the folder", &self.path))
+    }
+
+    /// Whether what has this name is a regular file.
+    pub(crate) fn is_file(&self, path: &Path) -> bool {
+        self.disk.stat(path).is_ok_and(|stat| stat.is_regular)
     }
 
     /// Removes a file; one that is not there is well. Durable at any time from here on.

@@ -1,7 +1,27 @@
-//! Whether two names mean one file.
+//! Whether two names mean one file, and whether a name still means the file it meant.
 
 use super::disk::{Disk, FileStat, System};
+use super::error::StorageError;
+use crate::sys;
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
+
+/// Whether the name still means the file that was opened by it.
+///
+/// # Errors
+/// [`StorageError::Gone`]: it was removed, or another one was put there. [`StorageError::System`].
+pub(crate) fn check_still(path: &Path, file: BorrowedFd<'_>) -> Result<(), StorageError> {
+    let gone = |what| Err(StorageError::Gone { path: path.to_owned(), what });
+    let wrong = StorageError::system("looking at", path);
+    let opened = sys::file::look_at(file).map_err(|errno| wrong(io::Error::from_raw_os_error(errno.number())))?;
+    match System.stat(path) {
+        Ok(found) if found.is(&opened.into()) => Ok(()),
+        Ok(_) => gone("replaced"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => gone("removed"),
+        Err(error) => Err(wrong(error)),
+    }
+}
 
 /// What a name means: where it leads, and the file there, if there is one.
 #[derive(Debug)]

@@ -1,17 +1,18 @@
 //! Where a copy may be kept, and what becomes of a file that others touch.
 
-use crate::pair::{Pair, has, payload, plain};
+use crate::pair::{Pair, RING, has, payload, plain};
 use crate::process::folder_on_disk;
 use crate::process::node::config;
 use crate::under_test;
 use handfast::clients::mirrored_log::{
-    Acknowledge, Acknowledgement, LogConfig, LogError, LogEvent, Lsn, MirroredLog, OnLoss, Records,
+    Acknowledge, Acknowledgement, LogConfig, LogError, LogEvent, Lsn, MirroredLog, OnLoss, Records, Start,
 };
 use handfast::error::Error;
 use handfast::manager::ClusterManager;
 use handfast::memory::Backing;
 use handfast::storage::StorageError;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -308,4 +309,44 @@ pub(crate) fn a_file_of_two_names_is_one_logs() {
     persistent_append(&mut pair, 3);
     persistent_append(&mut pair, 4);
     assert_eq!((records(&path), records(&second)), (4, 3));
+}
+
+/// A ring's name may lead to a file of something else by mistake: it stays as it is, and nothing is mapped of it.
+pub(crate) fn a_file_that_is_no_ring_is_left_as_it_is() {
+    let folder = folder_on_disk();
+    let path = folder.path().join("ring");
+    let in_memory = format!("handfast-no-ring-{}", std::process::id());
+    let ring_bytes = usize::try_from(RING).expect("a ring");
+    let mut image = vec![0; 9000];
+    image.push(1);
+    let picture: Vec<u8> = (0..2 * ring_bytes).map(|at| (at % 251) as u8).collect();
+    for content in [b"a letter of a friend\n".repeat(24), picture[..ring_bytes + 8192].to_vec(), picture, image] {
+        for start in [Start::Restore, Start::GiveUpMissing, Start::New] {
+            let shared = Path::new("/dev/shm").join(&in_memory);
+            let backings = [Backing::File(path.clone()), Backing::SharedMemory(in_memory.clone())];
+            for (path, backing) in [&path, &shared].into_iter().zip(backings) {
+                fs::write(path, &content).expect("a file");
+                fs::set_permissions(path, Permissions::from_mode(0o600)).expect("a file of this user alone");
+                let error = refused("log-no-ring", 0, plain().backing(backing).start(start));
+                let told = error.to_string();
+                assert!(matches!(&error, StorageError::Foreign { .. }), "{start:?}: {told}");
+                assert!(
+                    told.contains(path.to_str().expect("a name")) && told.contains("move the other away"),
+                    "{told}"
+                );
+                assert!(fs::read(path).expect("a file") == content, "{start:?}: {} bytes", content.len());
+                fs::remove_file(path).expect("a file");
+            }
+        }
+    }
+    // Nothing is in these.
+    for bytes in [0, 500, ring_bytes + 8192, 3 * ring_bytes] {
+        fs::write(&path, vec![0; bytes]).expect("a file");
+        let mut pair = Pair::new("log-empty-ring");
+        pair.start_both([plain().backing(Backing::File(path.clone())), plain()]);
+        pair.until_mirrored(0);
+        pair.append(0, b"first");
+        drop(pair);
+        fs::remove_file(&path).expect("a file");
+    }
 }

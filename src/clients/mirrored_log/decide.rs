@@ -82,32 +82,63 @@ pub(super) fn opening(
         Some(held) if worthy && held.header.history != report.history => {
             Err(LogError::Histories { here: held.header.history, there: report.history })
         }
-        // Records that this node had are damaged: the partner has them, unless this node went on alone since.
+        Some(held) if gives_up => given_up(held, report, ring_bytes),
+        // Records that this node had are damaged: the partner has them where its copy reaches so far, and this node did not go on alone since.
         Some(held)
-            if held.end.lsn < held.header.acknowledged && worthy && report.term >= held.header.term.max(kept) =>
+            if held.is_damaged() && worthy && report.term >= held.header.term.max(kept) && has_all(held, report) =>
         {
             from_partner(report, ring_bytes)
         }
         // Some may be missing here, and none is there: the longer one has them all.
-        Some(held) if held.doubt.is_some() && worthy && report.term >= held.header.term.max(kept) => {
+        Some(held)
+            if !held.is_damaged() && held.doubt.is_some() && worthy && report.term >= held.header.term.max(kept) =>
+        {
             newer(held, report, ring_bytes)
         }
-        Some(held) if !held.is_sound() => held.check().map(|()| Opening::Local),
+        Some(held) if !held.is_sound() => held.check(false).map(|()| Opening::Local),
         // This node went on alone since the ring was written: it is an older one, brought back.
-        Some(held) if !gives_up && kept > held.header.term && !(worthy && report.term >= kept) => {
+        Some(held) if kept > held.header.term && !(worthy && report.term >= kept) => {
             Err(LogError::AloneLost { kept, theirs: report.term })
         }
         // The partner's copy is no whole one, and has more all the same, or knows of a later term than the ring: so does that.
-        Some(held) if !gives_up && !worthy && is_older(held, report) => {
+        Some(held) if !worthy && is_older(held, report) => {
             Err(LogError::MayLack { end: held.end.lsn, doubt: Doubt::PartnerHadMore })
         }
-        // It knows of a later term than this node wrote under, and has not got all of it.
-        Some(held) if !worthy && report.history == held.header.history && report.term > held.header.term => {
+        // It has not got all of that term.
+        Some(held) if !worthy && is_of_later_term(held, report) => {
             Err(LogError::NotWorthy { state: state_name(report.state) })
         }
         Some(_) if !worthy => Ok(Opening::Local),
         Some(held) => newer(held, report, ring_bytes),
     }
+}
+
+/// How a log begins whose missing records a person has given up: those that are missing here and there. What one of both still has is taken.
+fn given_up(held: &Held, report: &CopyReport, ring_bytes: RingBytes) -> Result<Opening, LogError> {
+    // A copy that is being refilled is taken by nobody's word: what is missing from it may lie before what is there.
+    let is_readable = matches!(report.state, ReportState::Whole | ReportState::MayLack | ReportState::Outdated);
+    if is_readable && report.history == held.header.history {
+        if held.is_damaged() && report.term >= held.header.term && has_all(held, report) {
+            return from_partner(report, ring_bytes);
+        }
+        if newer(held, report, ring_bytes)? == Opening::Partner {
+            return Ok(Opening::Partner);
+        }
+    } else if is_of_later_term(held, report) {
+        return Err(LogError::NotWorthy { state: state_name(report.state) });
+    }
+    held.check(true).map(|()| Opening::Local)
+}
+
+/// Whether a copy of the same log reaches what the local header calls acknowledged. A later writer began with all of that, wherever it ends.
+fn has_all(held: &Held, report: &CopyReport) -> bool {
+    let is_later = (report.term, report.generation) > (held.header.term, held.header.generation);
+    is_later || report.end >= held.header.acknowledged
+}
+
+/// Whether the copy knows of a later term than this node wrote under.
+fn is_of_later_term(held: &Held, report: &CopyReport) -> bool {
+    report.history == held.header.history && report.term > held.header.term
 }
 
 /// Whether a ring is of an earlier time than a copy of the same log that is not whole: a true one has all that its partner ever got.
@@ -171,7 +202,8 @@ pub(super) fn beginning(
         }
         (Opening::Partner, _, Some(report)) => Beginning {
             history: report.history,
-            generation: next_generation(report.generation)?,
+            // The header of a ring that is given up may know of a later writer than the copy.
+            generation: next_generation(of_ring(held, report.history).max(report.generation))?,
             tail: report.tail,
             end: report.end,
             restored_writer: report.writer,
@@ -181,6 +213,12 @@ pub(super) fn beginning(
     };
     check_room(&with)?;
     Ok(with)
+}
+
+/// The generation that the local ring of this log knows of.
+fn of_ring(held: Option<&Held>, history: History) -> Generation {
+    let held = held.filter(|held| held.header.history == history);
+    held.map_or(Generation(0), |held| held.header.generation.max(held.end.generation))
 }
 
 fn from_partner(report: &CopyReport, ring_bytes: RingBytes) -> Result<Opening, LogError> {
@@ -337,17 +375,6 @@ mod tests {
         assert_eq!(opening(Start::New, None, &other, ring, Term(0)), Ok(Opening::New));
         let taken = CopyReport { taken: true, ..whole };
         assert!(matches!(decide(None, taken), Err(LogError::TakenOver { .. })));
-        // A local ring that has lost its end is not gone on with, whatever it claims to be.
-        let mut damaged = held(7, (1, 9, 640))?;
-        damaged.header.acknowledged = Lsn(704);
-        assert_eq!(decide(Some(damaged), whole), Ok(Opening::Partner));
-        // Nor is an older copy, or one of another log, what it lost.
-        let mut alone = held(7, (2, 9, 640))?;
-        alone.header.acknowledged = Lsn(704);
-        assert!(matches!(decide(Some(alone), whole), Err(LogError::Damaged { .. })));
-        let mut other = held(8, (1, 9, 640))?;
-        other.header.acknowledged = Lsn(704);
-        assert!(matches!(decide(Some(other), whole), Err(LogError::Histories { .. })));
         // One that may have lost it is gone on with beside a whole copy alone, of its term or a later one.
         let doubtful = |of| held(7, of).map(|held| Held { doubt: Some(Doubt::OtherBoot), ..held });
         assert_eq!(decide(Some(doubtful((1, 1, 576))?), whole), Ok(Opening::Partner));
@@ -375,9 +402,84 @@ mod tests {
         assert_eq!(never(Start::Restore, &nothing, 2), Err(LogError::RingLost { kept: Term(2) }));
         assert_eq!(never(Start::GiveUpMissing, &nothing, 2), Ok(Opening::New), "a person has decided");
         assert_eq!(never(Start::GiveUpMissing, &whole, 2), Ok(Opening::Partner));
-        assert!(matches!(decide(Some(damaged), nothing), Err(LogError::Damaged { .. })));
         let later = report(ReportState::Refilling, 7, (2, 1, 640));
         assert!(matches!(decide(Some(held(7, (1, 1, 640))?), later), Err(LogError::NotWorthy { .. })));
+        Ok(())
+    }
+
+    /// A local ring that has lost its end is not gone on with, whatever it claims to be.
+    #[test]
+    fn damage_is_mended_by_a_copy_that_reaches_as_far() -> Result<(), LogError> {
+        let ring = RingBytes::new(RING)?;
+        let decide =
+            |local: Option<Held>, report: CopyReport| opening(Start::Restore, local.as_ref(), &report, ring, Term(0));
+        let whole = report(ReportState::Whole, 7, (1, 1, 640));
+        let mut damaged = held(7, (1, 9, 640))?;
+        damaged.header.acknowledged = Lsn(704);
+        let reaches = CopyReport { end: Lsn(704), ..whole };
+        assert_eq!(decide(Some(damaged), reaches), Ok(Opening::Partner), "up to what was acknowledged");
+        assert_eq!(decide(Some(damaged), report(ReportState::Whole, 7, (1, 10, 640))), Ok(Opening::Partner));
+        assert_eq!(decide(Some(damaged), report(ReportState::Whole, 7, (2, 10, 640))), Ok(Opening::Partner));
+        // A copy that ends before what was acknowledged has not got it.
+        for of in [(1, 1, 640), (1, 9, 672), (1, 8, 672)] {
+            let short = decide(Some(damaged), report(ReportState::Whole, 7, of));
+            assert!(matches!(short, Err(LogError::Damaged { .. })), "{of:?}: {short:?}");
+        }
+        let doubtful_too = Held { doubt: Some(Doubt::OtherBoot), ..damaged };
+        assert!(matches!(decide(Some(doubtful_too), whole), Err(LogError::Damaged { .. })));
+        // Nor is an older copy, or one of another log, what it lost.
+        let mut alone = held(7, (2, 9, 640))?;
+        alone.header.acknowledged = Lsn(704);
+        assert!(matches!(decide(Some(alone), whole), Err(LogError::Damaged { .. })));
+        let mut other = held(8, (1, 9, 640))?;
+        other.header.acknowledged = Lsn(704);
+        assert!(matches!(decide(Some(other), whole), Err(LogError::Histories { .. })));
+        let nothing = report(ReportState::Nothing, 0, (0, 0, 64));
+        assert!(matches!(decide(Some(damaged), nothing), Err(LogError::Damaged { .. })));
+        Ok(())
+    }
+
+    #[test]
+    fn what_one_of_both_has_is_not_given_up() -> Result<(), LogError> {
+        let ring = RingBytes::new(RING)?;
+        let decide =
+            |held: &Held, report: &CopyReport| opening(Start::GiveUpMissing, Some(held), report, ring, Term(0));
+        let mut here = held(7, (2, 4, 640))?;
+        for acknowledged in [640, 704] {
+            here.header.acknowledged = Lsn(acknowledged);
+            for state in [ReportState::Whole, ReportState::MayLack, ReportState::Outdated] {
+                for (there, wanted) in [
+                    ((2, 4, 608), Opening::Local),
+                    ((2, 4, 640), Opening::Local),
+                    ((2, 4, 672), Opening::Partner),
+                    ((2, 5, 608), Opening::Partner),
+                    ((3, 5, 608), Opening::Partner),
+                    ((2, 3, 672), Opening::Local),
+                    ((1, 9, 672), Opening::Local),
+                ] {
+                    let report = report(state, 7, there);
+                    assert_eq!(decide(&here, &report), Ok(wanted), "{acknowledged} {state:?} {there:?}");
+                }
+                let other = decide(&here, &report(state, 8, (9, 9, 960)));
+                assert_eq!(other.is_ok(), state != ReportState::Whole, "{state:?} of another log: {other:?}");
+                assert_ne!(other, Ok(Opening::Partner));
+                let size = CopyReport { ring_bytes: 2 * RING, ..report(state, 7, (2, 4, 672)) };
+                assert!(matches!(decide(&here, &size), Err(LogError::RingSize { .. })));
+            }
+            assert_eq!(decide(&here, &report(ReportState::Refilling, 7, (2, 5, 960))), Ok(Opening::Local));
+            let later = decide(&here, &report(ReportState::Refilling, 7, (3, 5, 960)));
+            assert!(matches!(later, Err(LogError::NotWorthy { .. })), "{later:?}");
+            assert_eq!(decide(&here, &report(ReportState::Nothing, 0, (0, 0, 64))), Ok(Opening::Local));
+        }
+        // The header of a damaged ring is of a writer that appended nothing: the copy reaches what that began with.
+        let reaches = report(ReportState::Whole, 7, (2, 3, 704));
+        assert_eq!(decide(&here, &reaches), Ok(Opening::Partner));
+        let drawn = Drawn { history: History(1), writer: 2 };
+        let with = beginning(&Opening::Partner, Some(&here), Some(&reaches), Term(0), drawn)?;
+        assert_eq!(with.generation, Generation(5), "no two writers have one generation");
+        // A restore that was begun and did not come to its end in this process.
+        let seen = Held { doubt: Some(Doubt::PartnerHadMore), ..here };
+        assert!(matches!(decide(&seen, &report(ReportState::Nothing, 0, (0, 0, 64))), Err(LogError::MayLack { .. })));
         Ok(())
     }
 

@@ -170,6 +170,16 @@ pub(super) fn seen<S: Source + ?Sized>(source: &S) -> Result<Seen, LogError> {
     Ok(flags(&bytes).map_or_else(Seen::default, |_| Seen::of(&bytes)))
 }
 
+/// Whether a mark is one that is only written where a log was open before: after a clean end, after a sync of what was acknowledged, or beside a longer copy.
+///
+/// # Errors
+/// What the source says.
+pub(super) fn tells_of_records<S: Source + ?Sized>(source: &S) -> Result<bool, LogError> {
+    let mut bytes = [0; EVIDENCE_BYTES];
+    source.read(EVIDENCE_OFFSET, &mut bytes)?;
+    Ok(flags(&bytes).is_some_and(|flags| flags & (CLEAN | PERSISTENT) != 0 || Seen::of(&bytes) != Seen::default()))
+}
+
 /// What is to be said against the ring in a file, or in shared memory, that reaches up to `held`.
 ///
 /// # Errors

@@ -22,6 +22,7 @@ mod lease;
 mod log;
 mod lsn;
 mod mirror;
+mod named;
 mod numbers;
 mod own;
 mod poller;

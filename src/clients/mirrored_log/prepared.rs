@@ -9,18 +9,17 @@ use super::config::{LogConfig, Start};
 use super::decide::Opening;
 use super::error::LogError;
 use super::evidence::{self, Boot, Doubt, Seen, Standing};
-use super::header::LogHeader;
-use super::lsn::Lsn;
+use super::header::{HeaderFault, LogHeader};
+use super::lsn::{Generation, Lsn};
+use super::named::{self, lock, path_of, remove_ours};
 use super::report::CopyReport;
 use super::syncer::Syncer;
+use super::term;
 use super::writer::{Beginning, Held};
 use crate::error::Error;
 use crate::memory::{Backing, Errno, MemoryError, Region, RegionBuilder};
 use crate::storage::{self, Lock, Owner};
-use crate::sys;
 use std::fs::File;
-use std::os::fd::AsFd;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Whose a ring is: of this log, and of this node.
@@ -52,7 +51,7 @@ struct Beside {
 
 impl Drop for Beside {
     fn drop(&mut self) {
-        if self.region.is_some() {
+        if self.region.as_ref().is_some_and(|region| named::check_still(region).is_ok()) {
             // It was given up. What stays of it is removed by the next one.
             let _ = std::fs::remove_file(&self.path);
         }
@@ -71,6 +70,7 @@ impl Prepared {
             // Before it is touched: a file that another log keeps would be made as long as a ring.
             Lock::check_free(&storage::System, path).map_err(LogError::from)?;
         }
+        named::look(&config.backing, ring_bytes, &owner)?;
         let builder = Region::builder(bytes).backing(config.backing.clone());
         let builder = builder.huge_pages(config.huge_pages).pinned(config.pinned);
         let ring = builder.clone().build()?;
@@ -80,16 +80,20 @@ impl Prepared {
         let backing = config.backing.clone();
         let mut prepared = Self { builder, backing, ring_bytes, owner, ring, held: None, is_free: true, beside: None };
         let Some(path) = path_of(&config.backing) else { return Ok(prepared) };
-        let mut said = [0; storage::OWNER_BYTES];
-        super::Source::read(&prepared.ring, OWNER_OFFSET, &mut said)?;
-        prepared.owner.check(&said, &path).map_err(LogError::from)?;
+        // Once more: now nobody else writes it.
+        let mut start = [0; RING_OFFSET as usize];
+        super::Source::read(&prepared.ring, 0, &mut start)?;
+        if named::start_of(&start, &prepared.owner, &path)? == named::Content::Strange {
+            return Err(LogError::from(named::strange(&path, &prepared.owner)).into());
+        }
         match found(&prepared.ring, ring_bytes) {
             Ok(None) => {}
             Ok(Some(mut held)) => {
-                held.doubt = doubt(&prepared.ring, &held)?;
-                if config.start == Start::GiveUpMissing {
-                    held.give_up_missing();
+                let doubt = doubt(&prepared.ring, &held)?;
+                if doubt.is_some() && is_unbegun(&prepared.ring, &held, config.state_file.as_deref())? {
+                    return Ok(prepared);
                 }
+                held.doubt = doubt.filter(|_| config.start != Start::GiveUpMissing);
                 (prepared.held, prepared.is_free) = (Some(held), false);
             }
             Err(_) if config.start == Start::New => prepared.is_free = false,
@@ -138,7 +142,7 @@ impl Prepared {
     /// Makes the ring ready that a log opens with; it is in its place then, on the disk, and bears a mark of this boot. Waits for the disk.
     ///
     /// # Errors
-    /// [`LogError::Beside`], [`LogError::File`], [`LogError::Storage`].
+    /// [`LogError::Beside`], [`LogError::File`], [`LogError::Storage`]: also where the ring's name means another file by now, which stays.
     pub(super) fn settle(&mut self, opening: &Opening, with: &Beginning) -> Result<Option<RingFile>, LogError> {
         match opening {
             Opening::Local => {
@@ -157,15 +161,21 @@ impl Prepared {
         let target = self.target();
         write(target, OWNER_OFFSET, &self.owner.encode())?;
         mark(target, Seen::default())?;
-        if self.beside.is_some() {
-            // Whoever finds it under its name finds it whole.
+        if *opening != Opening::Local {
+            // Whoever finds it under its name finds it whole, after a power cut too: a ring that may have acknowledged records has a header on the disk.
             let header = with.header(self.ring_bytes);
-            write(target, HEADER_OFFSETS[(header.sequence % 2) as usize], &header.encode())?;
+            write(target, header.offset(), &header.encode())?;
         }
         let mut file = RingFile::of(target)?;
         if let Some(file) = &file {
             file.sync()?;
         }
+        let is_ours = named::check_still(&self.ring).and_then(|()| named::check_still(self.target()));
+        if let (Err(_), Some(beside)) = (&is_ours, &mut self.beside) {
+            // Both files stay for a person to look at.
+            beside.region = None;
+        }
+        is_ours?;
         if let Some(beside) = &mut self.beside {
             storage::put_in_place(&storage::System, &beside.path, &path)?;
             if let Some(mut region) = beside.region.take() {
@@ -205,61 +215,6 @@ impl Prepared {
     }
 }
 
-/// Takes the lock over a ring's file; true too where it has none.
-fn lock(ring: &Region) -> Result<bool, LogError> {
-    let Some(file) = ring.file() else { return Ok(true) };
-    let tried = || format!("locking the log's ring ({:?})", ring.backing());
-    sys::file::try_lock(file).map_err(|errno| LogError::File { tried: tried(), errno })
-}
-
-/// Removes what an earlier process left of a ring beside. Another file of this name is none of ours.
-fn remove_ours(path: &Path, owner: &Owner) -> Result<(), LogError> {
-    let wrong = |what: &str, error: &std::io::Error| LogError::File {
-        tried: format!("{what} {}, the place of a new ring for the log", path.display()),
-        errno: Errno::from(error),
-    };
-    let file = match File::options().read(true).write(true).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(wrong("opening", &error)),
-    };
-    let mut start = [0; RING_OFFSET as usize];
-    // A shorter one has zeroes after its end here.
-    let mut read = 0;
-    while read < start.len() {
-        match file.read_at(&mut start[read..], read as u64).map_err(|error| wrong("reading", &error))? {
-            0 => break,
-            bytes => read += bytes,
-        }
-    }
-    let unusable = |why: &str| {
-        let what = format!("{}, where a new ring of the log would be made,", path.display());
-        Err(LogError::Unusable { what, why: why.to_owned() })
-    };
-    if !sys::file::try_lock(file.as_fd())
-        .map_err(|errno| wrong("locking", &std::io::Error::from_raw_os_error(errno.number())))?
-    {
-        return unusable("it is in use by another log");
-    }
-    let mut said = [0; storage::OWNER_BYTES];
-    said.copy_from_slice(&start[OWNER_OFFSET as usize..][..storage::OWNER_BYTES]);
-    owner.check(&said, path)?;
-    let is_log = LogHeader::copies(&start[..])?.iter().any(Result::is_ok);
-    if !is_log && start.iter().any(|byte| *byte != 0) {
-        return unusable("it is a file of something else");
-    }
-    std::fs::remove_file(path).map_err(|error| wrong("removing", &error))
-}
-
-/// The name under which another process finds a ring.
-fn path_of(backing: &Backing) -> Option<PathBuf> {
-    match backing {
-        Backing::File(path) => Some(path.clone()),
-        Backing::SharedMemory(name) => Some(Path::new("/dev/shm").join(name)),
-        Backing::Private | Backing::Shared { .. } => None,
-    }
-}
-
 fn write(ring: &Region, offset: u64, bytes: &[u8]) -> Result<(), LogError> {
     ring.write(offset as usize, bytes).map_err(|error| LogError::Session(error.to_string()))
 }
@@ -294,13 +249,31 @@ fn mark(ring: &Region, seen: Seen) -> Result<(), LogError> {
 }
 
 /// What a ring holds; none where there never was a log.
+///
+/// A mark without any header is of a log that never opened: [`Prepared::settle`] writes both and syncs them at once, and until that has succeeded nothing is
+/// acknowledged. A power cut in that sync may leave either alone, and a process that is killed before it the mark. Only marks that are written later, into a ring
+/// with a header, tell of records.
 fn found(ring: &Region, ring_bytes: RingBytes) -> Result<Option<Held>, String> {
     match Held::of(ring).map_err(|error| error.to_string())? {
         Some(held) if held.header.ring_bytes != ring_bytes => {
             Err(format!("it is of {} bytes, and ring_bytes says {}", held.header.ring_bytes.get(), ring_bytes.get()))
         }
+        None if evidence::tells_of_records(ring).map_err(|error| error.to_string())? => {
+            Err("its mark tells of a log that was open, and there is no header of one".to_owned())
+        }
         held => Ok(held),
     }
+}
+
+/// Whether a ring is all that a power cut left of the first opening of a log: the header that [`Prepared::settle`] writes, and nothing after it. The state file names
+/// a log before that can acknowledge anything; without one nobody can tell whether later headers and records were lost.
+fn is_unbegun(ring: &Region, held: &Held, state_file: Option<&Path>) -> Result<bool, LogError> {
+    let LogHeader { sequence, generation, tail, acknowledged, .. } = held.header;
+    let is_first = (sequence, generation) == (0, Generation(1));
+    let is_empty = [tail, acknowledged, held.end.lsn] == [Lsn::ZERO; 3];
+    let is_only = LogHeader::copies(ring)?.contains(&Err(HeaderFault::Empty));
+    let Some(path) = state_file.filter(|_| is_first && is_empty && is_only) else { return Ok(false) };
+    Ok(term::load_state(path)?.is_none())
 }
 
 /// What is to be said against a ring that reads well. Shared memory is gone with its boot.
@@ -348,3 +321,6 @@ impl RingFile {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

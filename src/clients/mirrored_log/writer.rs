@@ -45,11 +45,13 @@ impl Held {
         Ok(Some(Self { header: *records.header(), end, doubt: None }))
     }
 
+    /// `gives_up`: a person has decided to go on without what is gone.
+    ///
     /// # Errors
     /// [`LogError::Damaged`]: something is gone that its writer knew to be there; [`LogError::MayLack`]: it may be.
-    pub(super) fn check(&self) -> Result<(), LogError> {
+    pub(super) fn check(&self, gives_up: bool) -> Result<(), LogError> {
         let (end, acknowledged) = (self.end.lsn, self.header.acknowledged);
-        if end < acknowledged {
+        if self.is_damaged() && !gives_up {
             return Err(LogError::Damaged { end, acknowledged, why: self.end.why.to_string() });
         }
         match self.doubt {
@@ -60,18 +62,17 @@ impl Held {
 
     /// Whether everything is there that its writer knew to be, beyond doubt.
     pub(super) fn is_sound(&self) -> bool {
-        self.end.lsn >= self.header.acknowledged && self.doubt.is_none()
+        !self.is_damaged() && self.doubt.is_none()
+    }
+
+    /// Whether something is gone that its writer knew to be there.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.end.lsn < self.header.acknowledged
     }
 
     /// How far it reaches.
     pub(super) fn reach(&self) -> Seen {
         Seen { generation: self.header.generation, end: self.end.lsn }
-    }
-
-    /// A person has decided to go on with what is there.
-    pub(super) fn give_up_missing(&mut self) {
-        self.doubt = None;
-        self.header.acknowledged = self.header.acknowledged.min(self.end.lsn);
     }
 }
 

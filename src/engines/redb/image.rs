@@ -36,7 +36,7 @@
 
 use crate::clients::mirrored_log::{Generation, History, Lsn};
 use crate::memory::Errno;
-use crate::storage::{Disk, Durable, Folder, Owner, Small, StorageError};
+use crate::storage::{Disk, Durable, Folder, LOCK, Owner, Small, StorageError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -247,14 +247,14 @@ impl Images {
         self.folder.path()
     }
 
-    /// Removes images that these claims, which are the folder's, do not name.
+    /// Removes images that these claims, which are the folder's, do not name. What has another name, or is no regular file, stays.
     pub(crate) fn remove_unnamed(&self, claims: &Claims) -> Result<(), ImageError> {
         let named: Vec<_> = [claims.whole, claims.incoming].iter().flatten().map(name).collect();
-        let is_image = |name: &str| name.starts_with("image-");
         let mut unnamed = self.folder.list()?;
         unnamed.retain(|path| {
             let name = path.file_name().and_then(|name| name.to_str());
             name.is_some_and(|name| is_image(name) && !named.iter().any(|named| named == name))
+                && self.folder.is_file(path)
         });
         if self.sync && *claims != Claims::default() {
             // What was read may be in the page cache alone, and the disk's claims may name these.
@@ -311,10 +311,51 @@ fn name(claim: &Claim) -> String {
     format!("image-{}-{:016x}-{}", claim.history, claim.begun.0, claim.number)
 }
 
+/// Whether a file of this name may be an image: the name is as [`name`] makes it.
+fn is_image(name: &str) -> bool {
+    let is_hex =
+        |text: &str, digits| text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let parts: Vec<&str> = name.split('-').collect();
+    let [_, history, begun, number] = parts[..] else { return false };
+    let is_number = number.parse::<u32>().is_ok_and(|parsed| parsed.to_string() == number);
+    parts[0] == "image" && is_hex(history, 32) && is_hex(begun, 16) && is_number
+}
+
+/// Whether a folder with these names in it is one of images, however far it came, and of nothing else.
+pub(crate) fn is_of_images(names: &[String]) -> bool {
+    let is_ours = |name: &String| [LOCK, STATE, "state.new"].contains(&name.as_str()) || is_image(name);
+    names.iter().all(is_ours) && (names.is_empty() || names.iter().any(|name| name == LOCK))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::storage::System;
+
+    #[test]
+    fn what_is_no_image_is_not_removed() -> Result<(), Box<dyn std::error::Error>> {
+        let folder = tempfile::tempdir()?;
+        let (images, claims) = Images::open(Arc::new(System), folder.path(), false, "the test")?;
+        drop(images.create(&WHOLE, 64)?);
+        let in_a_folder = folder.path().join(name(&INCOMING));
+        std::fs::create_dir(&in_a_folder)?;
+        let mut others = vec!["image-of-my-house".to_owned(), "image-1.png".to_owned(), "image-".to_owned()];
+        others.push(format!("{}.png", name(&WHOLE)));
+        others.push(name(&WHOLE).replace("a0b1", "A0B1"));
+        others.push(name(&WHOLE).replace("-0000", "-000"));
+        others.push(format!("{}-1", name(&WHOLE)));
+        others.push(name(&WHOLE).replace("-0", "-+0"));
+        for other in &others {
+            assert!(!is_image(other), "{other}");
+            std::fs::write(folder.path().join(other), b"a picture")?;
+        }
+        images.remove_unnamed(&claims)?;
+        assert!(!images.image_path(&WHOLE).exists() && in_a_folder.is_dir());
+        for other in &others {
+            assert!(folder.path().join(other).exists(), "{other}");
+        }
+        Ok(())
+    }
 
     const WHOLE: Claim =
         Claim { history: History(0xa0b1), begun: Lsn(64), applied: Lsn(4096), generation: Generation(3), number: 0 };

@@ -2,8 +2,8 @@
 
 use crate::clients::mirrored_log::{Lsn, Records, Source, StoppedAt};
 use crate::engines::redb::follower::{FollowError, Follower, FollowerOptions};
-use crate::engines::redb::image::{Claim, ImageError, Images, failed};
-use crate::storage::System;
+use crate::engines::redb::image::{Claim, ImageError, Images, failed, is_of_images};
+use crate::storage::{StorageError, System};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -73,14 +73,41 @@ pub fn rebuild<S: Source>(
     let mut name = target.as_os_str().to_owned();
     name.push(".rebuild");
     let work = PathBuf::from(name);
-    if work.exists() {
-        std::fs::remove_dir_all(&work).map_err(failed("removing", &work))?;
-    }
+    remove_ours(&work)?;
     let built = copy(folder, &work).map_err(RebuildError::from).and_then(|()| build(folder, &work, log, target));
     let removed = std::fs::remove_dir_all(&work).map_err(failed("removing", &work));
     let report = built?;
     removed?;
     Ok(report)
+}
+
+/// Removes what an earlier rebuild left. Another folder of this name, or a file, is none of ours.
+fn remove_ours(work: &Path) -> Result<(), ImageError> {
+    let looking = failed("looking at", work);
+    match std::fs::symlink_metadata(work) {
+        Ok(metadata) if metadata.is_dir() => {}
+        Ok(_) => return Err(foreign(work)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(looking(error)),
+    }
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(work).map_err(&looking)? {
+        let entry = entry.map_err(&looking)?;
+        if !entry.file_type().map_err(&looking)?.is_file() {
+            return Err(foreign(work));
+        }
+        names.push(entry.file_name().to_string_lossy().into_owned());
+    }
+    if !is_of_images(&names) {
+        return Err(foreign(work));
+    }
+    std::fs::remove_dir_all(work).map_err(failed("removing", work))
+}
+
+fn foreign(work: &Path) -> ImageError {
+    let found = "somebody else (it holds what no rebuild puts there)".to_owned();
+    StorageError::Foreign { path: work.to_owned(), found, wanted: "the folder in which a rebuild works".to_owned() }
+        .into()
 }
 
 /// Copies side file and images.
@@ -126,4 +153,35 @@ fn build<S: Source>(
     let length = file.length().map_err(ImageError::from)?;
     file.rename(target).map_err(ImageError::from)?;
     Ok(RebuildReport { image, operations, reached: claim.applied, stopped, length })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_of_others_beside_the_target_stays() -> Result<(), Box<dyn std::error::Error>> {
+        let folder = tempfile::tempdir()?;
+        let (target, work) = (folder.path().join("db"), folder.path().join("db.rebuild"));
+        let rebuilt = || rebuild::<Vec<u8>>(folder.path().join("images"), None, &target);
+        let is_foreign = |error: RebuildError| error.to_string().contains("somebody else");
+        std::fs::write(&work, b"a letter")?;
+        assert!(is_foreign(rebuilt().err().ok_or("a file was taken for ours")?));
+        assert_eq!(std::fs::read(&work)?, b"a letter");
+        std::fs::remove_file(&work)?;
+        for name in ["notes", "state", "lock"] {
+            // A side file alone is none without the lock; with the lock, what else there is counts.
+            std::fs::create_dir(&work)?;
+            std::fs::write(work.join(name), b"")?;
+            std::fs::write(work.join("image-of-my-house"), b"a picture")?;
+            assert!(is_foreign(rebuilt().err().ok_or("a folder was taken for ours")?), "{name}");
+            assert_eq!(std::fs::read(work.join("image-of-my-house"))?, b"a picture");
+            std::fs::remove_dir_all(&work)?;
+        }
+        // What an earlier rebuild left at any time.
+        drop(Images::open(Arc::new(System), &work, false, "a rebuild")?);
+        assert!(matches!(rebuilt(), Err(RebuildError::NoImage { .. })));
+        assert!(!work.exists());
+        Ok(())
+    }
 }

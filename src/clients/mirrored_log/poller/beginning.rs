@@ -68,7 +68,7 @@ impl<F: Fabric> LogPoller<F> {
             match decide::opening(self.config.start, local.as_ref(), report, self.ring_bytes, kept)? {
                 Opening::Partner => {
                     // Known before the local ring is given up for it.
-                    decide::beginning(&Opening::Partner, None, Some(report), kept, self.draw()?)?;
+                    decide::beginning(&Opening::Partner, local.as_ref(), Some(report), kept, self.draw()?)?;
                     let Some(mirror) = &mut self.mirror else { return Ok(()) };
                     if let Some(prepared) = &mut self.prepared {
                         prepared.make_room(report)?;

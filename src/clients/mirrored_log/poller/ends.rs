@@ -102,7 +102,7 @@ impl<F: Fabric> LogPoller<F> {
         decide::known(self.known_log()?, self.config.start, held.as_ref(), None)?;
         let opening = match held {
             Some(held) if self.config.start != Start::New => {
-                held.check()?;
+                held.check(self.config.start == Start::GiveUpMissing)?;
                 Opening::Local
             }
             _ => Opening::New,
