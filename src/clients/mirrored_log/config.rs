@@ -60,10 +60,10 @@ pub enum Start {
     /// Go on with what is there: the newer of the local ring (where it has a file) and the partner's copy; a new log where neither has
     /// anything. Waits for the partner.
     Restore,
-    /// Like [`Start::Restore`], and what is missing both here and at the partner is given up. The local ring counts though it ends before what its
-    /// header calls acknowledged ([`LogError::Damaged`](super::LogError::Damaged)), or may do so ([`LogError::MayLack`](super::LogError::MayLack)).
-    /// So does a copy that may lack records, and the newer of both is taken; a copy that is being refilled is never. A decision for a person, for
-    /// one start.
+    /// Like [`Start::Restore`], and what is missing both here and at the partner is given up. The local ring counts
+    /// though it ends before what its header calls acknowledged ([`LogError::Damaged`](super::LogError::Damaged)), or
+    /// may do so ([`LogError::MayLack`](super::LogError::MayLack)). So does a copy that may lack records, and the newer
+    /// of both is taken; a copy that is being refilled is never. A decision for a person, for one start.
     GiveUpMissing,
     /// A new log. What the partner holds of an earlier one is replaced as soon as the new one is whole there.
     New,

@@ -65,8 +65,8 @@ pub enum CopyState {
     Nothing,
     /// It is being filled, and lacks records that may have been acknowledged.
     Refilling,
-    /// It holds everything that was acknowledged as mirrored, by its header's word. The records are not read for this: where they
-    /// were damaged since, [`LogCopy::take_over`] finds that the valid prefix ends too early, and refuses.
+    /// It holds everything that was acknowledged as mirrored, by its header's word. The records are not read for this:
+    /// where they were damaged since, [`LogCopy::take_over`] finds that the valid prefix ends too early, and refuses.
     Whole,
     /// Its owner went on alone since, under a higher term: it lacks what was acknowledged then.
     Outdated,
@@ -381,9 +381,9 @@ impl LogCopy {
         Self { shared }
     }
 
-    /// What is held here, by its headers. Reads the headers of two copies at most, and no records: [`CopyState::Whole`] does not say
-    /// that every record still reads well. [`LogCopy::take_over`] reads them all, and refuses a copy that ends before what was
-    /// acknowledged; [`LogCopy::records`] shows where it ends.
+    /// What is held here, by its headers. Reads the headers of two copies at most, and no records: [`CopyState::Whole`]
+    /// does not say that every record still reads well. [`LogCopy::take_over`] reads them all, and refuses a copy that
+    /// ends before what was acknowledged; [`LogCopy::records`] shows where it ends.
     pub fn status(&self) -> CopyStatus {
         match self.shared.best() {
             Some((_, LogHeader { history, term, generation, tail, .. }, state)) => {

@@ -83,7 +83,8 @@ pub(super) fn opening(
             Err(LogError::Histories { here: held.header.history, there: report.history })
         }
         Some(held) if gives_up => given_up(held, report, ring_bytes),
-        // Records that this node had are damaged: the partner has them where its copy reaches so far, and this node did not go on alone since.
+        // Records that this node had are damaged: the partner has them where its copy reaches so far, and this node did
+        // not go on alone since.
         Some(held)
             if held.is_damaged() && worthy && report.term >= held.header.term.max(kept) && has_all(held, report) =>
         {
@@ -113,7 +114,8 @@ pub(super) fn opening(
     }
 }
 
-/// How a log begins whose missing records a person has given up: those that are missing here and there. What one of both still has is taken.
+/// How a log begins whose missing records a person has given up: those that are missing here and there. What one of
+/// both still has is taken.
 fn given_up(held: &Held, report: &CopyReport, ring_bytes: RingBytes) -> Result<Opening, LogError> {
     // A copy that is being refilled is taken by nobody's word: what is missing from it may lie before what is there.
     let is_readable = matches!(report.state, ReportState::Whole | ReportState::MayLack | ReportState::Outdated);
@@ -130,7 +132,8 @@ fn given_up(held: &Held, report: &CopyReport, ring_bytes: RingBytes) -> Result<O
     held.check(true).map(|()| Opening::Local)
 }
 
-/// Whether a copy of the same log reaches what the local header calls acknowledged. A later writer began with all of that, wherever it ends.
+/// Whether a copy of the same log reaches what the local header calls acknowledged. A later writer began with all of
+/// that, wherever it ends.
 fn has_all(held: &Held, report: &CopyReport) -> bool {
     let is_later = (report.term, report.generation) > (held.header.term, held.header.generation);
     is_later || report.end >= held.header.acknowledged

@@ -170,7 +170,8 @@ pub(super) fn seen<S: Source + ?Sized>(source: &S) -> Result<Seen, LogError> {
     Ok(flags(&bytes).map_or_else(Seen::default, |_| Seen::of(&bytes)))
 }
 
-/// Whether a mark is one that is only written where a log was open before: after a clean end, after a sync of what was acknowledged, or beside a longer copy.
+/// Whether a mark is one that is only written where a log was open before: after a clean end, after a sync of what was
+/// acknowledged, or beside a longer copy.
 ///
 /// # Errors
 /// What the source says.

@@ -52,8 +52,8 @@ pub(super) fn start_of(bytes: &[u8; START_BYTES], owner: &Owner, path: &Path) ->
     Ok(if is_ours { Content::Ours } else { Content::Strange })
 }
 
-/// Whether the file that has the ring's name may be mapped as a ring. Mapping makes it longer, so that it is looked at before, and only read. A name that
-/// cannot be looked at passes: who maps it says what is wrong.
+/// Whether the file that has the ring's name may be mapped as a ring. Mapping makes it longer, so that it is looked at
+/// before, and only read. A name that cannot be looked at passes: who maps it says what is wrong.
 ///
 /// # Errors
 /// [`StorageError::Foreign`]: it is something else. [`LogError::RingInUse`].
@@ -132,7 +132,8 @@ fn is_zero(file: &File) -> io::Result<bool> {
 /// Takes the lock over a ring's file; true too where it has none.
 ///
 /// # Errors
-/// [`StorageError::Gone`]: while the file was opened and locked, another one was put in its place. The lock is on a file that nobody finds then.
+/// [`StorageError::Gone`]: while the file was opened and locked, another one was put in its place. The lock is on a
+/// file that nobody finds then.
 pub(super) fn lock(ring: &Region) -> Result<bool, LogError> {
     let Some(file) = ring.file() else { return Ok(true) };
     let tried = || format!("locking the log's ring ({:?})", ring.backing());

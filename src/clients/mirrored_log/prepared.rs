@@ -142,7 +142,8 @@ impl Prepared {
     /// Makes the ring ready that a log opens with; it is in its place then, on the disk, and bears a mark of this boot. Waits for the disk.
     ///
     /// # Errors
-    /// [`LogError::Beside`], [`LogError::File`], [`LogError::Storage`]: also where the ring's name means another file by now, which stays.
+    /// [`LogError::Beside`], [`LogError::File`], [`LogError::Storage`]: also where the ring's name means another file
+    /// by now, which stays.
     pub(super) fn settle(&mut self, opening: &Opening, with: &Beginning) -> Result<Option<RingFile>, LogError> {
         match opening {
             Opening::Local => {
@@ -162,7 +163,8 @@ impl Prepared {
         write(target, OWNER_OFFSET, &self.owner.encode())?;
         mark(target, Seen::default())?;
         if *opening != Opening::Local {
-            // Whoever finds it under its name finds it whole, after a power cut too: a ring that may have acknowledged records has a header on the disk.
+            // Whoever finds it under its name finds it whole, after a power cut too: a ring that may have acknowledged
+            // records has a header on the disk.
             let header = with.header(self.ring_bytes);
             write(target, header.offset(), &header.encode())?;
         }
@@ -250,9 +252,9 @@ fn mark(ring: &Region, seen: Seen) -> Result<(), LogError> {
 
 /// What a ring holds; none where there never was a log.
 ///
-/// A mark without any header is of a log that never opened: [`Prepared::settle`] writes both and syncs them at once, and until that has succeeded nothing is
-/// acknowledged. A power cut in that sync may leave either alone, and a process that is killed before it the mark. Only marks that are written later, into a ring
-/// with a header, tell of records.
+/// A mark without any header is of a log that never opened: [`Prepared::settle`] writes both and syncs them at once,
+/// and until that has succeeded nothing is acknowledged. A power cut in that sync may leave either alone, and a process
+/// that is killed before it the mark. Only marks that are written later, into a ring with a header, tell of records.
 fn found(ring: &Region, ring_bytes: RingBytes) -> Result<Option<Held>, String> {
     match Held::of(ring).map_err(|error| error.to_string())? {
         Some(held) if held.header.ring_bytes != ring_bytes => {
@@ -265,8 +267,9 @@ fn found(ring: &Region, ring_bytes: RingBytes) -> Result<Option<Held>, String> {
     }
 }
 
-/// Whether a ring is all that a power cut left of the first opening of a log: the header that [`Prepared::settle`] writes, and nothing after it. The state file names
-/// a log before that can acknowledge anything; without one nobody can tell whether later headers and records were lost.
+/// Whether a ring is all that a power cut left of the first opening of a log: the header that [`Prepared::settle`]
+/// writes, and nothing after it. The state file names a log before that can acknowledge anything; without one nobody
+/// can tell whether later headers and records were lost.
 fn is_unbegun(ring: &Region, held: &Held, state_file: Option<&Path>) -> Result<bool, LogError> {
     let LogHeader { sequence, generation, tail, acknowledged, .. } = held.header;
     let is_first = (sequence, generation) == (0, Generation(1));

@@ -247,7 +247,8 @@ impl Images {
         self.folder.path()
     }
 
-    /// Removes images that these claims, which are the folder's, do not name. What has another name, or is no regular file, stays.
+    /// Removes images that these claims, which are the folder's, do not name. What has another name, or is no regular
+    /// file, stays.
     pub(crate) fn remove_unnamed(&self, claims: &Claims) -> Result<(), ImageError> {
         let named: Vec<_> = [claims.whole, claims.incoming].iter().flatten().map(name).collect();
         let mut unnamed = self.folder.list()?;

@@ -77,8 +77,8 @@ fn a_ring_has_a_header_and_a_mark_before_it_is_a_logs() -> Outcome {
     Ok(())
 }
 
-/// The power is cut while the first log of a node opens: it starts again, where its state file says that nothing began. What may have acknowledged
-/// records is doubted.
+/// The power is cut while the first log of a node opens: it starts again, where its state file says that nothing began.
+/// What may have acknowledged records is doubted.
 #[test]
 fn what_a_power_cut_leaves_of_the_first_opening_is_no_log() -> Outcome {
     let log = Log::new()?;
