@@ -304,11 +304,12 @@ pub(crate) fn a_file_of_two_names_is_one_logs() {
     assert!(matches!(&error, StorageError::InUse { by, .. } if by.contains("the copy of log wal held by")), "{error}");
     persistent_append(&mut pair, 2);
     assert!(!is_told(&mut pair, |_| true), "a second name is no harm");
-    // A new file takes the one name; the other keeps what was written until that was found out.
+    // A new file takes the one name; the other keeps what was written until that was found out, by the next write or before.
     fs::remove_file(&path).expect("removed");
     persistent_append(&mut pair, 3);
     persistent_append(&mut pair, 4);
-    assert_eq!((records(&path), records(&second)), (4, 3));
+    assert_eq!(records(&path), 4);
+    assert!((2..=3).contains(&records(&second)), "{}", records(&second));
 }
 
 /// A ring's name may lead to a file of something else by mistake: it stays as it is, and nothing is mapped of it.
