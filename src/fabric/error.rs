@@ -27,6 +27,18 @@ pub enum FabricError {
         /// Its process, where the fabric knows it.
         process: Option<u32>,
     },
+    /// The process that took the address is not to be found, and its hold on it is there: whoever has it cannot be named.
+    #[error(
+        "{address} is in use by a process that cannot be named from here: one in another PID namespace, or one that was forked by the process that took it, and outlives that. End it (`fuser {file}` names it), or choose another port"
+    )]
+    AddressHeld {
+        /// The address.
+        address: Address,
+        /// The process that took it, by its own number.
+        process: u32,
+        /// The file that is held.
+        file: String,
+    },
     /// Nobody listens there: the normal state before the partner's boot.
     #[error("nobody listens at {address}{detail}")]
     NotListening {

@@ -47,7 +47,7 @@ pub enum MemoryError {
     },
     /// The memory-lock limit is too low.
     #[error(
-        "cannot pin {bytes} bytes: the limit for locked memory is {limit} bytes, of which {locked} are taken. Raise it (`ulimit -l`, LimitMEMLOCK= in the service file, or memlock in limits.conf), or build the region with `.pinned(false)`"
+        "cannot pin {bytes} bytes: the limit for locked memory is {limit} bytes, of which {locked} are taken. Raise it (`ulimit -l`, LimitMEMLOCK= in the service file, or memlock in limits.conf), or build the region with `.pinned(false)`. (`setcap cap_ipc_lock+ep` on the program helps too, where all that meet on shared memory have it)"
     )]
     LockLimit {
         /// Bytes that were to be pinned.
@@ -80,6 +80,18 @@ pub enum MemoryError {
         bytes: u64,
         /// What the system answered.
         errno: Errno,
+    },
+    /// The limit of the size of files is too low.
+    #[error(
+        "no file of {bytes} bytes in {place}: the limit for the size of files is {limit} bytes. Raise it (`ulimit -f`, LimitFSIZE= in the service file), or make the region smaller"
+    )]
+    FileLimit {
+        /// Where: a path, or `memory`.
+        place: String,
+        /// Bytes wanted.
+        bytes: u64,
+        /// The limit in force, bytes.
+        limit: u64,
     },
     /// The region cannot be used this way with its backing.
     #[error("{what} needs {needed}, and this region is {backing}")]

@@ -128,7 +128,7 @@ impl<'a> Plan<'a> {
         let wrong = |errno| self.failed("making a memory file", "memory", errno);
         self.check_room(0, "memory")?;
         let file = sys::file::memory_file(c"handfast", self.shift).map_err(wrong)?;
-        file.set_len(self.bytes as u64).map_err(|error| wrong(Errno::from(&error)))?;
+        sys::file::set_length(&file, self.bytes as u64).map_err(|error| wrong(Errno::from(&error)))?;
         let map = self.map_file(&file, "memory")?;
         self.place(&map)?;
         sys::file::reserve(&file, self.bytes as u64).map_err(wrong)?;
@@ -189,7 +189,11 @@ impl<'a> Plan<'a> {
                 libc::EINVAL => {
                     "there is no such node, or this process may not use it (Mems_allowed_list in /proc/self/status)"
                 }
-                _ => "is this kernel built for NUMA?",
+                libc::ENOSYS => "this kernel is built without NUMA",
+                libc::EPERM => {
+                    "the call is refused, by a container's seccomp profile most likely: allow mbind there, or ask for no NUMA node"
+                }
+                _ => "",
             };
             let tried = format!("placing {} bytes on NUMA node {node} (mbind): {hint}", self.bytes);
             MemoryError::System { tried, errno }
@@ -236,11 +240,15 @@ impl<'a> Plan<'a> {
     /// The error of a failed step: of huge pages where some were asked for, of room where that ran out.
     fn failed(&self, what: &str, place: &str, errno: Errno) -> MemoryError {
         let bytes = self.bytes as u64;
+        let limit = sys::file::size_limit().filter(|limit| errno.number() == libc::EFBIG && *limit < bytes);
+        if let Some(limit) = limit {
+            return MemoryError::FileLimit { place: place.to_owned(), bytes, limit };
+        }
         match (errno.number(), self.shift) {
             (libc::ENOMEM | libc::ENOSPC | libc::EINVAL | libc::ENODEV | libc::ENOENT | libc::EAGAIN, Some(shift)) => {
                 MemoryError::HugePages { bytes, page_bytes: 1 << shift, page_kib: 1 << (shift - 10), errno }
             }
-            (libc::ENOMEM | libc::ENOSPC | libc::EDQUOT | libc::EFBIG | libc::EAGAIN, None) => {
+            (libc::ENOMEM | libc::ENOSPC | libc::EDQUOT | libc::EAGAIN, None) => {
                 MemoryError::NoRoom { place: place.to_owned(), bytes, errno }
             }
             _ => MemoryError::System { tried: format!("{what}: {bytes} bytes in {place}"), errno },

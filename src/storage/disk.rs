@@ -96,7 +96,7 @@ const LINKS_MAX: u32 = 40;
 
 impl DiskFile for File {
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.write_all_at(bytes, offset)
+        sys::file::write_all_at(self, bytes, offset)
     }
 
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
@@ -112,7 +112,7 @@ impl DiskFile for File {
     }
 
     fn set_length(&mut self, bytes: u64) -> io::Result<()> {
-        self.set_len(bytes)
+        sys::file::set_length(self, bytes)
     }
 
     fn stat(&self) -> io::Result<FileStat> {

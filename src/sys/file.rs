@@ -58,18 +58,57 @@ pub(crate) fn set_nonblocking(descriptor: std::os::fd::RawFd) -> Result<(), Errn
     checked(unsafe { libc::fcntl(descriptor, libc::F_SETFL, flags | libc::O_NONBLOCK) }).map(|_| ())
 }
 
+/// The limit of the size of a file that this process may make, bytes; none where there is none.
+pub(crate) fn size_limit() -> Option<u64> {
+    crate::sys::memory::limit(libc::RLIMIT_FSIZE)
+}
+
+/// Whether a file may reach so far. Beyond the limit the kernel answers with SIGXFSZ, which ends a process that does not expect it
+/// (setrlimit(2)): so it is looked at before. One system call.
+pub(crate) fn check_size(end: u64) -> Result<(), Errno> {
+    if size_limit().is_some_and(|limit| end > limit) { Err(Errno::new(libc::EFBIG)) } else { Ok(()) }
+}
+
+/// Makes a file so long.
+pub(crate) fn set_length(file: &File, bytes: u64) -> std::io::Result<()> {
+    if bytes > 0 && file.metadata()?.len() < bytes {
+        check_size(bytes).map_err(|errno| std::io::Error::from_raw_os_error(errno.number()))?;
+    }
+    file.set_len(bytes)
+}
+
+/// Writes all of it.
+pub(crate) fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> std::io::Result<()> {
+    use std::os::unix::fs::FileExt;
+    let end = offset.saturating_add(bytes.len() as u64);
+    check_size(end).map_err(|errno| std::io::Error::from_raw_os_error(errno.number()))?;
+    file.write_all_at(bytes, offset)
+}
+
+/// Bytes that are reserved by one call after a signal broke one off. That undid what it had done (on tmpfs), so that a timer's signals could
+/// keep it from ever ending.
+const RESERVED_AT_ONCE: u64 = 64 << 20;
+
 /// Reserves the file's first `bytes` bytes, growing it where it is shorter: a full file system is an error here and not a SIGBUS later.
 pub(crate) fn reserve(file: &File, bytes: u64) -> Result<(), Errno> {
-    let length = libc::off_t::try_from(bytes).map_err(|_| Errno::new(libc::EFBIG))?;
-    loop {
+    if file.metadata().map_err(|error| Errno::from(&error))?.len() < bytes {
+        check_size(bytes)?;
+    }
+    let (mut at, mut at_once) = (0, bytes);
+    while at < bytes {
+        let piece = (bytes - at).min(at_once);
+        let range = libc::off_t::try_from(at).and_then(|at| Ok((at, libc::off_t::try_from(piece)?)));
+        let (start, length) = range.map_err(|_| Errno::new(libc::EFBIG))?;
         // SAFETY:
         // - live: the descriptor is open while `file` is borrowed; the call takes no pointer.
-        match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, length) } {
-            0 => return Ok(()),
-            libc::EINTR => {}
+        match unsafe { libc::posix_fallocate(file.as_raw_fd(), start, length) } {
+            0 => at += piece,
+            // The whole of it first, so that what cannot be had takes no room from others.
+            libc::EINTR => at_once = RESERVED_AT_ONCE,
             number => return Err(Errno::new(number)),
         }
     }
+    Ok(())
 }
 
 /// A write lock over a whole file, held by the open file description (`fcntl_locking(2)`): gone when the last descriptor of it is

@@ -27,11 +27,16 @@ pub(crate) fn keep_private(start: NonNull<u8>, bytes: usize) -> Result<(), Errno
 
 /// The limit of locked memory for this process, bytes; none where there is none.
 pub(crate) fn lock_limit() -> Option<u64> {
+    limit(libc::RLIMIT_MEMLOCK)
+}
+
+/// The soft limit of a resource (getrlimit(2)); none where there is none.
+pub(crate) fn limit(resource: libc::__rlimit_resource_t) -> Option<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY:
     // - live: `limit` outlives the call.
     // - alias: `limit` is ours alone while the kernel writes it.
-    checked(unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) }).ok()?;
+    checked(unsafe { libc::getrlimit(resource, &raw mut limit) }).ok()?;
     (limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
 }
 

@@ -12,6 +12,52 @@ pub(crate) fn effective_user() -> u32 {
     unsafe { libc::geteuid() }
 }
 
+/// The PID namespace of this process, by the number that tells it from others; 0 where /proc does not say.
+pub(crate) fn namespace() -> u32 {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self/ns/pid").map_or(0, |found| found.ino() as u32)
+}
+
+/// Lets processes of the same user and the same capabilities look at this one's files again, after the kernel took that away at its
+/// start (`PR_SET_DUMPABLE`, prctl(2)).
+pub(crate) fn make_dumpable() -> Result<(), Errno> {
+    // SAFETY:
+    // - thread: sets an attribute of this process; no pointer is passed.
+    checked(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) }).map(|_| ())
+}
+
+/// Why the files of another process cannot be looked at, as far as /proc tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unlike {
+    /// It acts for this user.
+    User(u32),
+    /// It may do what this process may not (capabilities(7)).
+    Capabilities,
+    /// It is not dumpable.
+    Undumpable,
+}
+
+/// What keeps this process from looking at the files of another; none where /proc does not tell.
+pub(crate) fn unlike(id: u32) -> Option<Unlike> {
+    use std::os::unix::fs::MetadataExt;
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let ours = std::fs::read_to_string("/proc/self/status").ok()?;
+    fn words<'a>(text: &'a str, key: &str) -> Option<std::str::SplitWhitespace<'a>> {
+        text.lines().find_map(|line| line.strip_prefix(key)).map(str::split_whitespace)
+    }
+    let user: u32 = words(&status, "Uid:")?.nth(1)?.parse().ok()?;
+    if effective_user() != 0 && user != effective_user() {
+        return Some(Unlike::User(user));
+    }
+    let set = |text: &str, key| u64::from_str_radix(words(text, key)?.next()?, 16).ok();
+    if set(&status, "CapPrm:")? & !set(&ours, "CapEff:")? != 0 {
+        return Some(Unlike::Capabilities);
+    }
+    // Of one that is not, the kernel gives its entries to root.
+    let owner = std::fs::metadata(format!("/proc/{id}/fd")).ok()?.uid();
+    (owner != user).then_some(Unlike::Undumpable)
+}
+
 /// A process, by a descriptor that stays its own even if its number is given to another (`pidfd_open(2)`).
 #[derive(Debug)]
 pub(crate) struct Process {
@@ -116,6 +162,14 @@ mod tests {
     fn numbers_that_name_no_process_are_errors() {
         assert_eq!(Process::open(u32::MAX).map(|_| ()), Err(Errno::new(libc::ESRCH)));
         assert!(Process::open(0).is_err());
+    }
+
+    #[test]
+    fn what_keeps_two_processes_apart_is_told() -> Result<(), Box<dyn std::error::Error>> {
+        assert_eq!(unlike(std::process::id()), None);
+        assert_eq!(unlike(u32::MAX), None, "nobody");
+        assert_ne!(namespace(), 0);
+        Ok(())
     }
 
     #[test]

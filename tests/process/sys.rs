@@ -111,6 +111,28 @@ pub(crate) fn allow_no_system_calls() -> std::io::Result<()> {
         instruction(give, none, libc::SECCOMP_RET_KILL_PROCESS),
         instruction(give, none, libc::SECCOMP_RET_ALLOW),
     ];
+    self::filter(&mut filter)
+}
+
+/// From here on a system call of this process fails with EPERM, as under a container's profile.
+pub(crate) fn refuse_call(number: i64) -> std::io::Result<()> {
+    let instruction = |code: u32, jump: (u8, u8), value: u32| libc::sock_filter {
+        code: code as u16,
+        jt: jump.0,
+        jf: jump.1,
+        k: value,
+    };
+    let (load, equal) = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K);
+    let (give, none) = (libc::BPF_RET | libc::BPF_K, (0, 0));
+    filter(&mut [
+        instruction(load, none, 0),
+        instruction(equal, (1, 0), number as u32),
+        instruction(give, none, libc::SECCOMP_RET_ALLOW),
+        instruction(give, none, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+    ])
+}
+
+fn filter(filter: &mut [libc::sock_filter]) -> std::io::Result<()> {
     let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
     // SAFETY:
     // - thread: this thread gains no rights by `execve` any more; touches no memory.
@@ -120,6 +142,30 @@ pub(crate) fn allow_no_system_calls() -> std::io::Result<()> {
     // - bounds: `len` is the filter's length.
     let filtered = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
     if unprivileged == 0 && filtered == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+/// Whoever has no right over every process sees nothing of this one from here on.
+pub(crate) fn hide() {
+    // SAFETY:
+    // - thread: sets an attribute of this process; touches no memory.
+    let hidden = unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
+    assert_eq!(hidden, 0, "prctl: {}", std::io::Error::last_os_error());
+}
+
+/// The user whose rights this process has.
+pub(crate) fn user() -> u32 {
+    // SAFETY:
+    // - thread: a plain system call.
+    unsafe { libc::geteuid() }
+}
+
+/// No file of this process grows beyond so many bytes.
+pub(crate) fn limit_files(bytes: u64) {
+    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+    // SAFETY:
+    // - live: `limit` outlives the call.
+    let limited = unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) };
+    assert_eq!(limited, 0, "setrlimit: {}", std::io::Error::last_os_error());
 }
 
 /// Ends this process with all of its threads, and runs nothing more.

@@ -56,12 +56,16 @@ impl ShmDial {
 
     fn denied(&self, record: &Record, denied: Denied) -> FabricError {
         match denied {
+            Denied::Gone if discovery::is_held_at(&self.to) => self.absent(format_args!(
+                "process {}, which listened there, is gone; one that it forked, and that outlives it, still holds the address",
+                record.process
+            )),
             Denied::Gone => self.absent(format_args!("process {}, which listened there, is gone", record.process)),
-            Denied::Unfit(what) => self.absent(format_args!("process {} has ended there: {what}", record.process)),
-            Denied::Kernel(errno) => FabricError::System {
-                tried: format!("opening the memory of process {} at {}: {denied}", record.process, self.to),
-                errno,
-            },
+            Denied::Unfit(what) => self.absent(format_args!("process {} listens there no more: {what}", record.process)),
+            Denied::Call(..) | Denied::Kernel(_) => {
+                let tried = format!("opening the memory of process {} at {}", record.process, self.to);
+                denied.system(tried, record.process).unwrap_or_else(|| self.absent(denied))
+            }
         }
     }
 

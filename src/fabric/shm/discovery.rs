@@ -6,8 +6,8 @@
 use crate::fabric::descriptor::{PORT_ADDRESS_BYTES, REMOTE_DESCRIPTOR_BYTES};
 use crate::fabric::{Address, FabricError, PortAddress, RemoteDescriptor};
 use crate::memory::{Errno, MemoryError};
-use crate::sys::file::{is_locked, try_lock};
-use crate::sys::process::effective_user;
+use crate::sys::file::{is_locked, try_lock, write_all_at};
+use crate::sys::process::{Process, effective_user, namespace};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsFd;
@@ -29,6 +29,8 @@ const RECORD_BYTES: usize = CHECKSUM_AT + 4;
 pub(crate) struct Record {
     /// The process that listens.
     pub(crate) process: u32,
+    /// The PID namespace in which that is its number; 0 where it did not say.
+    pub(crate) namespace: u32,
     /// Descriptor of its door.
     pub(crate) door_file: i32,
     /// The door's number.
@@ -55,6 +57,27 @@ fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
 }
 
 impl Record {
+    /// Whether its process number is one of another PID namespace than this process's.
+    fn is_of_another_namespace(&self) -> bool {
+        let ours = namespace();
+        self.namespace != 0 && ours != 0 && self.namespace != ours
+    }
+
+    /// The error of an address that it stands for.
+    fn holds(&self, address: &Address, path: &Path) -> FabricError {
+        let (address, process) = (address.clone(), self.process);
+        match self.is_alive_here() {
+            true => FabricError::AddressInUse { address, process: Some(process) },
+            false => FabricError::AddressHeld { address, process, file: path.display().to_string() },
+        }
+    }
+
+    /// Whether its process lives, and its number means here what it says.
+    fn is_alive_here(&self) -> bool {
+        let is_gone = || matches!(Process::open(self.process), Err(errno) if errno.number() == libc::ESRCH);
+        !self.is_of_another_namespace() && !is_gone()
+    }
+
     /// As bytes.
     pub(crate) fn encode(&self) -> [u8; RECORD_BYTES] {
         let mut bytes = [0; RECORD_BYTES];
@@ -62,6 +85,7 @@ impl Record {
         bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.process.to_le_bytes());
         bytes[DOOR_AT..DOOR_AT + 4].copy_from_slice(&self.door_file.to_le_bytes());
+        bytes[DOOR_AT + 4..DOOR_AT + 8].copy_from_slice(&self.namespace.to_le_bytes());
         bytes[DOOR_AT + 8..DOOR_AT + 16].copy_from_slice(&self.door_token.to_le_bytes());
         bytes[OBSERVED_AT..STATUS_AT].copy_from_slice(&self.observed.0);
         bytes[STATUS_AT..CHECKSUM_AT].copy_from_slice(&self.status.encode());
@@ -87,6 +111,7 @@ impl Record {
         Ok(Self {
             process: u32::from_le_bytes(field(bytes, 12).ok_or(short)?),
             door_file: i32::from_le_bytes(field(bytes, DOOR_AT).ok_or(short)?),
+            namespace: u32::from_le_bytes(field(bytes, DOOR_AT + 4).ok_or(short)?),
             door_token: u64::from_le_bytes(field(bytes, DOOR_AT + 8).ok_or(short)?),
             observed: PortAddress(field(bytes, OBSERVED_AT).ok_or(short)?),
             status: RemoteDescriptor::decode(&field(bytes, STATUS_AT).ok_or(short)?),
@@ -145,11 +170,20 @@ pub(crate) fn find(address: &Address) -> Result<Record, FabricError> {
     let metadata = file.metadata().map_err(|error| system("looking at", &error))?;
     let foreign = |detail: String| FabricError::Protocol { address: address.clone(), detail };
     let user = effective_user();
-    if !metadata.is_file() || (user != 0 && user != metadata.uid()) {
-        return Err(foreign(format!("{} belongs to user {}", path.display(), metadata.uid())));
+    if user != 0 && user != metadata.uid() {
+        let owner = format!("{} belongs to user {}", path.display(), metadata.uid());
+        let tried = format!("looking for the endpoint at {address}: {owner}; run as that user, or as root");
+        return Err(FabricError::System { tried, errno: Errno::new(libc::EACCES) });
+    }
+    if !metadata.is_file() {
+        return Err(foreign(format!("{} is no file", path.display())));
     }
     let bytes = read(&file).map_err(|error| system("reading", &error))?;
     match Record::decode(&bytes) {
+        Ok(record) if record.is_of_another_namespace() => Err(absent(format!(
+            ": process {} listens there in another PID namespace, where it cannot be reached from here. Run both in one (docker: --pid, podman: the same)",
+            record.process
+        ))),
         Ok(record) => Ok(record),
         Err(Unreadable::Unfinished) if is_locked(file.as_fd()) == Ok(false) => {
             Err(absent(": what is left there is not whole, and nobody holds it".to_owned()))
@@ -181,12 +215,7 @@ impl Listing {
             let file = open(address, &path)?;
             if !try_lock(file.as_fd()).map_err(|errno| system("locking", errno))? {
                 match read(&file).map(|bytes| Record::decode(&bytes)) {
-                    Ok(Ok(record)) => {
-                        return Err(FabricError::AddressInUse {
-                            address: address.clone(),
-                            process: Some(record.process),
-                        });
-                    }
+                    Ok(Ok(record)) => return Err(record.holds(address, &path)),
                     _ => std::thread::sleep(Duration::from_millis(1)),
                 }
                 continue;
@@ -214,7 +243,7 @@ impl Listing {
 
     /// Publishes the record. From its return on others find the endpoint.
     pub(crate) fn publish(&self, record: &Record) -> Result<(), FabricError> {
-        let written = self.file.write_all_at(&record.encode(), 0);
+        let written = write_all_at(&self.file, &record.encode(), 0);
         written.map_err(|error| match error.raw_os_error() {
             Some(libc::ENOSPC | libc::EDQUOT) => {
                 let (place, bytes) = (DIRECTORY.to_owned(), RECORD_BYTES as u64);
@@ -229,8 +258,15 @@ impl Listing {
     pub(crate) fn mend(&mut self, address: &Address, record: &Record) -> Result<bool, FabricError> {
         match named(&self.path) {
             Some(inode) if inode == self.inode => {}
-            // Somebody holds the address by now.
-            Some(_) if is_held(&self.path) => return Ok(false),
+            // Somebody took our file away, and somebody holds the address by now: nobody finds us.
+            Some(_) if is_held(&self.path) => {
+                let held = File::open(&self.path).and_then(|file| read(&file)).map(|bytes| Record::decode(&bytes));
+                return match held {
+                    Ok(Ok(record)) => Err(record.holds(address, &self.path)),
+                    // It is just starting, or ends.
+                    _ => Ok(false),
+                };
+            }
             _ => {
                 *self = Self::take(address)?;
                 return self.publish(record).map(|()| true);
@@ -254,6 +290,11 @@ impl Listing {
 /// Device and number of the file that a path stands for.
 fn named(path: &Path) -> Option<(u64, u64)> {
     std::fs::symlink_metadata(path).ok().map(|named| (named.dev(), named.ino()))
+}
+
+/// Whether somebody holds the file of an address.
+pub(crate) fn is_held_at(address: &Address) -> bool {
+    path(address).is_ok_and(|path| is_held(&path))
 }
 
 /// Whether a file, as far as it can be seen, belongs to a process that lives.
@@ -313,11 +354,21 @@ mod tests {
     use super::*;
     use crate::fabric::AccessFlags;
 
+    /// Past the highest number of a process (proc(5), pid_max).
+    const NO_PROCESS: u32 = 1 << 23;
+
     fn record() -> Record {
         let status =
             RemoteDescriptor { address: 1, length: 2, key: 3, access: AccessFlags::REMOTE_READ, context: u64::MAX - 1 };
         let observed = PortAddress([7; PORT_ADDRESS_BYTES]);
-        Record { process: 42, door_file: 9, door_token: 0x0123_4567_89ab_cdef, observed, status }
+        Record {
+            process: NO_PROCESS,
+            namespace: namespace(),
+            door_file: 9,
+            door_token: 0x0123_4567_89ab_cdef,
+            observed,
+            status,
+        }
     }
 
     fn address(test: &str) -> Result<Address, FabricError> {
@@ -350,10 +401,20 @@ mod tests {
         assert!(absent(find(&address)));
         let listing = Listing::take(&address)?;
         assert!(absent(find(&address)));
-        listing.publish(&record())?;
-        assert_eq!(find(&address)?, record());
-        let busy = FabricError::AddressInUse { address: address.clone(), process: Some(42) };
+        let own = Record { process: std::process::id(), ..record() };
+        listing.publish(&own)?;
+        assert_eq!(find(&address)?, own);
+        let busy = FabricError::AddressInUse { address: address.clone(), process: Some(own.process) };
         assert_eq!(Listing::take(&address).err(), Some(busy));
+        // Its number is another process's here, or nobody's.
+        let elsewhere = Record { namespace: own.namespace.wrapping_add(1).max(1), ..own };
+        listing.publish(&elsewhere)?;
+        let told = find(&address).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(told.contains("in another PID namespace"), "{told}");
+        assert!(matches!(Listing::take(&address), Err(FabricError::AddressHeld { .. })));
+        let unsaid = Record { namespace: 0, ..own };
+        listing.publish(&unsaid)?;
+        assert_eq!(find(&address)?, unsaid);
         let path = path(&address)?;
         assert_eq!(std::fs::metadata(&path).map(|file| file.mode() & 0o777).ok(), Some(0o600));
         drop(listing);
@@ -378,16 +439,22 @@ mod tests {
             assert!(listing.mend(&address, &record())?);
             assert_eq!(find(&address)?, record());
             assert_eq!(std::fs::metadata(&path)?.len(), RECORD_BYTES as u64);
-            let busy = FabricError::AddressInUse { address: address.clone(), process: Some(42) };
-            assert_eq!(Listing::take(&address).err(), Some(busy), "the lock is held");
+            let busy = Listing::take(&address).err();
+            // No process has this number.
+            let file = path.display().to_string();
+            let held = FabricError::AddressHeld { address: address.clone(), process: NO_PROCESS, file };
+            assert_eq!(busy, Some(held), "the lock is held");
         }
+        let other_record = Record { process: std::process::id(), ..record() };
         // Another process has the address by now: it keeps it, to the end of this one.
         removed()?;
         let other = Listing::take(&address)?;
-        other.publish(&Record { process: 43, ..record() })?;
-        assert!(!listing.mend(&address, &record())?);
+        assert!(!listing.mend(&address, &record())?, "it is just starting");
+        other.publish(&other_record)?;
+        let taken = FabricError::AddressInUse { address: address.clone(), process: Some(std::process::id()) };
+        assert_eq!(listing.mend(&address, &record()).err(), Some(taken));
         drop(listing);
-        assert_eq!(find(&address)?.process, 43);
+        assert_eq!(find(&address)?, other_record);
         drop(other);
         assert!(!path.exists());
         Ok(())

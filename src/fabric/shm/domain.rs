@@ -125,13 +125,8 @@ impl ShmDomain {
     }
 
     fn refused(&self, tried: &str, denied: Denied) -> FabricError {
-        match denied {
-            Denied::Kernel(errno) => FabricError::System {
-                tried: format!("{tried} of the process at {}: {denied}", self.inner.partner),
-                errno,
-            },
-            _ => self.lost(denied.to_string()),
-        }
+        let tried = format!("{tried} of the process at {}", self.inner.partner);
+        denied.system(tried, self.inner.process).unwrap_or_else(|| self.lost(denied.to_string()))
     }
 }
 

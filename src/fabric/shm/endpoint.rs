@@ -7,7 +7,7 @@ use super::discovery::{Listing, Record};
 use super::domain::ShmDomain;
 use super::door::{Answer, CELLS, DOOR_BYTES, Door, Request};
 use super::mapping::Mapping;
-use super::peer::{Denied, Peer, first_gone};
+use super::peer::{Peer, first_gone};
 use super::pending::{Parsed, ShmPendingPort};
 use super::port::ShmPort;
 use super::table::{Geometry, file_number, no_place, random_word, shared_region};
@@ -16,7 +16,8 @@ use crate::fabric::{
     AccessFlags, Address, Domain, Endpoint, EndpointEvent, Exposed, FabricError, Incoming, LINK_SLOTS, LinkSlot,
     PageSizes, PendingPort,
 };
-use crate::memory::Region;
+use crate::memory::{Errno, Region};
+use crate::sys::process::namespace;
 use crate::sys::random::monotonic_ns;
 use std::sync::Arc;
 
@@ -96,8 +97,10 @@ impl ShmEndpoint {
         let door_file = file_number(&region);
         let door = Mapping::own(region).and_then(|mapping| Door::make(&mapping, door_token));
         let door = door.ok_or_else(|| no_place("an endpoint's door"))?;
+        check_reach(door_file)?;
         let record = Record {
             process: std::process::id(),
+            namespace: namespace(),
             door_file,
             door_token,
             observed: port.address(),
@@ -201,11 +204,9 @@ impl ShmEndpoint {
     fn link(&self, cell: usize, waiting: &Waiting, slot: LinkSlot) -> Result<Accepted, FabricError> {
         let process = waiting.asked.process;
         let lost = |detail: String| FabricError::LinkLost { address: format!("process {process}"), detail };
-        let peer = Peer::open(process).map_err(|denied| match denied {
-            Denied::Kernel(errno) => {
-                FabricError::System { tried: format!("taking hold of process {process}, which dials here"), errno }
-            }
-            Denied::Gone | Denied::Unfit(_) => lost(denied.to_string()),
+        let peer = Peer::open(process).map_err(|denied| {
+            let tried = format!("taking hold of process {process}, which dials here");
+            denied.system(tried, process).unwrap_or_else(|| lost(denied.to_string()))
         })?;
         let domain = ShmDomain::new(Geometry::LINK, &self.address, process)?;
         let readable = AccessFlags::REMOTE_READ;
@@ -224,6 +225,21 @@ impl ShmEndpoint {
             Err(lost("its cell of the door changed while the link was made".to_owned()))
         }
     }
+}
+
+/// Whether this process can reach memory as a partner does, which takes two calls that a container's profile may refuse: found out at
+/// boot, and not by the partner.
+fn check_reach(file: i32) -> Result<(), FabricError> {
+    let process = std::process::id();
+    let reached = Peer::open(process).and_then(|own| own.look_at(file));
+    reached.map_err(|denied| {
+        let tried = "reaching this process's own memory as a partner does".to_owned();
+        let refused = denied.system(tried.clone(), process);
+        refused.unwrap_or_else(|| FabricError::System {
+            tried: format!("{tried} ({denied}: is /proc mounted?)"),
+            errno: Errno::new(libc::ENOENT),
+        })
+    })
 }
 
 impl Endpoint for ShmEndpoint {

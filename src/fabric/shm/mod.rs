@@ -76,6 +76,23 @@ pub struct Shm {
     _private: (),
 }
 
+/// Lets processes of the same user, and with the same capabilities, reach this one's memory again. The kernel takes that away from a
+/// program that is started with more rights than its user has (`setcap`, set-uid): two such nodes are strangers to each other until both have
+/// called this. One system call; call it before the node boots. Whoever may debug this process may read all of its memory, keys too
+/// (`PR_SET_DUMPABLE`, prctl(2); ptrace(2), "Ptrace access mode checking").
+///
+/// # Errors
+/// [`FabricError::System`]: a filter refuses the call.
+///
+/// ```
+/// handfast::fabric::shm::make_dumpable()?;
+/// # Ok::<(), handfast::fabric::FabricError>(())
+/// ```
+pub fn make_dumpable() -> Result<(), FabricError> {
+    let tried = || "letting the partner reach this process's memory (prctl, PR_SET_DUMPABLE)".to_owned();
+    crate::sys::process::make_dumpable().map_err(|errno| FabricError::System { tried: tried(), errno })
+}
+
 impl Shm {
     /// The fabric.
     pub fn new() -> Self {

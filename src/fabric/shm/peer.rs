@@ -3,11 +3,13 @@
 //! Imports `sys` and `memory`. Off the hot path: every call enters the kernel.
 
 use super::mapping::Mapping;
+use crate::fabric::FabricError;
 use crate::memory::Errno;
 use crate::sys::file::{seals, seals_of};
 use crate::sys::memory::keep_private;
-use crate::sys::process::{Process, any_ended};
+use crate::sys::process::{Process, Unlike, any_ended, unlike};
 use memmap2::MmapOptions;
+use std::fs::File;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -22,8 +24,50 @@ pub(crate) enum Denied {
     Gone,
     /// It does not hold the file that it named, or one that is not as it must be.
     Unfit(&'static str),
+    /// A call that nothing but a filter refuses was refused.
+    Call(&'static str, Errno),
     /// The kernel said no.
     Kernel(Errno),
+}
+
+impl Denied {
+    /// The same for whoever asked: what was tried, and why the kernel said no where that can be told. Reads /proc. None where the
+    /// process or its memory is no more.
+    pub(crate) fn system(self, tried: String, process: u32) -> Option<FabricError> {
+        let (why, errno) = match self {
+            Self::Gone | Self::Unfit(_) => return None,
+            Self::Call(..) => (self.to_string(), self.errno()?),
+            Self::Kernel(errno) => match errno.number() {
+                libc::EACCES | libc::EPERM => (hidden(process), errno),
+                _ => return Some(FabricError::System { tried, errno }),
+            },
+        };
+        Some(FabricError::System { tried: format!("{tried} ({why})"), errno })
+    }
+
+    fn errno(self) -> Option<Errno> {
+        match self {
+            Self::Call(_, errno) | Self::Kernel(errno) => Some(errno),
+            Self::Gone | Self::Unfit(_) => None,
+        }
+    }
+}
+
+/// Why the memory of a process is hidden from this one.
+fn hidden(process: u32) -> String {
+    match unlike(process) {
+        Some(Unlike::User(user)) => {
+            format!("process {process} runs as user {user}: run both as one, or this one as root")
+        }
+        Some(Unlike::Capabilities) => format!(
+            "process {process} has capabilities that this one has not: give both programs the same (`setcap`), or none"
+        ),
+        Some(Unlike::Undumpable) => format!(
+            "process {process} is not dumpable (setcap, set-uid, PR_SET_DUMPABLE of prctl(2)): have it call `fabric::shm::make_dumpable` first"
+        ),
+        None => "a container's profile or a security module keeps the processes of one user apart: allow ptrace there"
+            .to_owned(),
+    }
 }
 
 impl std::fmt::Display for Denied {
@@ -31,9 +75,9 @@ impl std::fmt::Display for Denied {
         match self {
             Self::Gone => formatter.write_str("its process is gone"),
             Self::Unfit(what) => formatter.write_str(what),
-            Self::Kernel(errno) if matches!(errno.number(), libc::EACCES | libc::EPERM) => write!(
+            Self::Call(call, _) => write!(
                 formatter,
-                "{errno}: both processes must run as one user (or this one as root), in one PID namespace, and the other must be dumpable"
+                "{call} is refused: by a container's seccomp profile, or by a kernel before 5.3. Allow the call there"
             ),
             Self::Kernel(errno) => write!(formatter, "{errno}"),
         }
@@ -54,6 +98,8 @@ impl Peer {
     pub(crate) fn open(number: u32) -> Result<Self, Denied> {
         let process = Process::open(number).map_err(|errno| match errno.number() {
             libc::ESRCH | libc::EINVAL => Denied::Gone,
+            // Whoever may make any system call may make this one (pidfd_open(2), errors).
+            libc::EPERM | libc::EACCES | libc::ENOSYS => Denied::Call("pidfd_open(2)", errno),
             _ => Denied::Kernel(errno),
         })?;
         Ok(Self(Arc::new(process)))
@@ -69,17 +115,31 @@ impl Peer {
         self.0.has_ended()
     }
 
+    /// Whether a file that the process holds can be opened from here.
+    pub(crate) fn look_at(&self, fd: i32) -> Result<(), Denied> {
+        self.open_file(fd, false).map(|_| ())
+    }
+
+    fn open_file(&self, fd: i32, writable: bool) -> Result<File, Denied> {
+        self.0.open_file(fd, writable).map_err(|errno| match errno.number() {
+            libc::ENOENT if self.is_gone() => Denied::Gone,
+            libc::ENOENT | libc::ENXIO if std::fs::exists(format!("/proc/{}", self.number())).unwrap_or(true) => {
+                Denied::Unfit("it no longer holds the file that it named")
+            }
+            libc::ENOENT => {
+                Denied::Unfit("/proc does not show its process, which lives: it is not mounted, or hides it (hidepid)")
+            }
+            libc::EINVAL => Denied::Unfit("the file that it named is no memory file"),
+            _ => Denied::Kernel(errno),
+        })
+    }
+
     /// Maps the memory file that the process holds as descriptor `fd`, if it is sealed against shrinking and large enough.
     pub(crate) fn map(&self, fd: i32, wanted: Wanted) -> Result<Arc<Mapping>, Denied> {
         if fd < 0 {
             return Err(Denied::Unfit("it names no file"));
         }
-        let file = self.0.open_file(fd, wanted.writable).map_err(|errno| match errno.number() {
-            libc::ENOENT if self.is_gone() => Denied::Gone,
-            libc::ENOENT | libc::ENXIO => Denied::Unfit("it no longer holds the file that it named"),
-            libc::EINVAL => Denied::Unfit("the file that it named is no memory file"),
-            _ => Denied::Kernel(errno),
-        })?;
+        let file = self.open_file(fd, wanted.writable)?;
         // The number stood for this very process while the file was opened only if it still lives.
         if self.is_gone() {
             return Err(Denied::Gone);

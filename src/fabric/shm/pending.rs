@@ -256,10 +256,11 @@ impl PendingPort for ShmPendingPort {
             Ok(None) => Err(wrong("the port that it sent is not in its process's memory")),
             Err(Denied::Gone) => Err(self.domain.lost("its process is gone")),
             Err(Denied::Unfit(what)) => Err(wrong(what)),
-            Err(denied @ Denied::Kernel(errno)) => Err(FabricError::System {
-                tried: format!("wiring a port to {}: {denied}", self.domain.partner()),
-                errno,
-            }),
+            Err(denied @ (Denied::Call(..) | Denied::Kernel(_))) => {
+                let tried = format!("wiring a port to {}", self.domain.partner());
+                let refused = denied.system(tried, parsed.table.process);
+                Err(refused.unwrap_or_else(|| self.domain.lost(denied.to_string())))
+            }
         }
     }
 }
