@@ -21,6 +21,8 @@ mod image;
 mod log;
 #[path = "program/run.rs"]
 mod run;
+#[path = "program/streams.rs"]
+mod streams;
 
 use run::{Node, names_in_dev_shm, program, unique};
 use serde_json::Value;

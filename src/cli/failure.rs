@@ -1,6 +1,6 @@
 //! How a command fails: one sentence, one exit status.
 
-use crate::cli::output::plain;
+use crate::cli::output::{self, plain};
 use handfast::memory::MemoryError;
 use std::fmt::Display;
 use std::process::ExitCode;
@@ -60,9 +60,9 @@ impl Failure {
             return ExitCode::from(self.status);
         }
         if json {
-            crate::cli::output::line(serde_json::json!({ "error": self.message }));
+            output::line(serde_json::json!({ "error": self.message }));
         } else {
-            eprintln!("handfast: {}", self.message);
+            output::complaint(&self.message);
         }
         ExitCode::from(self.status)
     }

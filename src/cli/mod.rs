@@ -1,5 +1,8 @@
 //! The program: sees the library's public API only.
 
+// `println!` and `eprintln!` panic where the reader is gone or the disk is full: `output` has what to use instead.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod args;
 mod config;
 mod demo;

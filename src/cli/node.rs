@@ -87,6 +87,8 @@ fn start_log(json: bool) -> Result<(), Failure> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // It would tell of a line that could not be written by `eprintln!`, which panics for the same reason.
+        .log_internal_errors(false)
         .with_ansi(colours)
         .with_target(false)
         .init();

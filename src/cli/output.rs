@@ -8,6 +8,11 @@ pub(crate) fn line(text: impl std::fmt::Display) -> bool {
     writeln!(out, "{text}").and_then(|()| out.flush()).is_ok()
 }
 
+/// Tells people of something on standard error. Where that has no reader or no room, nobody is there to be told.
+pub(crate) fn complaint(text: impl std::fmt::Display) {
+    let _ = std::io::stderr().lock().write_all(format!("handfast: {text}\n").as_bytes());
+}
+
 /// `1 port`, `2 ports`.
 pub(crate) fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })

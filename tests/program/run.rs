@@ -52,6 +52,13 @@ impl Node {
         Self::with(&arguments)
     }
 
+    /// Node a of a pair, whose output goes where the command says, and not here.
+    pub(crate) fn unheard(name: &str, mut command: Command) -> Self {
+        let (at, partner) = (format!("shm://{name}:1"), format!("b@shm://{name}:2"));
+        command.args(["--id", "a", "--at", &at, "--partner", &partner]);
+        Self { child: command.spawn().expect("the program starts"), lines: channel().1, seen: Vec::new() }
+    }
+
     pub(crate) fn with(arguments: &[&str]) -> Self {
         let mut child = program()
             .arg("node")

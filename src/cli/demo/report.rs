@@ -42,7 +42,7 @@ impl Screen {
     /// Something that people must know, and that ends nothing.
     pub(crate) fn warn(&self, text: &str) {
         if !self.json {
-            self.bar.suspend(|| eprintln!("handfast: {text}"));
+            self.bar.suspend(|| output::complaint(text));
         }
     }
 

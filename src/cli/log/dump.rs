@@ -3,6 +3,7 @@
 use crate::cli::args::{LogDumpArguments, PayloadForm};
 use crate::cli::failure::Failure;
 use crate::cli::log::walk;
+use crate::cli::output;
 use handfast::clients::mirrored_log::record::Kind;
 use handfast::clients::mirrored_log::{Entry, Lsn, StoppedAt};
 use serde_json::json;
@@ -17,7 +18,7 @@ pub(crate) fn run(arguments: &LogDumpArguments) -> Result<(), Failure> {
     let mut records = walk::open(path)?;
     let tail = records.header().tail;
     if arguments.from.is_some_and(|from| Lsn(from) < tail) && !arguments.json {
-        eprintln!("handfast: {} begins at lsn {tail}: what came before was truncated", path.display());
+        output::complaint(format!("{} begins at lsn {tail}: what came before was truncated", path.display()));
     }
     let mut printer = Printer::new(arguments);
     let mut outcome = printer.begin();
