@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 /// Tells of an event.
 pub(crate) fn tell(event: &Event, json: bool) {
     if json {
-        output::line(object(event));
+        let _ = output::line(object(event));
         return;
     }
     match event {

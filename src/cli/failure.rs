@@ -59,9 +59,9 @@ impl Failure {
         if self.message.is_empty() {
             return ExitCode::from(self.status);
         }
-        if json {
-            output::line(serde_json::json!({ "error": self.message }));
-        } else {
+        let told = json.then(|| output::line(serde_json::json!({ "error": self.message })));
+        // An object for which there is no room is better told as text than not at all.
+        if told.is_none_or(|told| output::said(told).is_err()) {
             output::complaint(&self.message);
         }
         ExitCode::from(self.status)

@@ -19,6 +19,7 @@ mod status;
 use args::{Arguments, Command};
 use clap::Parser;
 use failure::Failure;
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Runs the program: 0 where all went well, 1 where it failed, 2 where it was called wrongly.
@@ -53,7 +54,12 @@ fn refused(error: &clap::Error) -> ExitCode {
         let lines = text.trim_start_matches("error: ").lines().map(str::trim).take_while(|line| !line.is_empty());
         return Failure::usage(lines.collect::<Vec<_>>().join(" ")).tell(true);
     }
-    // A closed pipe is no reason for another status.
-    let _ = error.print();
-    ExitCode::from(if error.use_stderr() { 2 } else { 0 })
+    let printed = error.print();
+    if error.use_stderr() {
+        return ExitCode::from(2);
+    }
+    match output::said(printed.and_then(|()| std::io::stdout().flush())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.tell(false),
+    }
 }

@@ -51,7 +51,7 @@ impl Task for Node {
         }
         control.leave();
         if self.json {
-            output::line(json!({ "event": "left", "text": "left" }));
+            let _ = output::line(json!({ "event": "left", "text": "left" }));
         } else {
             tracing::info!("left");
         }

@@ -16,6 +16,17 @@ fn unread() -> Stdio {
     std::io::pipe().expect("a pipe").1.into()
 }
 
+/// An answer is a failure where the disk is full, and none where its reader has left.
+pub(crate) fn check(arguments: &[&str]) {
+    let output = program().args(arguments).stdout(full()).output().expect("it runs");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {complaint}");
+    assert!(complaint.contains("writing to standard output: ENOSPC"), "{arguments:?}: {complaint}");
+    let output = program().args(arguments).stdout(unread()).output().expect("it runs");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), complaint.as_ref()), (Some(0), ""), "{arguments:?}");
+}
+
 /// `handfast node`, without the arguments that every node needs.
 fn node(arguments: &[&str]) -> Command {
     let mut command = program();
@@ -66,5 +77,44 @@ fn a_command_keeps_its_status_where_its_complaint_cannot_be_written() {
             let status = program().args(arguments).stdout(Stdio::null()).stderr(sink).status().expect("it runs");
             assert_eq!(status.code(), Some(wanted), "{arguments:?}");
         }
+    }
+}
+
+#[test]
+fn an_answer_that_is_not_written_is_a_failure() {
+    let name = unique("answer");
+    let mut node = Node::start(&name, 1, &[]);
+    node.wait_for("listening");
+    let address = format!("shm://{name}:1");
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), [1; 5000]).expect("written");
+    let path = file.path().display().to_string();
+    let cases: [&[&str]; 9] = [
+        &["status", &address],
+        &["status", "--json", &address],
+        &["status", "--watch", "0.1", &address],
+        &["status", "--json", "--watch", "0.1", &address],
+        &["demo", &path],
+        &["demo", "--json", &path],
+        &["--help"],
+        &["--version"],
+        &["log", "dump", "--help"],
+    ];
+    for arguments in cases {
+        check(arguments);
+    }
+    if cfg!(feature = "redb") {
+        check(&["demo", "--engine", "redb", "--transactions", "20"]);
+        check(&["demo", "--engine", "redb", "--transactions", "20", "--json"]);
+    }
+    assert_eq!(node.end(SIGTERM), Some(0));
+}
+
+#[test]
+fn a_refusal_that_finds_no_room_as_an_object_is_told_as_text() {
+    for (arguments, wanted) in [(["status", "--json", "nonsense"], 2), (["log", "stat", "--json"], 2)] {
+        let output = program().args(arguments).stdout(full()).output().expect("it runs");
+        assert_eq!(output.status.code(), Some(wanted));
+        assert!(String::from_utf8_lossy(&output.stderr).starts_with("handfast: "));
     }
 }

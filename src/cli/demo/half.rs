@@ -113,8 +113,7 @@ impl Half {
                     self.telling.passed(&pass);
                     pass.check()?;
                     if last {
-                        self.telling.done(&pass);
-                        return Ok(());
+                        return self.telling.done(&pass);
                     }
                     self.order(pass.number + 1);
                 }

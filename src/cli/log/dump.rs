@@ -7,7 +7,7 @@ use crate::cli::output;
 use handfast::clients::mirrored_log::record::Kind;
 use handfast::clients::mirrored_log::{Entry, Lsn, StoppedAt};
 use serde_json::json;
-use std::io::{BufWriter, ErrorKind, Result as Outcome, StdoutLock, Write};
+use std::io::{BufWriter, Result as Outcome, StdoutLock, Write};
 
 /// Bytes of a payload that are shown on a line.
 const SHOWN_BYTES: usize = 16;
@@ -31,9 +31,7 @@ pub(crate) fn run(arguments: &LogDumpArguments) -> Result<(), Failure> {
     let told = stopped.as_ref().ok().copied().flatten();
     let missing = told.and_then(|stopped| walk::missing(path, records.header(), &stopped));
     if let Err(error) = outcome.and_then(|()| printer.end(told.as_ref(), missing.as_deref())) {
-        // Whoever stops reading has seen enough.
-        let enough = error.kind() == ErrorKind::BrokenPipe;
-        return if enough { Ok(()) } else { Err(Failure::of("writing to standard output", error)) };
+        return output::said(Err(error));
     }
     stopped.map_err(|error| walk::failure(path, &error))?;
     match missing {

@@ -36,7 +36,7 @@ pub(crate) fn run(arguments: &BankArguments) -> ExitCode {
 /// A line of JSON on standard output. Where the supervisor is gone, the end of standard input says so, too.
 fn tell(report: &Report) {
     if let Ok(line) = serde_json::to_string(report) {
-        output::line(line);
+        let _ = output::line(line);
     }
 }
 
