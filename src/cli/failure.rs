@@ -29,6 +29,11 @@ impl Failure {
         Self { message: String::new(), status: 1, lock_limit: false }
     }
 
+    /// The same status, with nothing left to be said: it was said elsewhere.
+    pub(crate) fn said_elsewhere(self) -> Self {
+        Self { message: String::new(), ..self }
+    }
+
     /// Says what was being done when it failed.
     pub(crate) fn of(doing: impl Display, error: impl Display) -> Self {
         Self::new(format!("{doing}: {error}"))

@@ -15,6 +15,8 @@ mod log;
 mod node;
 mod output;
 mod status;
+mod threads;
+mod writer;
 
 use args::{Arguments, Command};
 use clap::Parser;

@@ -1,6 +1,6 @@
 //! Starting the program, and reading what it says.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -29,6 +29,17 @@ pub(crate) fn signal(process: &str, number: i32) {
 pub(crate) fn names_in_dev_shm(name: &str) -> Vec<String> {
     let entries = std::fs::read_dir("/dev/shm").into_iter().flatten().flatten();
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).filter(|entry| entry.contains(name)).collect()
+}
+
+/// Lines as they come. Its thread ends with the writers of the pipe.
+fn lines_of(output: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, lines) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            let _ = sender.send(line);
+        }
+    });
+    lines
 }
 
 /// A running `handfast node`. Killed when dropped.
@@ -67,14 +78,13 @@ impl Node {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");
-        let (sender, lines) = channel();
         let output = child.stderr.take().expect("a pipe");
-        std::thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                let _ = sender.send(line);
-            }
-        });
-        Self { child, lines, seen: Vec::new() }
+        Self { child, lines: lines_of(output), seen: Vec::new() }
+    }
+
+    /// Begins to read what it says.
+    pub(crate) fn listen(&mut self, output: impl Read + Send + 'static) {
+        self.lines = lines_of(output);
     }
 
     pub(crate) fn id(&self) -> u32 {

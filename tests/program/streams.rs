@@ -1,8 +1,11 @@
-//! Standard output and standard error that take nothing: their reader is gone, or the disk is full.
+//! Standard output and standard error that take nothing: their reader is gone or stands still, or the disk is full.
 
 use crate::run::{Node, PATIENCE, names_in_dev_shm, program, unique};
 use signal_hook::consts::SIGTERM;
 use std::fs::File;
+use std::io::{PipeReader, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -14,6 +17,19 @@ fn full() -> Stdio {
 /// A pipe whose reader is gone.
 fn unread() -> Stdio {
     std::io::pipe().expect("a pipe").1.into()
+}
+
+/// A pipe that is full, and its reader, who reads nothing yet.
+fn stuck() -> (Stdio, PipeReader) {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    // Opened once more for the filling: the node's own description of it is to wait where the pipe is full.
+    let path = format!("/proc/self/fd/{}", writer.as_raw_fd());
+    let mut options = File::options();
+    let mut filling = options.write(true).custom_flags(libc::O_NONBLOCK).open(path).expect("the pipe once more");
+    for bytes in [&[b'\n'; 4096][..], b"\n"] {
+        while filling.write(bytes).is_ok() {}
+    }
+    (writer.into(), reader)
 }
 
 /// An answer is a failure where the disk is full, and none where its reader has left.
@@ -116,5 +132,60 @@ fn a_refusal_that_finds_no_room_as_an_object_is_told_as_text() {
         let output = program().args(arguments).stdout(full()).output().expect("it runs");
         assert_eq!(output.status.code(), Some(wanted));
         assert!(String::from_utf8_lossy(&output.stderr).starts_with("handfast: "));
+    }
+}
+
+/// A node whose lines go into full pipes: its life goes on with partners that come and go, and it ends when it is told to.
+#[test]
+fn a_reader_that_stands_still_holds_up_no_node() {
+    for (number, json) in [&[][..], &["--json"]].into_iter().enumerate() {
+        let name = unique(&format!("stuck{number}"));
+        let mut command = node(json);
+        let ((out, _reader), (err, _other_reader)) = (stuck(), stuck());
+        // Everything that can be said, also by the control thread.
+        command.stdout(out).stderr(err).env("RUST_LOG", "trace");
+        let mut a = Node::unheard(&name, command);
+        answers(&name);
+        for _ in 0..2 {
+            let mut b = Node::start(&name, 2, &[]);
+            b.wait_for("ready: 1 clients");
+            assert_eq!(b.end(SIGTERM), Some(0));
+        }
+        let output = program().args(["status", "--json", &format!("shm://{name}:1")]).output().expect("it runs");
+        let object: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one object");
+        assert_eq!(object["beating"], true, "{object}");
+        // A failure has last words, which do not hold it up either.
+        let mut command = node(json);
+        let ((out, _reader), (err, _other_reader)) = (stuck(), stuck());
+        command.stdout(out).stderr(err);
+        assert_eq!(Node::unheard(&name, command).wait(), Some(1), "the address is taken");
+        assert_eq!(a.end(SIGTERM), Some(0));
+        assert_eq!(names_in_dev_shm(&name), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_reader_that_goes_on_hears_all_that_was_said_meanwhile() {
+    for (number, json) in [&[][..], &["--json"]].into_iter().enumerate() {
+        let name = unique(&format!("resumed{number}"));
+        let mut command = node(json);
+        let (sink, reader) = stuck();
+        if json.is_empty() {
+            command.stderr(sink)
+        } else {
+            command.stdout(sink)
+        };
+        let mut a = Node::unheard(&name, command);
+        let mut b = Node::start(&name, 2, &[]);
+        b.wait_for("ready: 1 clients");
+        assert_eq!(b.end(SIGTERM), Some(0));
+        answers(&name);
+        a.listen(reader);
+        for wanted in ["listening", "session", "ready: 1 clients", "is lost: the partner left"] {
+            a.wait_for(wanted);
+        }
+        a.signal(SIGTERM);
+        a.wait_for("left");
+        assert_eq!(a.wait(), Some(0));
     }
 }
