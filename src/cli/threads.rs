@@ -3,7 +3,7 @@
 use crate::cli::failure::Failure;
 use handfast::memory::Errno;
 use std::io::Error;
-use std::thread::{Builder, JoinHandle};
+use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
 
 /// Starts a thread.
 pub(crate) fn start<T: Send + 'static>(
@@ -11,6 +11,15 @@ pub(crate) fn start<T: Send + 'static>(
     run: impl FnOnce() -> T + Send + 'static,
 ) -> Result<JoinHandle<T>, Failure> {
     Builder::new().name(name.to_owned()).spawn(run).map_err(|error| none(name, &error))
+}
+
+/// Starts a thread that ends within a scope.
+pub(crate) fn start_within<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    name: &str,
+    run: impl FnOnce() -> T + Send + 'scope,
+) -> Result<ScopedJoinHandle<'scope, T>, Failure> {
+    Builder::new().name(name.to_owned()).spawn_scoped(scope, run).map_err(|error| none(name, &error))
 }
 
 fn none(name: &str, error: &Error) -> Failure {
