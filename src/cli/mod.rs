@@ -14,6 +14,8 @@ mod holding;
 mod log;
 mod node;
 mod output;
+mod panics;
+mod signals;
 mod status;
 mod threads;
 mod writer;

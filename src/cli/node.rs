@@ -7,11 +7,13 @@ use crate::cli::fabrics::{self, Task};
 use crate::cli::failure::Failure;
 use crate::cli::holding::Holding;
 use crate::cli::output::count;
+use crate::cli::panics::Panics;
+use crate::cli::signals;
 use crate::cli::writer::Writer;
 use handfast::fabric::Fabric;
 use handfast::manager::{ClusterManager, ControlThread};
 use serde_json::json;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,7 +33,8 @@ pub(crate) fn run(arguments: &NodeArguments) -> Result<(), Failure> {
     let objects = arguments.json.then(|| Writer::to_stdout(dropped_object)).transpose()?;
     start_log(&log, arguments.json)?;
     let at = setup.at.clone();
-    let ended = fabrics::on(&at, Node { setup, objects: objects.as_ref() });
+    let panics = Panics::watch(&log);
+    let ended = fabrics::on(&at, Node { setup, objects: objects.as_ref(), panics });
     let failure = ended.as_ref().err().map(Failure::message);
     if let (Some(message), Some(objects)) = (failure, &objects) {
         objects.line(json!({ "error": message }));
@@ -61,6 +64,7 @@ struct Node<'a> {
     setup: Setup,
     /// Where its events go as objects, if they are to.
     objects: Option<&'a Writer>,
+    panics: Panics,
 }
 
 impl Task for Node<'_> {
@@ -68,7 +72,9 @@ impl Task for Node<'_> {
 
     fn run<F: Fabric>(self, fabric: F) -> Result<(), Failure> {
         let end = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
+        // Whoever started it by nohup wants it to outlive the terminal.
+        let hangup = (!signals::is_ignored(SIGHUP)).then_some(SIGHUP);
+        for signal in [SIGINT, SIGTERM].into_iter().chain(hangup) {
             signal_hook::flag::register(signal, Arc::clone(&end))?;
         }
         let control = start(fabric, self.setup)?;
@@ -76,7 +82,9 @@ impl Task for Node<'_> {
             match control.events().recv_timeout(HEARING) {
                 Ok(event) => events::tell(&event, self.objects),
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Err(Failure::new("the control thread ended by itself")),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Failure::of("the control thread ended by itself", self.panics.cause()));
+                }
             }
         }
         control.leave();

@@ -64,7 +64,7 @@ impl Writer {
         Self::start(File::from(copy), notice)
     }
 
-    fn start(to: impl Write + Send + 'static, notice: Notice) -> Result<Self, Failure> {
+    pub(crate) fn start(to: impl Write + Send + 'static, notice: Notice) -> Result<Self, Failure> {
         let shared = Arc::new(Shared { queue: Mutex::default(), changed: Condvar::new() });
         let there = Arc::clone(&shared);
         // It ends with `finish`, or with the process while it waits for the reader.
