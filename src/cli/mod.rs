@@ -23,11 +23,16 @@ mod writer;
 use args::{Arguments, Command};
 use clap::Parser;
 use failure::Failure;
+use signal_hook::consts::SIGXFSZ;
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Runs the program: 0 where all went well, 1 where it failed, 2 where it was called wrongly.
 pub(crate) fn run() -> ExitCode {
+    if let Err(failure) = outlive_file_limit() {
+        return failure.tell(false);
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return refused(&error),
@@ -48,6 +53,13 @@ pub(crate) fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.tell(json),
     }
+}
+
+/// A file that may not grow any more (`ulimit -f`) fails a write, EFBIG. Without a handler the signal that comes with it ends the process, and a node
+/// with its log. The handler does nothing; a signal that is ignored instead would be ignored by the programs that this one starts, too.
+fn outlive_file_limit() -> Result<(), Failure> {
+    let registered = signal_hook::flag::register(SIGXFSZ, Arc::default());
+    registered.map(drop).map_err(|error| Failure::of("handling SIGXFSZ", error))
 }
 
 /// The command line makes no sense (or asks for help): whoever wanted JSON gets that as JSON too.

@@ -189,3 +189,35 @@ fn a_reader_that_goes_on_hears_all_that_was_said_meanwhile() {
         assert_eq!(a.wait(), Some(0));
     }
 }
+
+/// The signal that comes with a file's limit ends who does not handle it.
+#[test]
+fn a_node_outlives_the_limit_of_its_logs_size() {
+    let name = unique("limited");
+    let log = tempfile::NamedTempFile::new().expect("a file");
+    // A block of the shell's has 512 or 1024 bytes. The log is as long as it may be by either, the node's memory is far below.
+    let blocks = 65536;
+    log.as_file().set_len(blocks * 1024).expect("a long file without blocks");
+    for json in [&[][..], &["--json"]] {
+        let script = format!("ulimit -f {blocks} && exec \"$@\" >> \"$0\" 2>> \"$0\"");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]).arg(log.path()).args([env!("CARGO_BIN_EXE_handfast"), "node"]).args(json);
+        command.env("RUST_LOG", "debug");
+        let mut a = Node::unheard(&name, command);
+        answers(&name);
+        let mut b = Node::start(&name, 2, &[]);
+        b.wait_for("ready: 1 clients");
+        assert_eq!(b.end(SIGTERM), Some(0));
+        assert_eq!(a.end(SIGTERM), Some(0));
+        assert_eq!(log.as_file().metadata().expect("its length").len(), blocks * 1024, "it was not at its limit");
+    }
+    // A command fails by its status, and not by the signal.
+    let script = "ulimit -f 8 && exec \"$@\" >> \"$0\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).arg(log.path()).args([env!("CARGO_BIN_EXE_handfast"), "--help"]);
+    let output = command.output().expect("it runs");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{complaint}");
+    assert!(complaint.contains("EFBIG"), "{complaint}");
+    assert_eq!(names_in_dev_shm(&name), Vec::<String>::new());
+}
