@@ -65,7 +65,7 @@ impl Worker {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .map_err(|error| Failure::of("starting a partner process", error))?;
+            .map_err(|error| threads::refused("a partner process", &error))?;
         let (orders, output) = (child.stdin.take(), child.stdout.take());
         // From here on its end is the worker's.
         let worker = Self { child, orders };

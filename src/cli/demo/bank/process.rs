@@ -41,7 +41,7 @@ impl Worker {
         command.args(["--seed", &setting.seed.to_string()]).arg("--folder").arg(setting.folder);
         // Of its own, so that Ctrl-C reaches the supervisor alone, which ends its workers in order.
         command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().map_err(|error| Failure::of("starting a process of the bank", error))?;
+        let mut child = command.spawn().map_err(|error| threads::refused("a process of the bank", &error))?;
         let (orders, output) = (child.stdin.take(), child.stdout.take());
         let (told, reports) = channel();
         // From here on its end is the worker's.
