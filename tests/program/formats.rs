@@ -159,7 +159,10 @@ fn files_that_never_end_are_refused() {
         ("--config", &long, "more than 1048576 bytes"),
         ("--key", &fifo, "into this pipe within"),
     ] {
-        let output = program().args(node).args([option, path]).output().expect("it runs");
+        // Whoever waits for ever is ended.
+        let mut command = Command::new("timeout");
+        command.args(["60", env!("CARGO_BIN_EXE_handfast")]).args(node).args([option, path]);
+        let output = command.output().expect("it runs");
         let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{text}");
         assert!(text.contains(wanted) && text.contains(path), "{text}");
