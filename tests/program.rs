@@ -23,6 +23,8 @@ mod log;
 mod run;
 #[path = "program/shortages.rs"]
 mod shortages;
+#[path = "program/streams.rs"]
+mod streams;
 
 use run::{Node, names_in_dev_shm, program, unique};
 use serde_json::Value;
@@ -105,6 +107,30 @@ fn two_nodes_meet_and_one_leaves_in_order() {
     assert_eq!(b.end(signal_hook::consts::SIGTERM), Some(0));
     a.wait_for("is lost: the partner left");
     assert_eq!(a.end(signal_hook::consts::SIGINT), Some(0));
+    assert_eq!(names_in_dev_shm(&name), Vec::<String>::new());
+}
+
+#[test]
+fn a_terminal_that_is_closed_ends_a_node_in_order_unless_it_was_started_to_outlive_that() {
+    let name = unique("hangup");
+    let mut a = Node::start(&name, 1, &[]);
+    let mut b = Node::start(&name, 2, &[]);
+    b.wait_for("ready: 1 clients");
+    assert_eq!(a.end(signal_hook::consts::SIGHUP), Some(0));
+    b.wait_for("is lost: the partner left");
+    // The same signal, ignored as nohup does.
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "trap '' HUP; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_handfast"), "node"]);
+    command.stderr(Stdio::null());
+    let mut a = Node::unheard(&name, command);
+    b.wait_for("ready: 1 clients");
+    a.signal(signal_hook::consts::SIGHUP);
+    // It goes on, and meets the next one.
+    assert_eq!(b.end(signal_hook::consts::SIGTERM), Some(0));
+    let mut b = Node::start(&name, 2, &[]);
+    b.wait_for("ready: 1 clients");
+    assert_eq!(a.end(signal_hook::consts::SIGTERM), Some(0));
+    assert_eq!(b.end(signal_hook::consts::SIGTERM), Some(0));
     assert_eq!(names_in_dev_shm(&name), Vec::<String>::new());
 }
 

@@ -16,7 +16,7 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Run two partners on this machine: session, a streamed file, a kill, and recovery
     Demo(DemoArguments),
-    /// Run one node until it is told to end (SIGINT, SIGTERM)
+    /// Run one node until it is told to end (SIGINT, SIGTERM, SIGHUP)
     Node(NodeArguments),
     /// Read a node's session page one-sided: works while it boots, and while it is stopped
     Status(StatusArguments),

@@ -9,12 +9,20 @@ use handfast::manager::{ClientSpec, NodeConfig};
 use handfast::page::{ClusterName, NodeId};
 use serde::Deserialize;
 use std::fmt::Display;
-use std::io::Read;
+use std::io::{Error, ErrorKind, Read};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::{Duration, Instant};
 
 /// A key is short: what is longer is some other file, or has no end (`/dev/urandom`).
 const KEY_BYTES_MAX: u64 = 4096;
+
+/// A configuration is short, too.
+const CONFIG_BYTES_MAX: u64 = 1 << 20;
+
+/// Whoever writes a key into a pipe has done so by then.
+const KEY_WITHIN: Duration = Duration::from_secs(5);
 
 /// The configuration file: the options by their names.
 #[derive(Debug, Default, Deserialize)]
@@ -82,11 +90,27 @@ pub(crate) fn setup(arguments: &NodeArguments) -> Result<Setup, Failure> {
 
 /// The file as it is written; a path in it is meant from the folder it lies in.
 fn read(path: &Path) -> Result<File, Failure> {
-    let text =
-        std::fs::read_to_string(path).map_err(|error| Failure::of(format!("reading {}", path.display()), error))?;
+    let text = text(path).map_err(|error| Failure::of(format!("reading {}", path.display()), error))?;
     let mut file = decode(&path.display().to_string(), &text)?;
     file.key = file.key.map(|key| path.parent().unwrap_or(Path::new("")).join(key));
     Ok(file)
+}
+
+fn text(path: &Path) -> std::io::Result<String> {
+    let file = open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(Error::other("it is not a regular file: give --config the path of one"));
+    }
+    let mut text = String::new();
+    if file.take(CONFIG_BYTES_MAX + 1).read_to_string(&mut text)? as u64 > CONFIG_BYTES_MAX {
+        return Err(Error::other(format!("it has more than {CONFIG_BYTES_MAX} bytes, and is no configuration file")));
+    }
+    Ok(text)
+}
+
+/// Opens a file for reading, and waits for nobody at the other end where it is a FIFO.
+fn open(path: &Path) -> std::io::Result<std::fs::File> {
+    std::fs::File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)
 }
 
 fn decode(name: &str, text: &str) -> Result<File, Failure> {
@@ -97,8 +121,21 @@ fn decode(name: &str, text: &str) -> Result<File, Failure> {
 fn key(path: &Path) -> Result<PreSharedKey, Failure> {
     let failed = |error: std::io::Error| Failure::of(format!("reading the key {}", path.display()), error);
     let mut secret = Vec::new();
-    let file = std::fs::File::open(path).map_err(failed)?;
-    file.take(KEY_BYTES_MAX + 1).read_to_end(&mut secret).map_err(failed)?;
+    let file = open(path).map_err(failed)?;
+    // A pipe is taken, too, so that a key need not be in a file: `--key <(command)`. It may be empty yet, or have no writer yet.
+    let is_pipe = file.metadata().map_err(failed)?.file_type().is_fifo();
+    let (mut file, began) = (file.take(KEY_BYTES_MAX + 1), Instant::now());
+    loop {
+        match file.read_to_end(&mut secret) {
+            Ok(_) if !is_pipe || !secret.is_empty() => break,
+            Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(failed(error)),
+            _ if began.elapsed() > KEY_WITHIN => {
+                let late = format!("nobody wrote the whole of it into this pipe within {} s", KEY_WITHIN.as_secs());
+                return Err(failed(Error::new(ErrorKind::TimedOut, late)));
+            }
+            _ => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
     if secret.len() as u64 > KEY_BYTES_MAX {
         return Err(Failure::new(format!("{} is no key: it has more than {KEY_BYTES_MAX} bytes", path.display())));
     }

@@ -31,11 +31,11 @@ mod with_verbs {
         };
         if arguments.json {
             let devices: Vec<Value> = found.iter().map(object).collect();
-            output::line(json!({ "devices": devices, "error": trouble }));
+            output::said(output::line(json!({ "devices": devices, "error": trouble })))?;
             return trouble.map_or(Ok(()), |_| Err(Failure::told()));
         }
         for device in &found {
-            output::line(text(device));
+            output::said(output::line(text(device)))?;
         }
         trouble.map_or(Ok(()), |trouble| Err(Failure::new(trouble)))
     }

@@ -1,14 +1,15 @@
 //! A node's life as lines: for people through `tracing`, for programs as JSON.
 
-use crate::cli::output::{self, plain};
+use crate::cli::output::plain;
+use crate::cli::writer::Writer;
 use handfast::manager::{Event, GrantSummary};
 use handfast::page::status::Progress;
 use serde_json::{Value, json};
 
-/// Tells of an event.
-pub(crate) fn tell(event: &Event, json: bool) {
-    if json {
-        output::line(object(event));
+/// Tells of an event: as an object where one is wanted, there.
+pub(crate) fn tell(event: &Event, objects: Option<&Writer>) {
+    if let Some(objects) = objects {
+        objects.line(object(event));
         return;
     }
     match event {

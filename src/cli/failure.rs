@@ -1,6 +1,6 @@
 //! How a command fails: one sentence, one exit status.
 
-use crate::cli::output::plain;
+use crate::cli::output::{self, plain};
 use handfast::memory::MemoryError;
 use std::fmt::Display;
 use std::process::ExitCode;
@@ -27,6 +27,11 @@ impl Failure {
     /// It failed, and has said so already.
     pub(crate) fn told() -> Self {
         Self { message: String::new(), status: 1, lock_limit: false }
+    }
+
+    /// The same status, with nothing left to be said: it was said elsewhere.
+    pub(crate) fn said_elsewhere(self) -> Self {
+        Self { message: String::new(), ..self }
     }
 
     /// Says what was being done when it failed.
@@ -59,10 +64,10 @@ impl Failure {
         if self.message.is_empty() {
             return ExitCode::from(self.status);
         }
-        if json {
-            crate::cli::output::line(serde_json::json!({ "error": self.message }));
-        } else {
-            eprintln!("handfast: {}", self.message);
+        let told = json.then(|| output::line(serde_json::json!({ "error": self.message })));
+        // An object for which there is no room is better told as text than not at all.
+        if told.is_none_or(|told| output::said(told).is_err()) {
+            output::complaint(&self.message);
         }
         ExitCode::from(self.status)
     }

@@ -1,11 +1,57 @@
-//! What goes to standard output. Whoever stops reading ends nothing: a pipe to `head` is no reason to leave a session in disorder.
+//! What goes to standard output and standard error. A reader who leaves has seen enough, and ends nothing; an answer for which there is no room is a
+//! failure.
 
-use std::io::Write;
+use crate::cli::failure::Failure;
+use handfast::memory::Errno;
+use std::cell::Cell;
+use std::io::{Error, ErrorKind, Result as Outcome, Write};
 
-/// Writes one line. False where nobody reads any more.
-pub(crate) fn line(text: impl std::fmt::Display) -> bool {
+/// Writes one line to standard output.
+pub(crate) fn line(text: impl std::fmt::Display) -> Outcome<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{text}").and_then(|()| out.flush()).is_ok()
+    writeln!(out, "{text}").and_then(|()| out.flush())
+}
+
+/// What became of an answer. It failed where it could not be written; not where its reader left.
+pub(crate) fn said(outcome: Outcome<()>) -> Result<(), Failure> {
+    match outcome {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(unwritten(&error)),
+        _ => Ok(()),
+    }
+}
+
+fn unwritten(error: &Error) -> Failure {
+    let advice = "what it holds is not complete: make room there, or write elsewhere";
+    match error.raw_os_error() {
+        Some(number) => Failure::of("writing to standard output", format!("{}; {advice}", Errno::new(number))),
+        None => Failure::of("writing to standard output", format!("{error}; {advice}")),
+    }
+}
+
+/// Lines to standard output over a longer time. Those that cannot be written hold nothing up; the end tells of the first.
+#[derive(Default)]
+pub(crate) struct Lines {
+    failed: Cell<Option<Error>>,
+}
+
+impl Lines {
+    pub(crate) fn line(&self, text: impl std::fmt::Display) {
+        if let Err(error) = line(text) {
+            // A reader who left counts for less than a full disk.
+            let first = self.failed.take().filter(|first| first.kind() != ErrorKind::BrokenPipe);
+            self.failed.set(Some(first.unwrap_or(error)));
+        }
+    }
+
+    /// What became of them all.
+    pub(crate) fn said(&self) -> Result<(), Failure> {
+        said(self.failed.take().map_or(Ok(()), Err))
+    }
+}
+
+/// Tells people of something on standard error. Where that has no reader or no room, nobody is there to be told.
+pub(crate) fn complaint(text: impl std::fmt::Display) {
+    let _ = std::io::stderr().lock().write_all(format!("handfast: {text}\n").as_bytes());
 }
 
 /// `1 port`, `2 ports`.

@@ -40,7 +40,7 @@ impl Task for Reading<'_> {
 
     fn run<F: Fabric>(self, fabric: F) -> Result<(), Failure> {
         loop {
-            let heard = match (read(&fabric, self.address), self.interval) {
+            let written = match (read(&fabric, self.address), self.interval) {
                 (Ok((report, beats)), _) if self.json => output::line(object(&report, beats)),
                 (Ok((report, beats)), _) => output::line(text(self.address, &report, beats)),
                 // A node that is watched may end and come back.
@@ -48,8 +48,8 @@ impl Task for Reading<'_> {
                 (Err(error), _) => return Err(Failure::new(error)),
             };
             match self.interval {
-                Some(interval) if heard => std::thread::sleep(interval),
-                _ => return Ok(()),
+                Some(interval) if written.is_ok() => std::thread::sleep(interval),
+                _ => return output::said(written),
             }
         }
     }
@@ -66,7 +66,7 @@ fn read<F: Fabric>(fabric: &F, address: &Address) -> Result<(StatusReport, u64),
     Ok((report, beats))
 }
 
-fn absent(error: &Error, json: bool) -> bool {
+fn absent(error: &Error, json: bool) -> std::io::Result<()> {
     if json { output::line(json!({ "error": plain(error) })) } else { output::line(plain(error)) }
 }
 

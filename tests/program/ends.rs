@@ -1,6 +1,6 @@
 //! A demo that ends before its end: interrupted, killed, unheard, or short of something. Nothing may be left of it.
 
-use crate::run::{PATIENCE, names_in_dev_shm, program, signal};
+use crate::run::{PATIENCE, names_in_dev_shm, program, signal, unique};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Seek, Write};
 use std::os::unix::process::CommandExt;
@@ -174,4 +174,40 @@ fn a_low_limit_of_locked_memory_is_told_with_its_remedy() {
     assert_eq!(output.status.code(), Some(1));
     assert!(!error.contains("pinned(false)"), "advice that users of the program cannot follow: {error}");
     assert!(error.contains("the limit for locked memory is 65536 bytes") && error.contains("ulimit -l"), "{error}");
+}
+
+/// Threads are refused one after the other: by a user of its own who may have so many and no more.
+#[test]
+fn threads_that_are_not_to_be_had_are_no_panic() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let copy = folder.path().join("handfast");
+    std::fs::copy(env!("CARGO_BIN_EXE_handfast"), &copy).expect("copied");
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), open).expect("everybody may enter");
+    let user = 200_000 + std::process::id();
+    let script = format!(
+        "if [ $(id -u) = 0 ]; then other='setpriv --reuid={user} --clear-groups --inh-caps=-all --bounding-set=-all --'; fi; exec $other prlimit --nproc=$0:$0 \"$@\""
+    );
+    let (at, partner) = (format!("shm://{}:1", unique("threads")), format!("shm://{}:2", unique("threads")));
+    let node = ["node", "--id", "a", "--at", &at, "--partner", &format!("b@{partner}")];
+    let half = ["demo", "--side", "receiver", "--at", &at, "--partner", &partner];
+    for (arguments, most) in [
+        (&node[..], 2),
+        (&half, 2),
+        (&["demo", "/etc/passwd"], 4),
+        (&["demo", "--engine", "redb", "--transactions", "20"], 4),
+    ] {
+        for limit in 1..=most {
+            let mut command = Command::new("timeout");
+            command.args(["60", "sh", "-c", &script, &limit.to_string()]).arg(&copy).args(arguments);
+            let output = command.output().expect("it runs");
+            let text = String::from_utf8_lossy(&output.stderr);
+            if matches!(output.status.code(), Some(126 | 127)) {
+                println!("SKIPPED: another user cannot be had here: {text}");
+                return;
+            }
+            assert_eq!(output.status.code(), Some(1), "{arguments:?}, {limit}: {text}");
+            assert!(!text.contains("panicked") && text.contains("handfast: "), "{arguments:?}, {limit}: {text}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use crate::run::{Node, PATIENCE, names_in_dev_shm, program, signal, unique};
 use serde_json::Value;
 use signal_hook::consts::SIGTERM;
 use std::io::{BufRead, BufReader};
-use std::process::{ChildStdout, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 use std::time::Instant;
 
 /// The next object of the kind wanted; those before it are passed over.
@@ -143,4 +143,43 @@ fn a_key_that_is_none_is_refused() {
         assert_eq!(output.status.code(), Some(1));
         assert!(text.contains(wanted) && text.contains(path), "{text}");
     }
+}
+
+#[test]
+fn files_that_never_end_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (fifo, long) = (path("fifo"), path("long"));
+    assert!(Command::new("mkfifo").arg(&fifo).status().expect("mkfifo").success());
+    std::fs::write(&long, vec![b'#'; (1 << 20) + 1]).expect("written");
+    let node = ["node", "--id", "a", "--at", "shm://k:1", "--partner", "b@shm://k:2"];
+    for (option, path, wanted) in [
+        ("--config", fifo.as_str(), "not a regular file"),
+        ("--config", "/dev/zero", "not a regular file"),
+        ("--config", &long, "more than 1048576 bytes"),
+        ("--key", &fifo, "into this pipe within"),
+    ] {
+        // Whoever waits for ever is ended.
+        let mut command = Command::new("timeout");
+        command.args(["60", env!("CARGO_BIN_EXE_handfast")]).args(node).args([option, path]);
+        let output = command.output().expect("it runs");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains(wanted) && text.contains(path), "{text}");
+    }
+}
+
+#[test]
+fn a_key_may_come_through_a_pipe() {
+    let name = unique("piped");
+    let folder = tempfile::tempdir().expect("a folder");
+    let fifo = folder.path().join("fifo").display().to_string();
+    assert!(Command::new("mkfifo").arg(&fifo).status().expect("mkfifo").success());
+    // It gives up by itself where nobody reads.
+    let script = "{ sleep 0.1; printf %032d 7; sleep 0.1; printf %08d 7; } > \"$0\"";
+    let mut writer = Command::new("timeout").args(["20", "sh", "-c", script, &fifo]).spawn().expect("a shell");
+    let mut node = Node::start(&name, 1, &["--key", &fifo]);
+    node.wait_for("listening");
+    assert_eq!(node.end(SIGTERM), Some(0));
+    assert!(writer.wait().expect("it ends").success());
 }

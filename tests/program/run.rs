@@ -1,6 +1,6 @@
 //! Starting the program, and reading what it says.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -31,6 +31,17 @@ pub(crate) fn names_in_dev_shm(name: &str) -> Vec<String> {
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).filter(|entry| entry.contains(name)).collect()
 }
 
+/// Lines as they come. Its thread ends with the writers of the pipe.
+fn lines_of(output: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, lines) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            let _ = sender.send(line);
+        }
+    });
+    lines
+}
+
 /// A running `handfast node`. Killed when dropped.
 pub(crate) struct Node {
     child: Child,
@@ -52,6 +63,13 @@ impl Node {
         Self::with(&arguments)
     }
 
+    /// Node a of a pair, whose output goes where the command says, and not here.
+    pub(crate) fn unheard(name: &str, mut command: Command) -> Self {
+        let (at, partner) = (format!("shm://{name}:1"), format!("b@shm://{name}:2"));
+        command.args(["--id", "a", "--at", &at, "--partner", &partner]);
+        Self { child: command.spawn().expect("the program starts"), lines: channel().1, seen: Vec::new() }
+    }
+
     pub(crate) fn with(arguments: &[&str]) -> Self {
         let mut command = program();
         command.arg("node").args(arguments);
@@ -61,14 +79,13 @@ impl Node {
     /// One that a command starts, which becomes the node's process.
     pub(crate) fn run(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program starts");
-        let (sender, lines) = channel();
         let output = child.stderr.take().expect("a pipe");
-        std::thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                let _ = sender.send(line);
-            }
-        });
-        Self { child, lines, seen: Vec::new() }
+        Self { child, lines: lines_of(output), seen: Vec::new() }
+    }
+
+    /// Begins to read what it says.
+    pub(crate) fn listen(&mut self, output: impl Read + Send + 'static) {
+        self.lines = lines_of(output);
     }
 
     pub(crate) fn id(&self) -> u32 {

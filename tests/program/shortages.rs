@@ -40,9 +40,14 @@ fn a_client_that_could_not_be_served_is_once_there_are_descriptors() {
 fn a_link_that_cannot_be_made_is_told_of_once_a_second() {
     let name = unique("linkless");
     let mut b = Node::start(&name, 2, &[]);
-    let mut a = limited(&name, "-n 12", &[]);
+    // Enough to listen, and too few for a link.
+    let linkless = (10..64).find_map(|descriptors| {
+        let mut a = limited(&name, &format!("-n {descriptors}"), &[]);
+        let listens = a.wait_for_any(&["EMFILE", "listening at"]) == 1;
+        (listens && a.wait_for_any(&["EMFILE", "ready: 1 clients"]) == 0).then_some(a)
+    });
+    let mut a = linkless.expect("a node that lacks descriptors for a link");
     b.wait_for("could not make its side of the link: its log says why");
-    a.wait_for("EMFILE");
     // Each of them dials again and again meanwhile.
     let began = Instant::now();
     std::thread::sleep(Duration::from_secs(3));

@@ -9,6 +9,7 @@ use crate::cli::demo::telling::Telling;
 use crate::cli::demo::worker::{self, Part};
 use crate::cli::demo::{place, ring_bytes};
 use crate::cli::failure::Failure;
+use crate::cli::threads;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -66,7 +67,8 @@ pub(crate) fn run(arguments: &DemoArguments, role: Role) -> Result<(), Failure> 
     let (voice, reports) = channel();
     let telling = Telling::new(arguments.json, total);
     telling.begin(role, &part.partner, source.as_ref());
-    let worker = std::thread::spawn(move || worker::play(part, orders_there.into_iter(), Voice::Thread(voice)));
+    let play = move || worker::play(part, orders_there.into_iter(), Voice::Thread(voice));
+    let worker = threads::start("partner", play)?;
     let ended = Half { role, passes: arguments.passes, orders, reports, telling, losses: Losses::default() }
         .drive(&interrupted);
     // Its orders have ended with the half: it leaves in order, or has failed already.
@@ -113,8 +115,7 @@ impl Half {
                     self.telling.passed(&pass);
                     pass.check()?;
                     if last {
-                        self.telling.done(&pass);
-                        return Ok(());
+                        return self.telling.done(&pass);
                     }
                     self.order(pass.number + 1);
                 }

@@ -45,8 +45,7 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<(), Failure> {
     let mut screen = report::Screen::new(arguments.json);
     let outcome = supervisor::run(&source, arguments.order, addresses, &mut screen)?;
     outcome.check(&source.name)?;
-    screen.end(&outcome);
-    Ok(())
+    screen.end(&outcome)
 }
 
 #[cfg(feature = "redb")]

@@ -4,6 +4,7 @@ use crate::cli::args::Role;
 use crate::cli::demo::protocol::{Order, Report};
 use crate::cli::demo::source::Source;
 use crate::cli::failure::Failure;
+use crate::cli::threads;
 use handfast::fabric::Address;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
@@ -64,20 +65,22 @@ impl Worker {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .map_err(|error| Failure::of("starting a partner process", error))?;
-        let orders = child.stdin.take();
-        if let Some(output) = child.stdout.take() {
+            .map_err(|error| threads::refused("a partner process", &error))?;
+        let (orders, output) = (child.stdin.take(), child.stdout.take());
+        // From here on its end is the worker's.
+        let worker = Self { child, orders };
+        if let Some(output) = output {
             let heard = heard.clone();
-            std::thread::spawn(move || {
+            threads::start("reports", move || {
                 for line in BufReader::new(output).lines().map_while(Result::ok) {
                     if let Ok(report) = serde_json::from_str(&line) {
                         let _ = heard.send((number, Heard::Report(report)));
                     }
                 }
                 let _ = heard.send((number, Heard::Ended));
-            });
+            })?;
         }
-        Ok(Self { child, orders })
+        Ok(worker)
     }
 
     /// Its process.

@@ -91,7 +91,7 @@ impl Voice {
         match self {
             Self::Pipe => {
                 if let Ok(line) = serde_json::to_string(&report) {
-                    crate::cli::output::line(line);
+                    let _ = crate::cli::output::line(line);
                 }
             }
             Self::Thread(listener) => {

@@ -4,7 +4,8 @@ use crate::cli::args::Order;
 use crate::cli::demo::outcome::{Established, Outcome, Passed, Recovery};
 use crate::cli::demo::protocol::GrantReport;
 use crate::cli::demo::source::Source;
-use crate::cli::output;
+use crate::cli::failure::Failure;
+use crate::cli::output::{self, Lines};
 use handfast::fabric::Address;
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::time::Duration;
@@ -18,17 +19,18 @@ const INDENT: usize = 19;
 pub(crate) struct Screen {
     json: bool,
     bar: ProgressBar,
+    lines: Lines,
 }
 
 impl Screen {
     pub(crate) fn new(json: bool) -> Self {
-        Self { json, bar: ProgressBar::hidden() }
+        Self { json, bar: ProgressBar::hidden(), lines: Lines::default() }
     }
 
     /// Standard output is kept for the object where one is wanted.
     fn line(&self, text: impl std::fmt::Display) {
         if !self.json {
-            self.bar.suspend(|| output::line(text));
+            self.bar.suspend(|| self.lines.line(text));
         }
     }
 
@@ -42,7 +44,7 @@ impl Screen {
     /// Something that people must know, and that ends nothing.
     pub(crate) fn warn(&self, text: &str) {
         if !self.json {
-            self.bar.suspend(|| eprintln!("handfast: {text}"));
+            self.bar.suspend(|| output::complaint(text));
         }
     }
 
@@ -131,13 +133,15 @@ impl Screen {
         self.line("");
     }
 
-    pub(crate) fn end(&self, outcome: &Outcome) {
+    /// The last word. It fails where anything before it, or itself, could not be written.
+    pub(crate) fn end(&self, outcome: &Outcome) -> Result<(), Failure> {
         if self.json {
-            output::line(outcome.object());
+            self.lines.line(outcome.object());
         } else {
             let bytes = HumanBytes(outcome.passes[1].sent.bytes);
             self.line(format!("every digest agrees: {bytes} in each pass, through a kill and a restart"));
         }
+        self.lines.said()
     }
 }
 

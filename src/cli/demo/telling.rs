@@ -5,7 +5,8 @@ use crate::cli::demo::outcome::Passed;
 use crate::cli::demo::protocol::Report;
 use crate::cli::demo::report::{duration, pass_bar, rate};
 use crate::cli::demo::source::Source;
-use crate::cli::output;
+use crate::cli::failure::Failure;
+use crate::cli::output::Lines;
 use handfast::fabric::Address;
 use indicatif::{HumanBytes, ProgressBar};
 use serde_json::{Value, json};
@@ -17,20 +18,21 @@ pub(crate) struct Telling {
     bar: ProgressBar,
     /// Bytes of a pass, where this side knows them.
     total: Option<u64>,
+    lines: Lines,
 }
 
 impl Telling {
     pub(crate) fn new(json: bool, total: Option<u64>) -> Self {
-        Self { json, bar: ProgressBar::hidden(), total }
+        Self { json, bar: ProgressBar::hidden(), total, lines: Lines::default() }
     }
 
     fn event(&self, kind: &str, mut object: Value) {
         object["event"] = kind.into();
-        output::line(object);
+        self.lines.line(object);
     }
 
     fn line(&self, text: impl std::fmt::Display) {
-        self.bar.suspend(|| output::line(text));
+        self.bar.suspend(|| self.lines.line(text));
     }
 
     pub(crate) fn begin(&self, role: Role, partner: &Address, source: Option<&Source>) {
@@ -87,7 +89,8 @@ impl Telling {
         self.line(format!("  received  {}", pass.received.digest));
     }
 
-    pub(crate) fn done(&self, last: &Passed) {
+    /// The last word. It fails where anything before it, or itself, could not be written.
+    pub(crate) fn done(&self, last: &Passed) -> Result<(), Failure> {
         if self.json {
             let mut object = summary(last);
             object["passes"] = last.number.into();
@@ -96,6 +99,7 @@ impl Telling {
             let passes = if last.number == 1 { "the pass".to_owned() } else { format!("all {} passes", last.number) };
             self.line(format!("done: digests equal in {passes}"));
         }
+        self.lines.said()
     }
 
     /// A report as an object: its kind, and what belongs to it.

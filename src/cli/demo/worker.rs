@@ -9,6 +9,7 @@ use crate::cli::fabrics::{self, Task};
 use crate::cli::failure::Failure;
 use crate::cli::holding::Holding;
 use crate::cli::output::plain;
+use crate::cli::threads;
 use handfast::Error;
 use handfast::clients::mirrored_log::area::RING_BYTES_MIN;
 use handfast::clients::mirrored_log::{LogConfig, LogCopy, LogThread, MirroredLog, Pace, Start};
@@ -93,15 +94,15 @@ impl<O: Iterator<Item = Order> + Send + 'static> Task for Playing<O> {
         let Self { part, orders, voice } = self;
         let (told_here, told) = channel();
         let (control, log, copy, thread) = node(fabric, &part)?;
-        listen(orders, told_here);
+        listen(orders, told_here)?;
         std::thread::scope(|scope| {
-            let data = scope.spawn(|| {
+            let data = threads::start_within(scope, "stream", || {
                 let logs = Logs::new(log, &copy, thread, told, &voice);
                 match part.role {
                     Role::Sender => sender::run(&part, logs, &voice),
                     Role::Receiver => receiver::run(&part, logs, &voice),
                 }
-            });
+            })?;
             while !data.is_finished() {
                 if let Ok(event) = control.events().recv_timeout(Duration::from_millis(5)) {
                     voice.tell(report(&event));
@@ -140,13 +141,14 @@ fn node<F: Fabric>(fabric: F, part: &Part) -> Result<Node, Failure> {
 }
 
 /// Hands the orders to the streaming thread, and their end.
-fn listen(orders: impl Iterator<Item = Order> + Send + 'static, told: Sender<Told>) {
-    std::thread::spawn(move || {
+fn listen(orders: impl Iterator<Item = Order> + Send + 'static, told: Sender<Told>) -> Result<(), Failure> {
+    threads::start("orders", move || {
         for order in orders {
             let _ = told.send(Told::Order(order));
         }
         let _ = told.send(Told::End);
-    });
+    })?;
+    Ok(())
 }
 
 fn report(event: &Event) -> Report {

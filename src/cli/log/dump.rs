@@ -3,10 +3,11 @@
 use crate::cli::args::{LogDumpArguments, PayloadForm};
 use crate::cli::failure::Failure;
 use crate::cli::log::walk;
+use crate::cli::output;
 use handfast::clients::mirrored_log::record::Kind;
 use handfast::clients::mirrored_log::{Entry, Lsn, StoppedAt};
 use serde_json::json;
-use std::io::{BufWriter, ErrorKind, Result as Outcome, StdoutLock, Write};
+use std::io::{BufWriter, Result as Outcome, StdoutLock, Write};
 
 /// Bytes of a payload that are shown on a line.
 const SHOWN_BYTES: usize = 16;
@@ -17,7 +18,7 @@ pub(crate) fn run(arguments: &LogDumpArguments) -> Result<(), Failure> {
     let mut records = walk::open(path)?;
     let tail = records.header().tail;
     if arguments.from.is_some_and(|from| Lsn(from) < tail) && !arguments.json {
-        eprintln!("handfast: {} begins at lsn {tail}: what came before was truncated", path.display());
+        output::complaint(format!("{} begins at lsn {tail}: what came before was truncated", path.display()));
     }
     let mut printer = Printer::new(arguments);
     let mut outcome = printer.begin();
@@ -30,9 +31,7 @@ pub(crate) fn run(arguments: &LogDumpArguments) -> Result<(), Failure> {
     let told = stopped.as_ref().ok().copied().flatten();
     let missing = told.and_then(|stopped| walk::missing(path, records.header(), &stopped));
     if let Err(error) = outcome.and_then(|()| printer.end(told.as_ref(), missing.as_deref())) {
-        // Whoever stops reading has seen enough.
-        let enough = error.kind() == ErrorKind::BrokenPipe;
-        return if enough { Ok(()) } else { Err(Failure::of("writing to standard output", error)) };
+        return output::said(Err(error));
     }
     stopped.map_err(|error| walk::failure(path, &error))?;
     match missing {

@@ -22,12 +22,10 @@ pub(crate) fn run(arguments: &LogArguments) -> Result<(), Failure> {
     let file = walk::file(&arguments.path)?;
     let front = front(&file).map_err(|error| walk::failure(&arguments.path, &error))?;
     let walked = walk::walk(&arguments.path)?;
-    if arguments.json {
-        output::line(object(&front, &walked));
-    } else {
-        output::line(text(arguments, &front, &walked));
-    }
-    Ok(())
+    output::said(match arguments.json {
+        true => output::line(object(&front, &walked)),
+        false => output::line(text(arguments, &front, &walked)),
+    })
 }
 
 fn front(source: &impl Source) -> Result<Front, LogError> {

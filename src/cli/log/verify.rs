@@ -12,11 +12,11 @@ pub(crate) fn run(arguments: &LogArguments) -> Result<(), Failure> {
     let walked = walk::walk(&arguments.path)?;
     let missing = walk::missing(&arguments.path, &walked.header, &walked.stopped);
     if arguments.json {
-        output::line(object(&walked, missing.as_deref()));
+        output::said(output::line(object(&walked, missing.as_deref())))?;
         return missing.map_or(Ok(()), |_| Err(Failure::told()));
     }
-    output::line(text(arguments, &walked, missing.is_some()));
-    missing.map_or(Ok(()), |missing| Err(Failure::new(missing)))
+    let said = output::said(output::line(text(arguments, &walked, missing.is_some())));
+    missing.map_or(said, |missing| Err(Failure::new(missing)))
 }
 
 fn text(arguments: &LogArguments, walked: &Walked, missing: bool) -> String {

@@ -36,6 +36,5 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<(), Failure> {
     let outcome = supervisor::run(arguments.transactions, &addresses, &mut screen)?;
     screen.outcome(&outcome);
     outcome.check()?;
-    screen.end(&outcome);
-    Ok(())
+    screen.end(&outcome)
 }

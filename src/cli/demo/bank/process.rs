@@ -3,6 +3,7 @@
 use crate::cli::args::BankRole;
 use crate::cli::demo::bank::protocol::{Order, Report};
 use crate::cli::failure::Failure;
+use crate::cli::threads;
 use handfast::fabric::Address;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
@@ -40,18 +41,20 @@ impl Worker {
         command.args(["--seed", &setting.seed.to_string()]).arg("--folder").arg(setting.folder);
         // Of its own, so that Ctrl-C reaches the supervisor alone, which ends its workers in order.
         command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().map_err(|error| Failure::of("starting a process of the bank", error))?;
-        let orders = child.stdin.take();
+        let mut child = command.spawn().map_err(|error| threads::refused("a process of the bank", &error))?;
+        let (orders, output) = (child.stdin.take(), child.stdout.take());
         let (told, reports) = channel();
-        if let Some(output) = child.stdout.take() {
-            std::thread::spawn(move || {
+        // From here on its end is the worker's.
+        let worker = Self { child, orders, reports };
+        if let Some(output) = output {
+            threads::start("reports", move || {
                 let lines = BufReader::new(output).lines().map_while(Result::ok);
                 for report in lines.filter_map(|line| serde_json::from_str(&line).ok()) {
                     let _ = told.send(report);
                 }
-            });
+            })?;
         }
-        Ok(Self { child, orders, reports })
+        Ok(worker)
     }
 
     /// Its process.

@@ -4,7 +4,8 @@ use crate::cli::demo::bank::ledger::{ACCOUNT_COUNT, TOTAL};
 use crate::cli::demo::bank::outcome::{Baseline, Outcome};
 use crate::cli::demo::bank::tally::Acknowledged;
 use crate::cli::demo::report::duration;
-use crate::cli::output;
+use crate::cli::failure::Failure;
+use crate::cli::output::Lines;
 use handfast::fabric::Address;
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::time::Duration;
@@ -13,17 +14,18 @@ use std::time::Duration;
 pub(crate) struct Screen {
     json: bool,
     bar: ProgressBar,
+    lines: Lines,
 }
 
 impl Screen {
     pub(crate) fn new(json: bool) -> Self {
-        Self { json, bar: ProgressBar::hidden() }
+        Self { json, bar: ProgressBar::hidden(), lines: Lines::default() }
     }
 
     /// Standard output is kept for the object where one is wanted.
     fn line(&self, text: impl std::fmt::Display) {
         if !self.json {
-            self.bar.suspend(|| output::line(text));
+            self.bar.suspend(|| self.lines.line(text));
         }
     }
 
@@ -114,15 +116,17 @@ impl Screen {
         self.line("");
     }
 
-    pub(crate) fn end(&self, outcome: &Outcome) {
+    /// The last word. It fails where anything before it, or itself, could not be written.
+    pub(crate) fn end(&self, outcome: &Outcome) -> Result<(), Failure> {
         if self.json {
-            output::line(outcome.object());
+            self.lines.line(outcome.object());
         } else {
             let acknowledged = HumanCount(outcome.acknowledged.transactions);
             self.line(format!(
                 "every one of {acknowledged} acknowledged transactions is there, and the total is right"
             ));
         }
+        self.lines.said()
     }
 }
 

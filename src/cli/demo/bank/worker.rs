@@ -8,6 +8,7 @@ use crate::cli::demo::bank::{ACKNOWLEDGED, IMAGES, PATIENCE, PRIMARY, REBUILT, R
 use crate::cli::fabrics::{self, Task};
 use crate::cli::failure::Failure;
 use crate::cli::output::{self, plain};
+use crate::cli::threads;
 use handfast::clients::mirrored_log::{
     LogConfig, LogCopy, LogEvent, LogThread, MirroredLog, Pace, Records, Source, Term,
 };
@@ -36,23 +37,23 @@ pub(crate) fn run(arguments: &BankArguments) -> ExitCode {
 /// A line of JSON on standard output. Where the supervisor is gone, the end of standard input says so, too.
 fn tell(report: &Report) {
     if let Ok(line) = serde_json::to_string(report) {
-        output::line(line);
+        let _ = output::line(line);
     }
 }
 
 /// Orders by standard input, and their end: the supervisor has what it wanted, or is gone. Nothing is left behind either way.
-fn orders(arguments: &BankArguments) -> Receiver<Order> {
+fn orders(arguments: &BankArguments) -> Result<Receiver<Order>, Failure> {
     let (told, orders) = channel();
     let folder = arguments.folder.clone();
-    std::thread::spawn(move || {
+    threads::start("orders", move || {
         let lines = BufReader::new(std::io::stdin()).lines().map_while(Result::ok);
         for order in lines.filter_map(|line| serde_json::from_str(&line).ok()) {
             let _ = told.send(order);
         }
         // Whoever comes second finds nothing.
         let _ = std::fs::remove_dir_all(folder);
-    });
-    orders
+    })?;
+    Ok(orders)
 }
 
 struct Playing<'a>(&'a BankArguments);
@@ -61,7 +62,7 @@ impl Task for Playing<'_> {
     type Output = ();
 
     fn run<F: Fabric>(self, fabric: F) -> Result<(), Failure> {
-        let orders = orders(self.0);
+        let orders = orders(self.0)?;
         match self.0.role {
             BankRole::Primary => primary(&Node::start(fabric, self.0)?, self.0, &orders),
             BankRole::Partner => partner(Node::start(fabric, self.0)?, self.0, &orders),
