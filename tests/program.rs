@@ -145,8 +145,15 @@ fn a_stopped_node_is_read_at_its_boot_stage() {
     assert_eq!(object["stage"], "replaying log");
     assert_eq!(object["progress"]["percent"], 40);
     assert_eq!(object["beating"], false);
+    assert_eq!(output.status.code(), Some(3), "it stands still");
+    let output = program().args(["status", &format!("shm://{name}:1")]).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(3), "it stands still");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("stands still"));
     assert_eq!(object["clients"][0]["name"], "log");
     node.signal(signal_hook::consts::SIGCONT);
+    let output = program().args(["status", "--json", &format!("shm://{name}:1")]).output().expect("it runs");
+    let object: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert_eq!((output.status.code(), &object["authentication"]), (Some(0), &Value::from("none")));
     assert_eq!(node.end(signal_hook::consts::SIGTERM), Some(0));
     assert_eq!(names_in_dev_shm(&name), Vec::<String>::new());
 }

@@ -8,6 +8,7 @@ mod under_test;
 
 use handfast::fabric::shm::Shm;
 use handfast::fabric::{Dial, DialPurpose, Fabric, FabricError, PageSizes};
+use handfast::manager::{ClusterManager, NodeConfig};
 use handfast::memory::{Backing, MemoryError, Region};
 use process::child::Child;
 use process::role::{asked, commands, say, variable};
@@ -150,4 +151,28 @@ fn a_limit_of_file_sizes_is_an_error_and_no_signal() {
     assert_eq!(told.len(), 3, "{:?}", other.lines);
     assert!(told.iter().all(|line| line.contains("1048576 bytes") && line.contains("ulimit -f")), "{told:?}");
     other.end_well(PATIENCE).unwrap();
+}
+
+/// Two that never meet would seek each other for ever.
+#[test]
+fn a_partner_of_another_fabric_or_at_ones_own_address_is_refused_at_boot() {
+    let name = unique("pair");
+    let boot = |at: &str, partner_at: &str| {
+        let place = |text: &str| text.parse().expect("an address");
+        let config = NodeConfig::new(
+            "pair".parse().expect("a name"),
+            "a".parse().expect("a name"),
+            place(at),
+            "b".parse().expect("a name"),
+            place(partner_at),
+        );
+        ClusterManager::boot(Shm::new(), config).err().map(|error| error.to_string()).unwrap_or_default()
+    };
+    let here = format!("shm://{name}:1");
+    assert!(boot(&here, "rdma://10.9.0.2:7471").contains("begins with `shm://`"));
+    assert!(boot(&here, "sim://b:1").contains("are of two fabrics"));
+    assert!(boot(&here, &here).contains("at this node's own address"));
+    assert!(boot("rdma://10.9.0.1:1", "rdma://10.9.0.1:1?device=rxe0").contains("at this node's own address"));
+    assert!(boot("rdma://10.9.0.1:1", "rdma://10.9.0.2:1").contains("is not an address of the fabric `shm`"));
+    assert_eq!(boot(&here, &format!("shm://{name}:2")), "");
 }

@@ -18,7 +18,7 @@ pub(crate) enum Command {
     Demo(DemoArguments),
     /// Run one node until it is told to end (SIGINT, SIGTERM, SIGHUP)
     Node(NodeArguments),
-    /// Read a node's session page one-sided: works while it boots, and while it is stopped
+    /// Read a node's session page one-sided: works while it boots, and while it is stopped (status 3: its heartbeat stands still)
     Status(StatusArguments),
     /// List the RDMA devices of this machine: what they are, and whether handfast can use them, or what is missing
     Devices(DevicesArguments),

@@ -34,37 +34,18 @@ pub(crate) fn built_without_rdma() -> Failure {
     Failure::new("this program was built without RDMA: build it with `--features verbs`")
 }
 
-/// The scheme of an address: the name of its fabric.
-pub(crate) fn scheme(address: &Address) -> &'static str {
-    match address {
-        Address::Shm { .. } => "shm",
-        Address::Rdma { .. } => "rdma",
-        _ => "sim",
-    }
-}
-
 /// Two partners meet on one fabric, at two addresses.
 pub(crate) fn check_pair(at: &Address, partner: &Address) -> Result<(), Failure> {
-    let (here, there) = (scheme(at), scheme(partner));
+    let (here, there) = (at.scheme(), partner.scheme());
     if here != there {
         return Err(Failure::usage(format!(
             "--partner: {at} and {partner} are of two fabrics, which never meet: give the partner an address that begins with `{here}://`"
         )));
     }
-    if same_place(at, partner) {
+    if at.is_same_place(partner) {
         return Err(Failure::usage(format!("--partner: the partner is at this node's own address, {at}")));
     }
     Ok(())
-}
-
-/// Device and GID say how an address is reached from here; they make no other place of it.
-fn same_place(one: &Address, other: &Address) -> bool {
-    match (one, other) {
-        (Address::Rdma { host, port, .. }, Address::Rdma { host: other_host, port: other_port, .. }) => {
-            (host, port) == (other_host, other_port)
-        }
-        _ => one == other,
-    }
 }
 
 /// The next port at the same place.

@@ -29,6 +29,11 @@ impl Failure {
         Self { message: String::new(), status: 1, lock_limit: false }
     }
 
+    /// What it was asked for is done, and shows a node that does not move.
+    pub(crate) fn stands_still() -> Self {
+        Self { message: String::new(), status: 3, lock_limit: false }
+    }
+
     /// The same status, with nothing left to be said: it was said elsewhere.
     pub(crate) fn said_elsewhere(self) -> Self {
         Self { message: String::new(), ..self }

@@ -61,8 +61,21 @@ pub(crate) fn count(number: u64, noun: &str) -> String {
 
 /// An error or event in words for users of the program: without advice that only a program which links the library can follow.
 pub(crate) fn plain(text: impl std::fmt::Display) -> String {
-    text.to_string().replace(", or build the region with `.pinned(false)`", "")
+    let mut text = text.to_string();
+    for (library, program) in NAMES {
+        if text.contains(library) {
+            text = text.replace(library, program);
+        }
+    }
+    text
 }
+
+/// What a user of the library writes, and what a user of the program.
+const NAMES: [(&str, &str); 3] = [
+    (", or, for shared memory, build the region with `.pinned(false)`", ""),
+    ("NodeConfig::memory_bytes_max", "--memory-max"),
+    ("have it call `fabric::shm::make_dumpable` first", "start it without them"),
+];
 
 #[cfg(test)]
 mod tests {

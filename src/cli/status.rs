@@ -17,6 +17,9 @@ const DEADLINE: Duration = Duration::from_secs(2);
 /// Between the two looks that tell a heart that beats from one that stands still.
 const BEAT_WINDOW: Duration = Duration::from_millis(50);
 
+/// A heart that does not beat for so long stands still, and does not just wait for its turn on a busy machine.
+const STILL: Duration = Duration::from_millis(500);
+
 pub(crate) fn run(arguments: &StatusArguments) -> Result<(), Failure> {
     let address: Address = arguments.address.parse().map_err(Failure::usage)?;
     let interval = match arguments.watch {
@@ -40,37 +43,58 @@ impl Task for Reading<'_> {
 
     fn run<F: Fabric>(self, fabric: F) -> Result<(), Failure> {
         loop {
+            let mut stands_still = false;
             let written = match (read(&fabric, self.address), self.interval) {
-                (Ok((report, beats)), _) if self.json => output::line(object(&report, beats)),
-                (Ok((report, beats)), _) => output::line(text(self.address, &report, beats)),
+                (Ok((report, beats)), _) => {
+                    stands_still = beats.count == 0;
+                    if self.json {
+                        output::line(object(&report, beats))
+                    } else {
+                        output::line(text(self.address, &report, beats))
+                    }
+                }
                 // A node that is watched may end and come back.
                 (Err(error), Some(_)) if error.recovery() != Recovery::Fatal => absent(&error, self.json),
                 (Err(error), _) => return Err(Failure::new(error)),
             };
             match self.interval {
                 Some(interval) if written.is_ok() => std::thread::sleep(interval),
+                None if written.is_ok() && stands_still => return Err(Failure::stands_still()),
                 _ => return output::said(written),
             }
         }
     }
 }
 
-/// What the node publishes, and how often its heart beat within the window.
-fn read<F: Fabric>(fabric: &F, address: &Address) -> Result<(StatusReport, u64), Error> {
+/// How often a heart beat, and within what time.
+#[derive(Debug, Clone, Copy)]
+struct Beats {
+    count: u64,
+    window: Duration,
+}
+
+/// What the node publishes, and how often its heart beat.
+fn read<F: Fabric>(fabric: &F, address: &Address) -> Result<(StatusReport, Beats), Error> {
     let first = observe(fabric, address, DEADLINE)?;
-    std::thread::sleep(BEAT_WINDOW);
-    let report = observe(fabric, address, DEADLINE)?;
-    // Another process in between has another heart.
-    let before = if first.incarnation == report.incarnation { first.heartbeat } else { 0 };
-    let beats = report.heartbeat.wrapping_sub(before);
-    Ok((report, beats))
+    let mut window = Duration::ZERO;
+    loop {
+        std::thread::sleep(BEAT_WINDOW);
+        window += BEAT_WINDOW;
+        let report = observe(fabric, address, DEADLINE)?;
+        // Another process in between has another heart.
+        let before = if first.incarnation == report.incarnation { first.heartbeat } else { 0 };
+        let count = report.heartbeat.wrapping_sub(before);
+        if count != 0 || window >= STILL {
+            return Ok((report, Beats { count, window }));
+        }
+    }
 }
 
 fn absent(error: &Error, json: bool) -> std::io::Result<()> {
     if json { output::line(json!({ "error": plain(error) })) } else { output::line(plain(error)) }
 }
 
-fn object(report: &StatusReport, beats: u64) -> Value {
+fn object(report: &StatusReport, beats: Beats) -> Value {
     let clients: Vec<Value> = report
         .clients
         .iter()
@@ -88,12 +112,12 @@ fn object(report: &StatusReport, beats: u64) -> Value {
         "stage": report.stage,
         "progress": progress(report.progress),
         "heartbeat": report.heartbeat,
-        "beating": beats != 0,
+        "beating": beats.count != 0,
         "clients": clients,
     })
 }
 
-fn text(address: &Address, report: &StatusReport, beats: u64) -> String {
+fn text(address: &Address, report: &StatusReport, beats: Beats) -> String {
     let mut lines = vec![format!("{address}: node {} of cluster {}", report.node, report.cluster)];
     let mut line = |name: &str, value: String| lines.push(format!("  {name:<14} {value}"));
     line("incarnation", format!("{}, attempt {}", report.incarnation, report.attempt));
@@ -105,12 +129,12 @@ fn text(address: &Address, report: &StatusReport, beats: u64) -> String {
         (stage, None) => stage.to_owned(),
     };
     line("boot stage", stage);
-    let window = BEAT_WINDOW.as_millis();
+    let window = beats.window.as_millis();
     line(
         "heartbeat",
-        match beats {
+        match beats.count {
             0 => format!("{}, stands still ({window} ms)", report.heartbeat),
-            _ => format!("{}, {} in {window} ms", report.heartbeat, count(beats, "beat")),
+            beats => format!("{}, {} in {window} ms", report.heartbeat, count(beats, "beat")),
         },
     );
     line("session", report.session.map_or("none".to_owned(), |session| session.to_string()));

@@ -132,6 +132,10 @@ fn rdma(cursor: &mut Cursor<'_>) -> Result<Address, AddressError> {
     let host = if cursor.rest().starts_with('[') {
         cursor.at += 1;
         let text = cursor.until(&[']']);
+        if let Some(zone) = text.find('%') {
+            let problem = "leave the zone (`%INTERFACE`) out, and name the device behind the port: `?device=NAME`;";
+            return Err(cursor.wrong(zone, problem));
+        }
         let host = text.parse::<Ipv6Addr>().map_err(|_| cursor.wrong(0, "no IPv6 address between the brackets"))?;
         cursor.at += text.len();
         if cursor.rest().is_empty() {
@@ -173,6 +177,27 @@ fn rdma(cursor: &mut Cursor<'_>) -> Result<Address, AddressError> {
         Ok(Address::Rdma { host, port, device, gid })
     } else {
         Err(cursor.wrong(0, "`?device=NAME&gid=INDEX` or the end is expected"))
+    }
+}
+
+impl Address {
+    /// The name of its fabric: what stands before `://`.
+    pub fn scheme(&self) -> &'static str {
+        match self {
+            Self::Shm { .. } => "shm",
+            Self::Rdma { .. } => "rdma",
+            Self::Sim { .. } => "sim",
+        }
+    }
+
+    /// Whether both mean one place. Device and GID say how an address is reached from here; they make no other place of it.
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Rdma { host, port, .. }, Self::Rdma { host: other_host, port: other_port, .. }) => {
+                (host, port) == (other_host, other_port)
+            }
+            _ => self == other,
+        }
     }
 }
 
@@ -238,6 +263,7 @@ mod tests {
             ("rdma://fd00::1:1", 8),
             ("rdma://[fd00::1", 16),
             ("rdma://[fd0g]:1", 9),
+            ("rdma://[fe80::1%eth0]:1", 16),
             ("rdma://10.9.0.1", 16),
             ("rdma://10.9.0.1:0", 17),
             ("rdma://10.9.0.1:1?", 19),

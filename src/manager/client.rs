@@ -1,7 +1,7 @@
 //! A user of the session inside this process: what it asks for, and what it is told.
 
 use crate::error::Error;
-use crate::fabric::{Fabric, FabricError, PortOptions};
+use crate::fabric::{Address, Fabric, FabricError, PortOptions};
 use crate::handshake::EndReason;
 use crate::manager::Event;
 use crate::page::NodeId;
@@ -133,6 +133,20 @@ pub enum ManagerError {
         /// The name.
         node: NodeId,
     },
+    /// Node and partner are of two fabrics, which never meet.
+    #[error("{at} and {partner_at} are of two fabrics, which never meet: give the partner an address that begins with `{}://`", .at.scheme())]
+    PartnerFabric {
+        /// Where this node listens.
+        at: Address,
+        /// Where the partner is sought.
+        partner_at: Address,
+    },
+    /// The partner is sought where this node listens.
+    #[error("the partner is sought at this node's own address, {at}: give it the partner's")]
+    PartnerIsHere {
+        /// The address.
+        at: Address,
+    },
     /// The number of ports is out of range.
     #[error("client `{name}` asks for {ports} ports: allowed are 1 to {max}")]
     Ports {
@@ -185,7 +199,7 @@ pub enum Unavailable {
     },
     /// The partner's clients ask for more memory than this node gives.
     #[error(
-        "its counterpart asks for {bytes} bytes here, which takes the partner's clients over this node's limit of {max}: raise it"
+        "its counterpart asks for {bytes} bytes here, which takes the partner's clients over this node's limit of {max}: raise NodeConfig::memory_bytes_max"
     )]
     TooMuchMemory {
         /// What the counterpart asks for.

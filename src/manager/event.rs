@@ -23,7 +23,7 @@ pub enum Authentication {
 impl fmt::Display for Authentication {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            Self::None => "no authentication",
+            Self::None => "none",
             Self::PreSharedKey => "pre-shared key",
         })
     }
@@ -156,7 +156,7 @@ impl fmt::Display for Event {
             Self::Unreachable(error) => write!(formatter, "no link yet: {error}"),
             Self::Established { session, partner, incarnation, version, authentication, since_boot_ns, .. } => write!(
                 formatter,
-                "session {session} with {partner} (incarnation {incarnation}), protocol {version}, {authentication}, {} us after boot",
+                "session {session} with {partner} (incarnation {incarnation}), protocol {version}, authentication: {authentication}, {} us after boot",
                 since_boot_ns / 1000
             ),
             Self::Ready { grants, .. } => {

@@ -143,7 +143,11 @@ impl<F: Fabric> Exchange<F> {
         match self.deadline {
             Some(deadline) if now > deadline && self.stage != Stage::Ready => {
                 let waited_ms = u64::try_from(self.timing.exchange.as_millis()).unwrap_or(u64::MAX);
-                Err(Error::Exchange(ExchangeError::Late { waited_ms }))
+                let what = match self.stage {
+                    Stage::Readied => "that it wired its clients",
+                    _ => "what it made for its clients",
+                };
+                Err(Error::Exchange(ExchangeError::Late { what, waited_ms }))
             }
             _ => Ok(Outcome::Pending),
         }
@@ -330,8 +334,10 @@ impl PartialOrd for Stage {
 #[non_exhaustive]
 pub enum ExchangeError {
     /// The partner did not answer in time.
-    #[error("the partner did not complete the exchange of clients within {waited_ms} ms")]
+    #[error("the partner did not tell {what} within {waited_ms} ms: its control thread does not run, or is held up")]
     Late {
+        /// What it was to tell: what it made for its clients, that it wired them, or the ports that are made anew.
+        what: &'static str,
         /// How long was waited, milliseconds.
         waited_ms: u64,
     },

@@ -120,14 +120,21 @@ impl<F: Fabric> ClusterManager<F> {
     /// Publishes this node's page and begins to seek the partner. From its return on the partner can read boot stage and progress.
     ///
     /// # Errors
-    /// The address is in use by a live process, there is no room, the rights do not suffice: see [`Fabric::listen`].
+    /// [`ManagerError`]: names or addresses of node and partner are no pair. The address is in use by a live process, there is no room, the
+    /// rights do not suffice: see [`Fabric::listen`].
     pub fn boot(fabric: F, config: NodeConfig) -> Result<Self, Error> {
         if config.node == config.partner {
             return Err(Error::Manager(ManagerError::PartnerIsNode { node: config.node }));
         }
+        let (at, partner_at) = (config.at.clone(), config.partner_at.clone());
+        if at.scheme() != partner_at.scheme() {
+            return Err(Error::Manager(ManagerError::PartnerFabric { at, partner_at }));
+        }
+        if at.is_same_place(&partner_at) {
+            return Err(Error::Manager(ManagerError::PartnerIsHere { at }));
+        }
         let booted_at = fabric.now();
-        let at = config.at.clone();
-        let connection = Connection::open(fabric, config.parties(), &at, config.partner_at.clone(), config.timing)?;
+        let connection = Connection::open(fabric, config.parties(), &at, partner_at, config.timing)?;
         let incarnation = connection.handshake().own().incarnation;
         let mut events = VecDeque::new();
         events.push_back(Event::Listening { address: at, incarnation });

@@ -135,7 +135,7 @@ impl<F: Fabric> Renewals<F> {
         }
         if self.stage != Stage::Idle && now > self.deadline {
             let waited_ms = u64::try_from(self.timing.exchange.as_millis()).unwrap_or(u64::MAX);
-            return Err(ExchangeError::Late { waited_ms }.into());
+            return Err(ExchangeError::Late { what: "of the ports that are made anew", waited_ms }.into());
         }
         Ok(Vec::new())
     }

@@ -47,7 +47,7 @@ pub enum MemoryError {
     },
     /// The memory-lock limit is too low.
     #[error(
-        "cannot pin {bytes} bytes: the limit for locked memory is {limit} bytes, of which {locked} are taken. Raise it (`ulimit -l`, LimitMEMLOCK= in the service file, or memlock in limits.conf), or build the region with `.pinned(false)`. (`setcap cap_ipc_lock+ep` on the program helps too, where all that meet on shared memory have it)"
+        "cannot pin {bytes} bytes: the limit for locked memory is {limit} bytes, of which {locked} are taken. Raise it (`ulimit -l`, LimitMEMLOCK= in the service file, or memlock in limits.conf), or, for shared memory, build the region with `.pinned(false)`. (`setcap cap_ipc_lock+ep` on the program helps too, where all that meet on shared memory have it)"
     )]
     LockLimit {
         /// Bytes that were to be pinned.
@@ -59,7 +59,7 @@ pub enum MemoryError {
     },
     /// No huge pages of the wanted size were free, and no fallback was allowed.
     #[error(
-        "no {page_bytes}-byte huge pages for {bytes} bytes: reserve them (/sys/kernel/mm/hugepages/hugepages-{page_kib}kB/nr_hugepages) or allow the fallback to ordinary pages ({errno})"
+        "no {page_bytes}-byte huge pages for {bytes} bytes: reserve them (/sys/kernel/mm/hugepages/hugepages-{page_kib}kB/nr_hugepages) or allow the fallback to ordinary pages by HugePages::Prefer2MiB or HugePages::Prefer1GiB ({errno})"
     )]
     HugePages {
         /// Bytes wanted.

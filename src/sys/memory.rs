@@ -59,6 +59,12 @@ pub(crate) fn locked() -> Option<u64> {
     kib_line(&std::fs::read_to_string("/proc/self/status").ok()?, "VmLck:")
 }
 
+/// What devices have pinned of this process, bytes (`VmPin` of `proc(5)`); none where /proc does not say.
+#[cfg(feature = "verbs")]
+pub(crate) fn pinned() -> Option<u64> {
+    kib_line(&std::fs::read_to_string("/proc/self/status").ok()?, "VmPin:")
+}
+
 /// The bytes told by a line such as `VmLck:      64 kB`.
 fn kib_line(text: &str, key: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(key))?;

@@ -1,7 +1,7 @@
 //! Where the demo's partners meet.
 
 use crate::cli::args::{DemoArguments, FabricName};
-use crate::cli::fabrics::{check_pair, next_to, scheme};
+use crate::cli::fabrics::{check_pair, next_to};
 use crate::cli::failure::Failure;
 use handfast::fabric::Address;
 
@@ -36,7 +36,7 @@ fn check_fabric(at: &Address, fabric: Option<FabricName>) -> Result<(), Failure>
         Some(FabricName::Shm) => ("shm", "shm"),
         Some(FabricName::Verbs) => ("verbs", "rdma"),
     };
-    if scheme(at) == wanted {
+    if at.scheme() == wanted {
         return Ok(());
     }
     Err(Failure::usage(format!("--fabric {name} and --at {at} are of two fabrics: leave one of them out")))

@@ -6,7 +6,6 @@ use crate::cli::demo::process::{Heard, Pair, Worker};
 use crate::cli::demo::protocol::{Cause, Order, Report};
 use crate::cli::demo::report::Screen;
 use crate::cli::demo::source::Source;
-use crate::cli::fabrics::scheme;
 use crate::cli::failure::Failure;
 use handfast::fabric::shm::Shm;
 use handfast::fabric::{Address, Fabric, PageSizes};
@@ -110,7 +109,7 @@ impl Stage<'_> {
 
         sender.leave()?;
         receiver.leave()?;
-        let (ring_bytes, fabric) = (self.pair.ring_bytes, scheme(&self.pair.addresses[0]));
+        let (ring_bytes, fabric) = (self.pair.ring_bytes, self.pair.addresses[0].scheme());
         Ok(Outcome { established, again, recovery, passes: [first, second], restarts: 1, ring_bytes, fabric })
     }
 

@@ -109,7 +109,7 @@ pub struct CopyStatus {
 pub enum TakeoverRefused {
     /// It does not hold everything that was acknowledged.
     #[error(
-        "the copy is {}, of term {}: it may lack acknowledged records. Take the other node's log, or force it to give them up",
+        "the copy is {}, of term {}: it may lack acknowledged records. Take the other node's log, or give them up: call LogCopy::take_over with `force`",
         status.state.name(),
         status.term
     )]
@@ -119,7 +119,7 @@ pub enum TakeoverRefused {
     },
     /// A higher term is known.
     #[error(
-        "the copy is of term {ours}, and term {known} was given out: its owner may have gone on alone. Force it to give up what was acknowledged then"
+        "the copy is of term {ours}, and term {known} was given out: its owner may have gone on alone. To give up what was acknowledged then, call LogCopy::take_over with `force`"
     )]
     Outdated {
         /// The copy's term.
@@ -129,7 +129,7 @@ pub enum TakeoverRefused {
     },
     /// Its end is missing.
     #[error(
-        "the copy ends at lsn {end}, and records up to lsn {acknowledged} were acknowledged: it is damaged. Force it to give them up"
+        "the copy ends at lsn {end}, and records up to lsn {acknowledged} were acknowledged: it is damaged. To give them up, call LogCopy::take_over with `force`"
     )]
     Damaged {
         /// Where its valid prefix ends.
@@ -144,7 +144,9 @@ pub enum TakeoverRefused {
         known: Term,
     },
     /// The partner is there, and writes.
-    #[error("a session with the partner stands: it writes this log. End it first, or force the takeover")]
+    #[error(
+        "a session with the partner stands: it writes this log. Take over once the session is lost (the partner ended, or this node left); of a partner that hangs make sure that it is dead, then call LogCopy::take_over with `force`"
+    )]
     PartnerThere,
     /// Nothing is there.
     #[error("there is no copy to take over")]

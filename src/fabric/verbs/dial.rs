@@ -4,6 +4,7 @@ use super::Verbs;
 use super::domain::{VerbsDomain, fresh_number, make_queue};
 use super::failure::{device_error, no_rdma};
 use super::greeting::{self, Answer, Refusal, Unfit};
+use super::host;
 use super::monitor::VerbsLinkMonitor;
 use super::options::VerbsOptions;
 use super::port::VerbsPort;
@@ -15,7 +16,6 @@ use crate::fabric::{Address, Dial, DialPurpose, FabricError, Link, PortLimits};
 use crate::sys::verbs::{
     Access, CmEvent, CmEventKind, CmId, CompletionQueue, ConnectParameters, EventChannel, ProtectionDomain,
 };
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// How long librdmacm looks for address and route, milliseconds. The caller has a deadline of its own for the whole.
@@ -56,12 +56,13 @@ struct Ends {
 
 impl VerbsDial {
     pub(super) fn new(to: &Address, purpose: DialPurpose, options: VerbsOptions) -> Result<Self, FabricError> {
-        let Address::Rdma { host, port, device, gid } = to else {
+        let Address::Rdma { device, gid, .. } = to else {
             return Err(FabricError::Scheme { address: to.clone(), fabric: "rdma" });
         };
+        let there = host::of(to)?;
         let channel = EventChannel::new().map_err(no_rdma)?;
         let id = CmId::new(&channel).map_err(no_rdma)?;
-        id.resolve_address(SocketAddr::new(*host, *port), RESOLVE_MS).map_err(|errno| match errno.number() {
+        id.resolve_address(there, RESOLVE_MS).map_err(|errno| match errno.number() {
             libc::ENODEV | libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EADDRNOTAVAIL => FabricError::NotListening {
                 address: to.clone(),
                 detail: format!(": no device of this machine reaches it ({errno})"),

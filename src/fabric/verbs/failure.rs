@@ -3,7 +3,7 @@
 use crate::fabric::FabricError;
 use crate::memory::MemoryError;
 use crate::sys::Errno;
-use crate::sys::memory::{lock_limit, locked};
+use crate::sys::memory::{lock_limit, locked, pinned};
 
 /// A call failed on a device.
 pub(super) fn device_error(tried: &str, device: &str, errno: Errno) -> FabricError {
@@ -27,7 +27,11 @@ pub(super) fn registration_error(bytes: usize, device: &str, errno: Errno) -> Fa
     let tried = format!("registering {bytes} bytes with the device");
     match (errno.number(), lock_limit()) {
         (libc::ENOMEM | libc::EPERM, Some(limit)) => {
-            let locked = locked().unwrap_or(0);
+            // What a device pins is counted by itself (proc(5), VmPin), and bound by the same limit.
+            let locked = locked().unwrap_or(0).saturating_add(pinned().unwrap_or(0));
+            if locked.saturating_add(bytes as u64) <= limit {
+                return device_error(&tried, device, errno);
+            }
             FabricError::Memory(MemoryError::LockLimit { bytes: bytes as u64, limit, locked })
         }
         (libc::EFAULT | libc::EOPNOTSUPP, _) => FabricError::Device {
@@ -43,6 +47,10 @@ pub(super) fn registration_error(bytes: usize, device: &str, errno: Errno) -> Fa
 
 /// librdmacm or libibverbs cannot be used at all.
 pub(super) fn no_rdma(errno: Errno) -> FabricError {
+    if errno.is_passing() {
+        let tried = "opening /dev/infiniband/rdma_cm (the limit of descriptors is `ulimit -n`)".to_owned();
+        return FabricError::System { tried, errno };
+    }
     let (missing, remedy) = match errno.number() {
         libc::EOPNOTSUPP => (
             "the libraries libibverbs.so.1 and librdmacm.so.1 are not installed",
@@ -68,6 +76,8 @@ mod tests {
     fn what_is_missing_is_named_with_its_remedy() {
         let text = no_rdma(Errno::new(libc::EOPNOTSUPP)).to_string();
         assert!(text.contains("libibverbs1") && text.contains("EOPNOTSUPP"), "{text}");
+        let short = no_rdma(Errno::new(libc::EMFILE));
+        assert_eq!(short.recovery(), crate::error::Recovery::RetryAfter, "{short}");
         let text = device_error("posting", "rxe0", Errno::new(libc::ENODEV)).to_string();
         assert!(text.contains("rxe0") && text.contains("ENODEV") && text.contains("rdma link"), "{text}");
     }

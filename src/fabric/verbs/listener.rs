@@ -1,6 +1,7 @@
 //! Listening at an address, also again after its device went and came back.
 
 use super::failure::{device_error, no_rdma};
+use super::host;
 use super::watch::{self, Watch};
 use crate::fabric::{Address, FabricError};
 use crate::sys::Errno;
@@ -33,13 +34,14 @@ pub(super) struct Listener {
 
 impl Listener {
     pub(super) fn new(address: &Address) -> Result<Self, FabricError> {
-        let Address::Rdma { host, port, device, gid } = address else {
+        let Address::Rdma { device, gid, .. } = address else {
             return Err(FabricError::Scheme { address: address.clone(), fabric: "rdma" });
         };
+        let at = host::of(address)?;
         let channel = EventChannel::new().map_err(no_rdma)?;
         let mut listener = Self {
             address: address.clone(),
-            at: SocketAddr::new(*host, *port),
+            at,
             wanted_device: device.clone(),
             gid: *gid,
             device: String::new(),

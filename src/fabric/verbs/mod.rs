@@ -31,6 +31,7 @@ mod domain;
 mod endpoint;
 mod failure;
 mod greeting;
+mod host;
 mod listener;
 mod monitor;
 mod options;

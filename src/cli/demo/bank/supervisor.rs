@@ -8,7 +8,6 @@ use crate::cli::demo::bank::screen::Screen;
 use crate::cli::demo::bank::tally::{Acknowledged, TallyFile};
 use crate::cli::demo::bank::{ACKNOWLEDGED, PATIENCE, baseline};
 use crate::cli::demo::supervisor::remove_leftovers;
-use crate::cli::fabrics::scheme;
 use crate::cli::failure::Failure;
 use handfast::fabric::Address;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -75,7 +74,7 @@ impl Bank<'_> {
         })?;
         let taken_after = killed_at.elapsed();
         partner.leave()?;
-        let (fabric, seed) = (scheme(&self.setting.addresses[0]), self.setting.seed);
+        let (fabric, seed) = (self.setting.addresses[0].scheme(), self.setting.seed);
         Ok(Outcome { baseline, session, fabric, seed, acknowledged, taken, lost_after, lost_for, taken_after })
     }
 
