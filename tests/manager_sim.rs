@@ -316,7 +316,7 @@ fn a_round_that_the_partner_does_not_answer_ends_the_session() {
         pair.run_for(Duration::from_millis(200));
         assert_eq!(pair.lost(), 1);
         let told =
-            |event: &Event| event.to_string().contains("did not complete the exchange of clients within 5000 ms");
+            |event: &Event| event.to_string().contains("did not tell of the ports that are made anew within 5000 ms");
         assert!(pair.nodes[0].as_ref().expect("a live node").events.iter().any(told));
         pair.sim.resume("b");
         pair.run_until_ready(Duration::from_secs(1));

@@ -1,6 +1,6 @@
 //! A user of the session inside this process: what it asks for, and what it is told.
 
-use crate::error::Error;
+use crate::error::{Error, Recovery};
 use crate::fabric::{Address, Fabric, FabricError, PortOptions};
 use crate::handshake::EndReason;
 use crate::manager::Event;
@@ -180,6 +180,17 @@ impl fmt::Display for LostReason {
         match &self.detail {
             Some(detail) => write!(formatter, " ({detail})"),
             None => Ok(()),
+        }
+    }
+}
+
+impl Unavailable {
+    /// What the client can do about it, where it asks for a port anew: the manager tries again by itself to serve it.
+    pub fn recovery(&self) -> Recovery {
+        match self {
+            Self::FailedHere(error) => error.recovery(),
+            Self::FailedThere => Recovery::RetryAfter,
+            Self::NotAtPartner | Self::TooManyPorts { .. } | Self::TooMuchMemory { .. } => Recovery::Fatal,
         }
     }
 }

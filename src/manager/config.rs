@@ -17,7 +17,7 @@ pub struct NodeConfig {
     pub(crate) key: Option<PreSharedKey>,
     pub(crate) versions: VersionRange,
     pub(crate) timing: Timing,
-    pub(crate) memory_bytes_max: u64,
+    pub(crate) memory_bytes_max: Option<u64>,
 }
 
 impl NodeConfig {
@@ -32,7 +32,7 @@ impl NodeConfig {
             key: None,
             versions: VersionRange::CURRENT,
             timing: Timing::default(),
-            memory_bytes_max: 1 << 30,
+            memory_bytes_max: None,
         }
     }
 
@@ -54,9 +54,10 @@ impl NodeConfig {
         self
     }
 
-    /// What the partner's clients may ask of this node's memory in all, bytes. Default 1 GiB.
+    /// What the partner's clients may ask of this node's memory in all, bytes. Default: 1 GiB, or what this node's own clients ask for
+    /// at the partner, where that is more.
     pub fn memory_bytes_max(mut self, bytes: u64) -> Self {
-        self.memory_bytes_max = bytes;
+        self.memory_bytes_max = Some(bytes);
         self
     }
 

@@ -24,6 +24,9 @@ use std::time::Duration;
 /// The partner only READs the heartbeat.
 const BEAT: AccessFlags = AccessFlags::REMOTE_READ;
 
+/// What the partner's clients may ask for in all where nothing is said, and our own ask for less.
+const MEMORY_BYTES_MAX: u64 = 1 << 30;
+
 /// The round of the letters that begin a session.
 const FIRST: u64 = 0;
 
@@ -74,11 +77,12 @@ pub(crate) type Served<F> = Result<(Session<F>, GrantSummary), Unavailable>;
 
 impl<F: Fabric> Exchange<F> {
     pub(crate) fn new(specs: Vec<ClientSpec>, session: SessionId, config: &NodeConfig) -> Self {
+        let asked = specs.iter().fold(0u64, |sum, spec| sum.saturating_add(spec.memory));
         Self {
             stage: Stage::Begin,
             specs,
             session,
-            memory_bytes_max: config.memory_bytes_max,
+            memory_bytes_max: config.memory_bytes_max.unwrap_or(asked.max(MEMORY_BYTES_MAX)),
             deadline: None,
             domain: None,
             heartbeat: None,

@@ -72,7 +72,10 @@ pub enum MemoryError {
         errno: Errno,
     },
     /// No room was left for the region's bytes.
-    #[error("no room for {bytes} bytes in {place}: {errno}. Free space there, or make the region smaller")]
+    #[error(
+        "no room for {bytes} bytes in {place}: {errno}. Free space there, or make the region smaller{}",
+        if *place == "memory" { " (`ulimit -v`, vm.max_map_count and vm.overcommit_memory bound it too)" } else { "" }
+    )]
     NoRoom {
         /// Where: a path, or `memory`.
         place: String,

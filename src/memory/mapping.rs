@@ -209,13 +209,16 @@ impl<'a> Plan<'a> {
             self.check_room(0, "memory")?;
         }
         sys::memory::lock(start(map), map.len()).map_err(|errno| {
-            let (bytes, locked) = (self.bytes as u64, sys::memory::locked().unwrap_or(0));
+            let (bytes, locked) = (self.bytes as u64, sys::memory::locked());
+            let is_within = |limit| locked.is_some_and(|locked| bytes.saturating_add(locked) <= limit);
             match (errno.number(), sys::memory::lock_limit()) {
-                // ENOMEM has other causes too, and not all who are told of a limit are bound by it.
-                (libc::ENOMEM | libc::EAGAIN, Some(limit)) if bytes.saturating_add(locked) <= limit => {
+                // ENOMEM has other causes too.
+                (libc::ENOMEM | libc::EAGAIN, Some(limit)) if is_within(limit) => {
                     self.failed("pinning (mlock)", "memory", errno)
                 }
-                (libc::ENOMEM | libc::EPERM, Some(limit)) => MemoryError::LockLimit { bytes, limit, locked },
+                (libc::ENOMEM | libc::EPERM, Some(limit)) => {
+                    MemoryError::LockLimit { bytes, limit, locked: locked.unwrap_or(0) }
+                }
                 _ => self.failed("pinning (mlock)", "memory", errno),
             }
         })
@@ -251,7 +254,14 @@ impl<'a> Plan<'a> {
             (libc::ENOMEM | libc::ENOSPC | libc::EDQUOT | libc::EAGAIN, None) => {
                 MemoryError::NoRoom { place: place.to_owned(), bytes, errno }
             }
-            _ => MemoryError::System { tried: format!("{what}: {bytes} bytes in {place}"), errno },
+            (number, _) => {
+                let hint = match number {
+                    libc::EMFILE | libc::ENFILE => " (the limit of descriptors is `ulimit -n`)",
+                    libc::EPERM | libc::ENOSYS => " (a container's seccomp profile may refuse the call)",
+                    _ => "",
+                };
+                MemoryError::System { tried: format!("{what}: {bytes} bytes in {place}{hint}"), errno }
+            }
         }
     }
 }

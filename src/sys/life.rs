@@ -92,7 +92,7 @@ impl Place {
 /// A first thread, with a word of its own at `proof`, ends at once: were that not marked, none would be.
 ///
 /// # Errors
-/// ENOSYS where the kernel (or a filter of system calls) does not mark words; what refused a thread.
+/// ETIMEDOUT where the kernel (or a filter of system calls) does not mark words within half a second; what refused a thread.
 ///
 /// # Safety
 /// Both places are mapped, writable, aligned and zeroed, are this call's alone, and are never unmapped in this process.
@@ -105,7 +105,8 @@ pub(crate) unsafe fn begin(place: NonNull<MarkedWord>, proof: NonNull<MarkedWord
     let began = Instant::now();
     while proof.word.load(Ordering::Acquire) & u64::from(FUTEX_OWNER_DIED) == 0 {
         if began.elapsed() > PATIENCE {
-            return Err(Errno::new(libc::ENOSYS));
+            // It does not mark any, or this machine has too much to do.
+            return Err(Errno::new(libc::ETIMEDOUT));
         }
         std::thread::yield_now();
     }
@@ -157,8 +158,12 @@ pub(crate) fn sleep_on(word: &AtomicU64, seen: u64, patience: Duration) {
     // - live: word and timeout outlive the call.
     // - bounds: an aligned half of a word.
     // - alias: the kernel reads the word, which is an atomic.
-    unsafe {
-        libc::syscall(libc::SYS_futex, futex, libc::FUTEX_WAIT, seen as u32, &raw const timeout, nothing, 0u32);
+    let slept = unsafe {
+        libc::syscall(libc::SYS_futex, futex, libc::FUTEX_WAIT, seen as u32, &raw const timeout, nothing, 0u32)
+    };
+    if slept < 0 && !matches!(Errno::last().number(), libc::EAGAIN | libc::EINTR | libc::ETIMEDOUT) {
+        // A filter refuses the call: who asks again and again is not to spin for it.
+        std::thread::sleep(patience.min(Duration::from_millis(1)));
     }
 }
 

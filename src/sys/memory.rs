@@ -25,9 +25,14 @@ pub(crate) fn keep_private(start: NonNull<u8>, bytes: usize) -> Result<(), Errno
     kept.map(|_| ())
 }
 
-/// The limit of locked memory for this process, bytes; none where there is none.
+/// The limit of locked memory for this process, bytes; none where there is none, or where it does not bind (capabilities(7), CAP_IPC_LOCK).
 pub(crate) fn lock_limit() -> Option<u64> {
-    limit(libc::RLIMIT_MEMLOCK)
+    const CAP_IPC_LOCK: u32 = 14;
+    let limit = limit(libc::RLIMIT_MEMLOCK)?;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).unwrap_or(0);
+    (effective >> CAP_IPC_LOCK & 1 == 0).then_some(limit)
 }
 
 /// The soft limit of a resource (getrlimit(2)); none where there is none.

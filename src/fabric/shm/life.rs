@@ -7,7 +7,8 @@ use super::mapping::{SharedWord, Span};
 use super::peer::{Denied, Peer, Wanted};
 use super::table::{file_number, shared_region};
 use super::words::Word;
-use crate::memory::Errno;
+use crate::error::Recovery;
+use crate::memory::MemoryError;
 use crate::sys::life::{self, MARKED_WORD_BYTES};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -33,24 +34,44 @@ impl LifeName {
 
 /// This process's word, made at the first call; none where this kernel, or a filter of system calls, marks none. A child made by `fork` gets its own.
 pub(crate) fn own() -> Option<LifeName> {
-    static OWN: Mutex<Option<(u32, Option<LifeName>)>> = Mutex::new(None);
+    static OWN: Mutex<Option<Own>> = Mutex::new(None);
     let mut own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
     let process = std::process::id();
-    if let Some((_, name)) = own.filter(|(made_by, _)| *made_by == process) {
-        return name;
+    let before = own.filter(|own| own.process == process);
+    if let Some(found) = before.filter(|own| own.name.is_some() || own.tries >= TRIES_MAX) {
+        return found.name;
     }
-    let made = make();
-    if let Err(errno) = made {
-        tracing::warn!(
-            "no life word: {errno}: partners learn of this process's end by its descriptor (pidfd) and its heartbeat, later than else"
-        );
+    let tries = before.map_or(0, |own| own.tries) + 1;
+    match make() {
+        Ok(name) => {
+            *own = Some(Own { process, name: Some(name), tries });
+            Some(name)
+        }
+        Err(error) => {
+            // What does not pass is not tried again: each try may take half a second.
+            let passes = error.recovery() == Recovery::RetryAfter;
+            *own = Some(Own { process, name: None, tries: if passes { tries } else { TRIES_MAX } });
+            tracing::warn!(
+                "no life word: {error}: partners learn of this process's end by its descriptor (pidfd) and its heartbeat, later than else"
+            );
+            None
+        }
     }
-    *own = Some((process, made.ok()));
-    made.ok()
 }
 
-fn make() -> Result<LifeName, Errno> {
-    let region = shared_region(2 * MARKED_WORD_BYTES, true).map_err(|_| Errno::new(libc::ENOMEM))?;
+/// A shortage that lasts over so many tries is taken to last.
+const TRIES_MAX: u32 = 3;
+
+/// The word of a process, or that it has none.
+#[derive(Debug, Clone, Copy)]
+struct Own {
+    process: u32,
+    name: Option<LifeName>,
+    tries: u32,
+}
+
+fn make() -> Result<LifeName, MemoryError> {
+    let region = shared_region(2 * MARKED_WORD_BYTES, true)?;
     let region = Arc::new(region);
     // Never unmapped: the thread lives as long as the process.
     std::mem::forget(Arc::clone(&region));
@@ -62,7 +83,9 @@ fn make() -> Result<LifeName, Errno> {
     // - live: the region was leaked above.
     // - bounds: fresh memory of the kernel, zeroed; a page begins at a multiple of any alignment, and the second place follows the first.
     // - alias: nobody else knows the region yet, and nobody writes it later: it is sealed for this process.
-    let value = unsafe { life::begin(place.cast(), proof.cast()) }?;
+    let value = unsafe { life::begin(place.cast(), proof.cast()) };
+    let tried = || "having the kernel mark a word when this process ends (set_robust_list(2))".to_owned();
+    let value = value.map_err(|errno| MemoryError::System { tried: tried(), errno })?;
     Ok(LifeName { file: file_number(&region), value: value as u32 })
 }
 

@@ -119,11 +119,13 @@ impl PortWords {
 pub(crate) fn shared_region(bytes: usize, read_only_elsewhere: bool) -> Result<Region, MemoryError> {
     let builder = Region::builder(bytes).backing(Backing::Shared { read_only_elsewhere });
     match builder.clone().build() {
-        Err(MemoryError::LockLimit { bytes, limit, .. }) => {
-            tracing::info!(bytes, limit, "session memory not locked: over the limit of locked memory (ulimit -l)");
-            builder.pinned(false).build()
+        Ok(region) => Ok(region),
+        // Over the limit, most likely; whatever else it is shows itself again.
+        Err(error) => {
+            let region = builder.pinned(false).build()?;
+            tracing::info!(%error, "session memory is not locked");
+            Ok(region)
         }
-        other => other,
     }
 }
 

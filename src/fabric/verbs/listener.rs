@@ -30,6 +30,8 @@ pub(super) struct Listener {
     id: Option<CmId>,
     channel: Arc<EventChannel>,
     retry_at: u64,
+    /// Why it does not listen at present.
+    told: Option<FabricError>,
 }
 
 impl Listener {
@@ -49,6 +51,7 @@ impl Listener {
             id: None,
             channel,
             retry_at: 0,
+            told: None,
         };
         listener.listen()?;
         Ok(listener)
@@ -105,9 +108,12 @@ impl Listener {
             }
             self.retry_at = now.saturating_add(RETRY_NS);
             if let Err(error) = self.listen() {
-                tracing::debug!("not listening yet: {error}");
-                return Ok(None);
+                // Told where it is another reason than before.
+                let is_news = self.told.as_ref() != Some(&error);
+                self.told = Some(error.clone());
+                return if is_news { Err(error) } else { Ok(None) };
             }
+            self.told = None;
         }
         self.channel.poll().map_err(|errno| device_error("asking librdmacm for events", &self.device, errno))
     }

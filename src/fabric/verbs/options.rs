@@ -83,9 +83,9 @@ impl VerbsOptions {
     }
 
     pub(super) fn check(&self) -> Result<(), FabricError> {
-        in_range("ack_timeout_exponent", self.ack_timeout_exponent, 1, 31)?;
-        in_range("retry_count", self.retry_count, 0, 6)?;
-        in_range("inline_bytes", self.inline_bytes, 0, 512)
+        in_range("VerbsOptions::ack_timeout", self.ack_timeout_exponent, 1, 31)?;
+        in_range("VerbsOptions::retries", self.retry_count, 0, 6)?;
+        in_range("VerbsOptions::inline_bytes", self.inline_bytes, 0, 512)
     }
 }
 
