@@ -3,7 +3,7 @@
 use crate::device::host;
 use crate::rig::Outcome;
 use crate::under_test;
-use handfast::fabric::{Address, Dial, DialPurpose, Fabric, FabricError, PageSizes};
+use handfast::fabric::{Address, Dial, DialPurpose, Endpoint, EndpointEvent, Fabric, FabricError, LinkSlot, PageSizes};
 use std::time::{Duration, Instant};
 
 const SIZES: PageSizes = PageSizes { status: 4096, mailbox: 4096 };
@@ -73,4 +73,34 @@ fn devices_and_addresses_that_are_not_there_are_named() -> Outcome {
     let error = error.ok_or("dials by a device that is not there")?;
     assert!(error.to_string().contains("mlx9"), "{error}");
     Ok(())
+}
+
+/// Every interface has addresses of this kind: the device says which one is meant.
+#[test]
+#[ignore = "needs an RDMA device: cargo xtask rig"]
+fn a_link_local_address_is_reached_by_naming_its_device() -> Outcome {
+    let fabric = under_test::fabric();
+    let local = handfast::fabric::verbs::devices()?.into_iter().find_map(|device| {
+        let gids = device.ports.iter().flat_map(|port| &port.gids);
+        let gid = gids.filter(|gid| gid.kind == "RoCE v2").find(|gid| gid.gid.is_unicast_link_local())?.gid;
+        Some((device.name, gid))
+    });
+    let (device, host) = local.ok_or("no device has a link-local address")?;
+    let told = fabric.listen(&format!("rdma://[{host}]:7472").parse()?, SIZES).err().ok_or("it listens")?.to_string();
+    assert!(told.contains("`?device=NAME`"), "{told}");
+    let address: Address = format!("rdma://[{host}]:7472?device={device}").parse()?;
+    let mut endpoint = fabric.listen(&address, SIZES)?;
+    let mut dial = fabric.dial(&address, DialPurpose::Session)?;
+    let slot = LinkSlot::new(0).ok_or("no slot")?;
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(10) {
+        if let Some(EndpointEvent::Incoming(incoming)) = endpoint.poll() {
+            endpoint.accept(incoming, slot)?;
+        }
+        if dial.poll()?.is_some() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Err(format!("no link to {address}").into())
 }

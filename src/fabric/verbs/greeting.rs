@@ -165,7 +165,9 @@ mod tests {
         let mut bad_slot = Answer { status: descriptor(5), mailbox: None }.encode();
         bad_slot[10] = 77;
         assert_eq!(Answer::decode(&bad_slot), Err(Unfit::Foreign));
-        assert_eq!(refused(&refusal(Refusal::Busy)), Some(Refusal::Busy));
+        for why in [Refusal::Busy, Refusal::Version, Refusal::Unmade] {
+            assert_eq!(refused(&refusal(why)), Some(why));
+        }
         assert_eq!(refused(&[0; 148]), None);
     }
 }
