@@ -57,6 +57,7 @@ logs!([allow(unused)] in replaced:
 );
 logs!([allow(unused)] in survives:
     what_survives_what_is_as_the_table_says,
+    what_survives_what_between_two_machines_is_as_the_table_says,
 );
 
 /// What a case runs in a process of its own.

@@ -16,7 +16,12 @@ mod kept;
 mod pair;
 #[path = "process/mod.rs"]
 mod process;
+#[path = "log/survives.rs"]
+mod survives;
 #[path = "process/on_verbs.rs"]
 mod under_test;
 
 logs!([ignore = "needs an RDMA device: cargo xtask rig"]);
+logs!([ignore = "needs an RDMA device: cargo xtask rig"] in survives:
+    what_survives_what_between_two_machines_is_as_the_table_says,
+);

@@ -3,6 +3,7 @@
 use crate::pair::{Pair, RING, has, payload, plain};
 use crate::places::records;
 use crate::process::folder_on_disk;
+use crate::survives::other_boot;
 use handfast::clients::mirrored_log::{
     Acknowledge, Acknowledgement, CopyState, Doubt, LogConfig, LogError, LogEvent, OnLoss, Records, Start, Term,
     area::EVIDENCE_OFFSET,
@@ -157,16 +158,6 @@ pub(crate) fn a_log_that_began_alone_does_not_replace_the_partners() {
     pair.start(0, log().start(Start::New));
     pair.until_mirrored(0);
     assert_eq!(pair.copied(1).len(), 0);
-}
-
-/// The mark in the ring's file, as of another boot.
-pub(crate) fn other_boot(ring: &[u8]) -> Vec<u8> {
-    let mut bytes = ring.to_vec();
-    let mark = &mut bytes[EVIDENCE_OFFSET as usize..][..64];
-    mark[32] ^= 1;
-    let checksum = crc32c::crc32c(&mark[..60]);
-    mark[60..].copy_from_slice(&checksum.to_le_bytes());
-    bytes
 }
 
 /// Under `Persistent` what is acknowledged alone is on this disk: after a power cut the ring is gone on with. What the partner acknowledged need

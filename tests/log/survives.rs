@@ -1,12 +1,13 @@
-//! The table of what survives what, cell by cell: see `Acknowledge`. On shared memory a power cut takes both nodes.
+//! The table of what survives what, cell by cell: see `Acknowledge`. On shared memory a power cut takes both nodes; over a device one or both.
 //!
 //! A process that is killed leaves its files as they were while it ran, without what an end in order would write. A power cut takes what is in
 //! memory, and leaves files that were not synced as of any earlier time. Both are played by files that were read while both nodes ran.
 
 use crate::pair::{Pair, has, payload, plain};
 use crate::process::folder_on_disk;
-use crate::replaced::other_boot;
-use handfast::clients::mirrored_log::{Acknowledge, Acknowledgement, LogConfig, LogError, LogEvent, OnLoss};
+use handfast::clients::mirrored_log::{
+    Acknowledge, Acknowledgement, LogConfig, LogError, LogEvent, OnLoss, area::EVIDENCE_OFFSET,
+};
 use handfast::memory::Backing;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -35,7 +36,24 @@ enum Lost {
     Primary,
     Replica,
     Both,
+    PrimaryPower,
+    ReplicaPower,
     Power,
+}
+
+impl Lost {
+    fn takes_primary(self) -> bool {
+        !matches!(self, Self::Replica | Self::ReplicaPower)
+    }
+
+    fn takes_replica(self) -> bool {
+        !matches!(self, Self::Primary | Self::PrimaryPower)
+    }
+
+    /// Whether the primary's machine starts anew.
+    fn cuts_power_here(self) -> bool {
+        matches!(self, Self::PrimaryPower | Self::Power)
+    }
 }
 
 /// What comes of it: all of it is there, or an error says that something may be missing.
@@ -49,13 +67,14 @@ enum Outcome {
 fn wanted(level: Level, lost: Lost, ring: Ring) -> Outcome {
     let by_ring = if ring == Ring::Anonymous { Outcome::Error } else { Outcome::Yes };
     match (level, lost) {
-        (Level::Received | Level::Placed, Lost::Primary | Lost::Replica) | (Level::Persistent, _) => Outcome::Yes,
+        (Level::Persistent, _) => Outcome::Yes,
+        (Level::Received | Level::Placed, lost) if !(lost.takes_primary() && lost.takes_replica()) => Outcome::Yes,
         (Level::Received | Level::Placed, Lost::Both) => by_ring,
-        (Level::Received | Level::Placed, Lost::Power) => Outcome::Error,
-        (Level::Alone | Level::AlonePersistent, Lost::Replica) => Outcome::Yes,
-        (Level::Alone | Level::AlonePersistent, Lost::Primary | Lost::Both) => by_ring,
-        (Level::AlonePersistent, Lost::Power) if ring == Ring::File => Outcome::Yes,
-        (Level::Alone | Level::AlonePersistent, Lost::Power) => Outcome::Error,
+        (Level::Received | Level::Placed, _) => Outcome::Error,
+        (Level::Alone | Level::AlonePersistent, lost) if !lost.takes_primary() => Outcome::Yes,
+        (Level::Alone | Level::AlonePersistent, lost) if !lost.cuts_power_here() => by_ring,
+        (Level::AlonePersistent, _) if ring == Ring::File => Outcome::Yes,
+        (Level::Alone | Level::AlonePersistent, _) => Outcome::Error,
     }
 }
 
@@ -141,17 +160,17 @@ impl Cell {
                 std::fs::write(path, bytes).expect("a file");
             }
         };
-        if lost != Lost::Replica {
+        if lost.takes_primary() {
             pair.end(0);
             if let Some(path) = self.ring_path() {
-                match (lost, self.ring) {
-                    (Lost::Power, Ring::SharedMemory) => std::fs::remove_file(path).expect("a ring"),
-                    (Lost::Power, _) => put(&path, &files.ring.as_deref().map(other_boot)),
+                match (lost.cuts_power_here(), self.ring) {
+                    (true, Ring::SharedMemory) => std::fs::remove_file(path).expect("a ring"),
+                    (true, _) => put(&path, &files.ring.as_deref().map(other_boot)),
                     _ => put(&path, &files.ring),
                 }
             }
         }
-        if lost != Lost::Primary {
+        if lost.takes_replica() {
             pair.end(1);
             put(&self.path("kept"), &files.kept);
         }
@@ -181,11 +200,7 @@ fn own(pair: &mut Pair) -> Vec<Vec<u8>> {
 
 /// The ways on after a loss, each tried on its own.
 fn ways(lost: Lost) -> &'static [&'static str] {
-    match lost {
-        Lost::Primary => &["again", "alone", "takeover"],
-        Lost::Replica => &["refilled"],
-        Lost::Both | Lost::Power => &["again", "alone", "takeover"],
-    }
+    if lost.takes_primary() { &["again", "alone", "takeover"] } else { &["refilled"] }
 }
 
 fn try_way(cell: &Cell, lost: Lost, way: &str, how: &str) -> Outcome {
@@ -193,7 +208,7 @@ fn try_way(cell: &Cell, lost: Lost, way: &str, how: &str) -> Outcome {
     let (payloads, files) = cell.run(&mut pair);
     let known = pair.side(0).log.status().term;
     cell.lose(&mut pair, lost, &files);
-    let is_replica_there = lost == Lost::Primary && !matches!(cell.level, Level::Alone | Level::AlonePersistent);
+    let is_replica_there = !lost.takes_replica() && !matches!(cell.level, Level::Alone | Level::AlonePersistent);
     match way {
         // Both nodes start again, and the log begins with what they have.
         "again" => {
@@ -245,33 +260,68 @@ fn try_way(cell: &Cell, lost: Lost, way: &str, how: &str) -> Outcome {
     }
 }
 
-pub(crate) fn what_survives_what_is_as_the_table_says() {
+/// What is walked through: kinds of rings and losses, whether without a kept file too, and how many of the ways on are tried.
+struct Walk {
+    rings: &'static [Ring],
+    losses: &'static [Lost],
+    keeps: &'static [bool],
+    ways: usize,
+}
+
+/// Cells that were looked at, and ways on that were tried.
+fn walk(walk: &Walk) -> (u32, u32) {
     let (mut cells, mut tried) = (0, 0);
     for level in [Level::Received, Level::Placed, Level::Persistent, Level::Alone, Level::AlonePersistent] {
-        for ring in [Ring::Anonymous, Ring::SharedMemory, Ring::File] {
-            for lost in [Lost::Primary, Lost::Replica, Lost::Both, Lost::Power] {
-                for keeps in [false, true] {
-                    if !keeps && matches!(level, Level::Persistent | Level::AlonePersistent) {
-                        continue;
-                    }
-                    cells += 1;
-                    // The best of the ways: some node has all of it, or none can go on unasked.
-                    let mut best = Outcome::Error;
-                    for way in ways(lost) {
-                        let cell = Cell::new(ring, level, keeps);
-                        let how = format!("{level:?}, {ring:?}, {lost:?}, kept {keeps}, {way}");
-                        if try_way(&cell, lost, way, &how) == Outcome::Yes {
-                            best = Outcome::Yes;
-                        }
-                        tried += 1;
-                        if let Some(path) = cell.ring_path() {
-                            let _ = std::fs::remove_file(path);
-                        }
-                    }
-                    assert_eq!(best, wanted(level, lost, ring), "{level:?}, {ring:?}, {lost:?}, kept {keeps}");
+        for (ring, lost) in walk.rings.iter().flat_map(|ring| walk.losses.iter().map(|lost| (*ring, *lost))) {
+            for keeps in walk.keeps.iter().copied() {
+                if !keeps && matches!(level, Level::Persistent | Level::AlonePersistent) {
+                    continue;
                 }
+                cells += 1;
+                // The best of the ways: some node has all of it, or none can go on unasked.
+                let mut best = Outcome::Error;
+                for way in ways(lost).iter().take(walk.ways) {
+                    let cell = Cell::new(ring, level, keeps);
+                    let how = format!("{level:?}, {ring:?}, {lost:?}, kept {keeps}, {way}");
+                    if try_way(&cell, lost, way, &how) == Outcome::Yes {
+                        best = Outcome::Yes;
+                    }
+                    tried += 1;
+                    if let Some(path) = cell.ring_path() {
+                        let _ = std::fs::remove_file(path);
+                    }
+                }
+                assert_eq!(best, wanted(level, lost, ring), "{level:?}, {ring:?}, {lost:?}, kept {keeps}");
             }
         }
     }
-    assert_eq!((cells, tried), (96, 240));
+    (cells, tried)
+}
+
+/// Both nodes on one machine, whose power is that of both.
+#[allow(dead_code, reason = "each fabric has its own")]
+pub(crate) fn what_survives_what_is_as_the_table_says() {
+    let rings = &[Ring::Anonymous, Ring::SharedMemory, Ring::File];
+    let losses = &[Lost::Primary, Lost::Replica, Lost::Both, Lost::Power];
+    let found = walk(&Walk { rings, losses, keeps: &[false, true], ways: 3 });
+    assert_eq!(found, (96, 240));
+}
+
+/// Two machines: a power cut takes one of them, or both.
+#[allow(dead_code, reason = "each fabric has its own")]
+pub(crate) fn what_survives_what_between_two_machines_is_as_the_table_says() {
+    let rings = &[Ring::Anonymous, Ring::File];
+    let losses = &[Lost::Primary, Lost::Replica, Lost::Both, Lost::PrimaryPower, Lost::ReplicaPower, Lost::Power];
+    let found = walk(&Walk { rings, losses, keeps: &[true], ways: 1 });
+    assert_eq!(found, (60, 60));
+}
+
+/// The mark in the ring's file, as of another boot.
+pub(crate) fn other_boot(ring: &[u8]) -> Vec<u8> {
+    let mut bytes = ring.to_vec();
+    let mark = &mut bytes[EVIDENCE_OFFSET as usize..][..64];
+    mark[32] ^= 1;
+    let checksum = crc32c::crc32c(&mark[..60]);
+    mark[60..].copy_from_slice(&checksum.to_le_bytes());
+    bytes
 }
