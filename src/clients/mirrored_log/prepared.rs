@@ -247,7 +247,7 @@ fn dirty_again(ring: &Region, held: &Held) -> Result<(), LogError> {
 
 /// Marks a ring as in use since now: it may lack what is acknowledged from here on.
 fn mark(ring: &Region, seen: Seen) -> Result<(), LogError> {
-    write(ring, EVIDENCE_OFFSET, &Boot::here().encode(Standing::InUse, seen))
+    write(ring, EVIDENCE_OFFSET, &Boot::here()?.encode(Standing::InUse, seen))
 }
 
 /// What a ring holds; none where there never was a log.
@@ -314,7 +314,7 @@ impl RingFile {
             tried: format!("keeping {} open, which holds the log's ring", self.path.display()),
             errno: Errno::from(&error),
         })?;
-        Syncer::start(Box::new(file), self.path.clone())
+        Syncer::start(Box::new(file), self.path.clone(), Boot::here()?)
     }
 
     pub(super) fn sync(&self) -> Result<(), LogError> {

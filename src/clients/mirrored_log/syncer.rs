@@ -50,9 +50,9 @@ impl Syncer {
     ///
     /// # Errors
     /// [`LogError::File`]: no thread is to be had.
-    pub(super) fn start(file: Box<dyn DiskFile>, path: PathBuf) -> Result<Self, LogError> {
+    pub(super) fn start(file: Box<dyn DiskFile>, path: PathBuf, boot: Boot) -> Result<Self, LogError> {
         let told = Arc::new(Told::default());
-        let mut syncing = Syncing { file, path, told: Arc::clone(&told) };
+        let mut syncing = Syncing { file, path, boot, told: Arc::clone(&told) };
         let thread = std::thread::Builder::new().name("handfast-syncer".to_owned());
         let thread = thread.spawn(move || syncing.run()).map_err(|error| LogError::File {
             tried: "starting the thread that brings the log's ring to the disk".to_owned(),
@@ -124,6 +124,8 @@ impl Drop for Syncer {
 struct Syncing {
     file: Box<dyn DiskFile>,
     path: PathBuf,
+    /// Known before: a mark that cannot be made would end the log.
+    boot: Boot,
     told: Arc<Told>,
 }
 
@@ -157,7 +159,7 @@ impl Syncing {
             // What it vouches for is on the disk before it does.
             self.told.vouches.store(true, Ordering::Release);
             let standing = if vouch { Standing::Persistent } else { Standing::InUse };
-            self.file.write_at(&Boot::here().encode(standing, Seen::default()), EVIDENCE_OFFSET)?;
+            self.file.write_at(&self.boot.encode(standing, Seen::default()), EVIDENCE_OFFSET)?;
             self.file.sync()?;
             self.told.vouches.store(vouch, Ordering::Release);
         }
@@ -185,6 +187,10 @@ mod tests {
         Some((may_lack, there as u64))
     }
 
+    fn here() -> io::Result<Boot> {
+        Boot::here().map_err(io::Error::other)
+    }
+
     /// A log that is mirrored and alone in turns; how far it was acknowledged, by whomsoever.
     fn acknowledged(disk: &Simulated) -> io::Result<u64> {
         let path = Path::new("/ring");
@@ -194,7 +200,7 @@ mod tests {
         disk.sync_folder(Path::new("/"))?;
         let told = Arc::new(Told::default());
         let syncer = Syncer { told: Arc::clone(&told), thread: None };
-        let mut syncing = Syncing { file: disk.open(path)?, path: path.to_owned(), told };
+        let mut syncing = Syncing { file: disk.open(path)?, path: path.to_owned(), boot: here()?, told };
         let (mut end, mut acknowledged) = (0, 0);
         for round in 0..6 {
             let alone = round % 2 == 1;

@@ -328,10 +328,8 @@ impl Writer {
         self.syncer = None;
         let Some(file) = &self.file else { return Ok(()) };
         file.sync()?;
-        let marked = self
-            .reader
-            .ring()
-            .write_area(EVIDENCE_OFFSET as usize, &Boot::here().encode(Standing::Ended, Seen::default()));
+        let mark = Boot::here()?.encode(Standing::Ended, Seen::default());
+        let marked = self.reader.ring().write_area(EVIDENCE_OFFSET as usize, &mark);
         marked.map_err(|error| LogError::Session(error.to_string()))?;
         file.sync()
     }
