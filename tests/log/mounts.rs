@@ -8,7 +8,7 @@ use crate::places::{append_unkept, is_kept_again, is_told, kept, records, refuse
 use crate::process::child::{Child, command};
 use crate::process::folder_on_disk;
 use crate::process::role::variable;
-use handfast::clients::mirrored_log::{Acknowledge, LogEvent};
+use handfast::clients::mirrored_log::{Acknowledge, Acknowledgement, LogError, LogEvent, OnLoss};
 use handfast::storage::StorageError;
 use std::fs;
 use std::io::Write;
@@ -65,6 +65,7 @@ pub(crate) fn run(role: &str) -> bool {
             for level in [Acknowledge::Persistent, Acknowledge::Placed] {
                 a_full_disk(&folder_given().join("disk"), level);
             }
+            a_term_on_a_full_disk(&folder_given().join("disk"));
         }
         _ => return false,
     }
@@ -167,6 +168,35 @@ fn fill(disk: &Path) -> (fs::File, u64) {
     filler.sync_all().expect("synced");
     let bytes = filler.metadata().expect("a length").len();
     (filler, bytes)
+}
+
+/// A shortage ends no log, and no person is needed once it has passed: not even where the manager is gone too.
+fn a_term_on_a_full_disk(disk: &Path) {
+    let mut pair = Pair::new("log-full-term");
+    let term_file = disk.join("term");
+    pair.start_both([plain().on_loss(OnLoss::GoOnAlone { term_file }), plain()]);
+    pair.until_mirrored(0);
+    let (filler, _) = fill(disk);
+    let mut side = pair.take(0);
+    drop(side.manager);
+    let lsn = side.producer.append(&payload(1)).expect("room");
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(1) {
+        side.poller.poll();
+        side.events.extend(std::iter::from_fn(|| side.poller.next_event()));
+    }
+    let told = |event: &&LogEvent| matches!(event, LogEvent::Broken(LogError::Storage(why)) if why.to_string().contains("ENOSPC"));
+    assert_eq!(side.events.iter().filter(told).count(), 1, "told once: {:?}", side.events);
+    assert!(!side.events.iter().any(|event| matches!(event, LogEvent::Ended(_))), "{:?}", side.events);
+    assert!(side.log.durable() <= lsn, "no term is kept, and it is acknowledged");
+    filler.set_len(0).expect("room");
+    while side.log.durable() <= lsn {
+        assert!(began.elapsed() < Duration::from_secs(30), "not alone: {:?}", side.events);
+        side.poller.poll();
+        side.events.extend(std::iter::from_fn(|| side.poller.next_event()));
+    }
+    assert_eq!(side.log.wait(lsn), Ok(Acknowledgement::Alone));
+    assert_eq!(side.events.iter().filter(told).count(), 1, "told once: {:?}", side.events);
 }
 
 fn is_full(error: &StorageError, tried: &str) -> bool {

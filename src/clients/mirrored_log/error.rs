@@ -65,6 +65,18 @@ pub enum LogError {
         /// What the system answered.
         errno: Errno,
     },
+    /// A sync failed: what of the file is on the disk is not known any more, and a later sync that succeeds tells nothing of it
+    /// (fsync(2), errors).
+    #[error(
+        "{tried}: {errno}. What of it is on the disk is not known: nothing more is written there. See to the disk (the kernel's \
+         log names it; `df` shows whether it is full), then start this process again"
+    )]
+    Unsynced {
+        /// What was tried, on what.
+        tried: String,
+        /// What the system answered.
+        errno: Errno,
+    },
     /// A file that is to outlive this process is not to be had, or not durable any more.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -146,6 +158,15 @@ pub enum LogError {
          Keep the manager, or its control thread, for as long as the log"
     )]
     ManagerGone,
+    /// The cluster manager is gone, and the log was to go on alone, which failed.
+    #[error(
+        "the log's cluster manager is gone (dropped, or it has left), and the log could not go on alone: {why}. \
+         Mend that and open the log anew, and keep the manager, or its control thread, for as long as the log"
+    )]
+    NotAlone {
+        /// Why not.
+        why: Box<LogError>,
+    },
     /// A callback of the user's panicked on the poller.
     #[error("the callback of {callback} panicked, which ended the log: {message}")]
     Callback {
@@ -341,6 +362,8 @@ impl LogError {
     /// What the caller can do about it.
     pub fn recovery(&self) -> Recovery {
         match self {
+            LogError::File { errno, .. } | LogError::Read { errno, .. } if errno.is_passing() => Recovery::RetryAfter,
+            LogError::Storage(error) if error.is_passing() => Recovery::RetryAfter,
             LogError::Late { .. } | LogError::NotOpen => Recovery::RetryAfter,
             LogError::Request { .. }
             | LogError::Session(_)
@@ -356,6 +379,8 @@ impl LogError {
             | LogError::Truncation { .. }
             | LogError::Closed
             | LogError::ManagerGone
+            | LogError::NotAlone { .. }
+            | LogError::Unsynced { .. }
             | LogError::Callback { .. }
             | LogError::Alone
             | LogError::TakenOver { .. }

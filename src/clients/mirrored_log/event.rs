@@ -59,7 +59,8 @@ pub enum LogEvent {
         /// Why.
         reason: LostReason,
     },
-    /// Something of the session failed under the log, which waits for the next one.
+    /// Something of the session failed under the log, which waits for the next one; or the log is to go on alone, and could not yet. That is
+    /// tried again within 5 s, while no partner is there, and told once for each reason; [`LogEvent::Alone`] tells that it passed.
     Broken(LogError),
     /// It goes on without a partner, under this term.
     Alone {

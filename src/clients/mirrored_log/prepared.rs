@@ -318,7 +318,7 @@ impl RingFile {
     }
 
     pub(super) fn sync(&self) -> Result<(), LogError> {
-        self.file.sync_data().map_err(|error| LogError::File {
+        self.file.sync_data().map_err(|error| LogError::Unsynced {
             tried: format!("syncing {}, which holds the log's ring", self.path.display()),
             errno: Errno::from(&error),
         })

@@ -138,7 +138,7 @@ impl Syncing {
                 Err(error) => {
                     // The kernel may call the pages clean (fsync(2), errors): nothing is believed of this file any more.
                     let tried = format!("bringing the log's ring in {} to the disk", self.path.display());
-                    let _ = self.told.failed.set(LogError::File { tried, errno: Errno::from(&error) });
+                    let _ = self.told.failed.set(LogError::Unsynced { tried, errno: Errno::from(&error) });
                     return;
                 }
             }

@@ -11,11 +11,28 @@ use crate::clients::mirrored_log::lsn::Term;
 use crate::clients::mirrored_log::mirror::Mirror;
 use crate::clients::mirrored_log::numbers::next_term;
 use crate::clients::mirrored_log::term;
-use crate::fabric::Fabric;
+use crate::error::Recovery;
+use crate::fabric::{Fabric, Timestamp};
 use crate::handshake::EndReason;
 use crate::manager::LostReason;
 use crate::session::Session;
 use crate::sys::panic::contain;
+use std::time::Duration;
+
+/// From a failure to go on alone to the next try, at first; twice as long after each.
+const RETRY_MIN: Duration = Duration::from_millis(100);
+
+/// And at most.
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// The next try to go on alone.
+#[derive(Debug)]
+pub(super) struct Retry {
+    next: Timestamp,
+    pause: Duration,
+    /// Why the last one failed, which was told.
+    told: LogError,
+}
 
 impl<F: Fabric> LogPoller<F> {
     #[cold]
@@ -42,8 +59,9 @@ impl<F: Fabric> LogPoller<F> {
         if self.shared.ended.get().is_some() {
             return;
         }
+        self.is_deserted = true;
         self.on_loss();
-        if self.alone == Alone::No {
+        if self.alone != Alone::Yes && self.retry.is_none() && self.shared.ended.get().is_none() {
             self.finish(LogError::ManagerGone);
         }
     }
@@ -54,6 +72,7 @@ impl<F: Fabric> LogPoller<F> {
             Ok(mirror) => {
                 self.replica.begin(mirror.exposed(), mirror.session_number());
                 self.mirror = Some(mirror);
+                self.retry = None;
                 self.told_not_kept = false;
             }
             Err(refused) => {
@@ -90,9 +109,33 @@ impl<F: Fabric> LogPoller<F> {
         if self.writer.is_none() || self.alone == Alone::Yes || matches!(self.config.on_loss, OnLoss::Stop) {
             return;
         }
-        if let Err(error) = self.go_on_alone() {
-            self.events.put(LogEvent::Broken(error));
+        self.try_alone();
+    }
+
+    /// The log is to go on alone, and could not yet: it is tried again while no partner is there.
+    pub(super) fn try_alone_if_due(&mut self, now: Timestamp) {
+        let is_due = self.retry.as_ref().is_some_and(|retry| now >= retry.next);
+        if is_due && self.mirror.is_none() && self.shared.ended.get().is_none() {
+            self.try_alone();
         }
+    }
+
+    /// A disk gets room again, and a folder is mounted again: whoever waits is served then, though no partner comes.
+    fn try_alone(&mut self) {
+        let Err(error) = self.go_on_alone() else { return };
+        let (pause, told) = match self.retry.take() {
+            Some(retry) => ((retry.pause * 2).min(RETRY_MAX), Some(retry.told)),
+            None => (RETRY_MIN, None),
+        };
+        if told.as_ref() != Some(&error) {
+            tracing::error!(%error, "the log cannot go on alone yet: tried again within 5 s, while no partner is there");
+            self.events.put(LogEvent::Broken(error.clone()));
+        }
+        if self.is_deserted && error.recovery() == Recovery::Fatal {
+            // No partner will come, and nothing of this passes by itself.
+            return self.finish(LogError::NotAlone { why: Box::new(error) });
+        }
+        self.retry = Some(Retry { next: self.fabric.now().after(pause), pause, told: error });
     }
 
     /// Opens the log without a partner. Whatever can be looked at before is: an open log cannot be restored any more.
@@ -143,6 +186,7 @@ impl<F: Fabric> LogPoller<F> {
         term::store(term_file, term)?;
         self.shared.set_term(term);
         self.alone = Alone::Yes;
+        self.retry = None;
         self.events.put(LogEvent::Alone { term });
         Ok(())
     }

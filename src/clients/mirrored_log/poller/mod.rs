@@ -23,6 +23,7 @@ use super::writer::Writer;
 use crate::fabric::{Fabric, Timestamp};
 use crate::storage::Lock;
 use crate::sys::panic::contain;
+use ends::Retry;
 use std::sync::Arc;
 
 /// Between two looks at what need not be looked at each time.
@@ -52,6 +53,10 @@ pub struct LogPoller<F: Fabric> {
     on_durable: Option<OnDurable>,
     stall: Stall,
     alone: Alone,
+    /// It is to go on alone, and could not yet.
+    retry: Option<Retry>,
+    /// No session will begin any more.
+    is_deserted: bool,
     /// Durable and tail when sleepers were woken last.
     woken_at: (Lsn, Lsn, bool),
     told: Lsn,
@@ -104,6 +109,8 @@ impl<F: Fabric> LogPoller<F> {
             on_durable: None,
             stall,
             alone: Alone::No,
+            retry: None,
+            is_deserted: false,
             woken_at: (Lsn::ZERO, Lsn::ZERO, false),
             told: Lsn::ZERO,
             told_not_kept: false,
@@ -156,7 +163,7 @@ impl<F: Fabric> LogPoller<F> {
     /// log, else with a new one. For a node that starts alone, and is known to be the one that may. Blocks for the disk.
     ///
     /// # Errors
-    /// [`LogError::File`]: the term cannot be persisted. [`LogError::Alone`]: the log is not set up with [`OnLoss::GoOnAlone`](super::OnLoss::GoOnAlone).
+    /// [`LogError::Storage`]: the term cannot be persisted. [`LogError::Alone`]: the log is not set up with [`OnLoss::GoOnAlone`](super::OnLoss::GoOnAlone).
     /// [`LogError::PartnerThere`]: a session stands. [`LogError::Damaged`]: the local ring has lost records. After an error nothing is opened.
     /// What ended the log, if something has: [`LogError::ManagerGone`] where the manager was dropped before.
     pub fn begin_alone(&mut self) -> Result<(), LogError> {
@@ -250,6 +257,7 @@ impl<F: Fabric> LogPoller<F> {
             Ok(moved) => worked |= moved,
             Err(error) => worked |= self.broken(error),
         }
+        self.try_alone_if_due(now);
         let on_disk = self.writer.as_mut().map_or(Ok(()), Writer::check_disk);
         if let Err(error) = on_disk {
             self.finish(error);
