@@ -1,7 +1,6 @@
 //! The end of a log, whoever brings it about: nobody waits for ever, and each is told why.
 
 use crate::pair::{Pair, Side, has, payload, plain};
-use crate::places::rounds_for;
 use crate::process::folder_on_disk;
 use crate::process::node::config;
 use crate::under_test::{self, UnderTest};
@@ -194,7 +193,7 @@ pub(crate) fn a_term_that_cannot_be_kept_for_a_while_is_tried_again() {
     pair.end(1);
     pair.until("a first try", |pair| !broken(pair.side(0)).is_empty());
     let lsn = pair.side(0).producer.append(&payload(1)).expect("room");
-    rounds_for(&mut pair, Duration::from_secs(1));
+    pair.rounds_for(Duration::from_secs(1));
     assert!(pair.side(0).log.durable() <= lsn, "no term is kept, and it is acknowledged");
     let told = broken(pair.side(0));
     assert!(told.len() == 1 && told[0].contains("ENOENT"), "told once, however often it is tried: {told:?}");

@@ -9,6 +9,7 @@ use crate::process::child::{Child, command};
 use crate::process::folder_on_disk;
 use crate::process::role::variable;
 use handfast::clients::mirrored_log::{Acknowledge, Acknowledgement, LogError, LogEvent, OnLoss};
+use handfast::memory::Backing;
 use handfast::storage::StorageError;
 use std::fs;
 use std::io::Write;
@@ -66,6 +67,7 @@ pub(crate) fn run(role: &str) -> bool {
                 a_full_disk(&folder_given().join("disk"), level);
             }
             a_term_on_a_full_disk(&folder_given().join("disk"));
+            a_state_on_a_full_disk(&folder_given().join("disk"));
         }
         _ => return false,
     }
@@ -197,6 +199,50 @@ fn a_term_on_a_full_disk(disk: &Path) {
     }
     assert_eq!(side.log.wait(lsn), Ok(Acknowledgement::Alone));
     assert_eq!(side.events.iter().filter(told).count(), 1, "told once: {:?}", side.events);
+}
+
+/// A session begins and the disk of the state file is full: the log begins with it once there is room, and the session stands meanwhile. What the node
+/// restores is in its ring by then, and is begun with though the partner has lost it.
+fn a_state_on_a_full_disk(disk: &Path) {
+    let ring = folder_on_disk();
+    let log = || {
+        let log = plain().backing(Backing::File(ring.path().join("ring")));
+        log.state_file(disk.join("state"))
+    };
+    let full = |event: &LogEvent| matches!(event, LogEvent::Broken(LogError::Storage(why)) if why.to_string().contains("ENOSPC"));
+    for partner_loses in [false, true] {
+        let mut pair = Pair::new("log-full-state");
+        pair.start_both([log(), plain()]);
+        pair.until_mirrored(0);
+        pair.append(0, &payload(1));
+        pair.end(0);
+        pair.until_lost(1);
+        fs::remove_file(ring.path().join("ring")).expect("a ring");
+        fs::remove_file(disk.join("state")).expect("a state");
+        pair.start(0, log());
+        let (filler, _) = fill(disk);
+        pair.until("why", |pair| has(pair.side(0), full));
+        pair.rounds_for(Duration::from_secs(1));
+        let events = &pair.side(0).events;
+        assert_eq!(events.iter().filter(|event| full(event)).count(), 1, "told once: {events:?}");
+        let is_end = |event: &LogEvent| matches!(event, LogEvent::Ended(_) | LogEvent::Lost { .. });
+        assert!(!events.iter().any(is_end), "the session is of use to others: {events:?}");
+        assert!(pair.side(0).log.status().history.is_none());
+        if partner_loses {
+            pair.end(1);
+            pair.until("loss", |pair| has(pair.side(0), |event| matches!(event, LogEvent::Lost { .. })));
+            pair.start(1, plain());
+            pair.rounds_for(Duration::from_millis(200));
+        }
+        filler.set_len(0).expect("room");
+        pair.until_mirrored(0);
+        assert_eq!(pair.own(0).len(), 1, "partner_loses: {partner_loses}");
+        pair.append(0, &payload(2));
+        drop(pair);
+        fs::remove_file(ring.path().join("ring")).expect("a ring");
+        fs::remove_file(disk.join("state")).expect("a state");
+        fs::remove_file(disk.join("filler")).expect("a filler");
+    }
 }
 
 fn is_full(error: &StorageError, tried: &str) -> bool {

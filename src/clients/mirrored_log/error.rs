@@ -216,7 +216,7 @@ pub enum LogError {
         /// Why.
         doubt: Doubt,
     },
-    /// A new ring cannot be made beside the one that is there. That one is left as it is, and the next session tries again.
+    /// A new ring cannot be made beside the one that is there. That one is left as it is, and it is tried again.
     #[error("making a new ring for the log in {}, to take the place of the one that is there: {why}", path.display())]
     Beside {
         /// Where.
@@ -359,11 +359,24 @@ pub enum LogError {
 }
 
 impl LogError {
+    /// Whether it tells of a shortage on this node that can pass while nobody does anything about it.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            LogError::File { errno, .. } | LogError::Read { errno, .. } => errno.is_passing(),
+            LogError::Storage(error) => error.is_passing(),
+            LogError::Beside { why: MemoryError::NoRoom { errno, .. } | MemoryError::System { errno, .. }, .. } => {
+                errno.is_passing()
+            }
+            _ => false,
+        }
+    }
+
     /// What the caller can do about it.
     pub fn recovery(&self) -> Recovery {
         match self {
-            LogError::File { errno, .. } | LogError::Read { errno, .. } if errno.is_passing() => Recovery::RetryAfter,
-            LogError::Storage(error) if error.is_passing() => Recovery::RetryAfter,
+            LogError::File { .. } | LogError::Read { .. } | LogError::Storage(_) if self.is_passing() => {
+                Recovery::RetryAfter
+            }
             LogError::Late { .. } | LogError::NotOpen => Recovery::RetryAfter,
             LogError::Request { .. }
             | LogError::Session(_)
@@ -405,5 +418,35 @@ impl LogError {
             | LogError::Overrun { .. }
             | LogError::Replaced { .. } => Recovery::Fatal,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A shortage is waited for; a disk that failed is not, whatever number it fails with.
+    #[test]
+    fn only_a_shortage_passes() {
+        let tried = String::new;
+        for (number, recovery) in [
+            (libc::ENOSPC, Recovery::RetryAfter),
+            (libc::EMFILE, Recovery::RetryAfter),
+            (libc::EIO, Recovery::Fatal),
+            (libc::EROFS, Recovery::Fatal),
+        ] {
+            let errno = Errno::new(number);
+            let system = StorageError::System { tried: "writing", path: PathBuf::new(), errno };
+            for error in
+                [LogError::File { tried: tried(), errno }, LogError::Read { tried: tried(), errno }, system.into()]
+            {
+                assert_eq!(error.recovery(), recovery, "{error}");
+            }
+            assert_eq!(LogError::Unsynced { tried: tried(), errno }.recovery(), Recovery::Fatal);
+        }
+        assert_eq!(
+            LogError::from(StorageError::Gone { path: PathBuf::new(), what: "removed" }).recovery(),
+            Recovery::Fatal
+        );
     }
 }

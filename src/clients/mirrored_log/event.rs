@@ -59,8 +59,9 @@ pub enum LogEvent {
         /// Why.
         reason: LostReason,
     },
-    /// Something of the session failed under the log, which waits for the next one; or the log is to go on alone, and could not yet. That is
-    /// tried again within 5 s, while no partner is there, and told once for each reason; [`LogEvent::Alone`] tells that it passed.
+    /// Something of the session failed under the log, which waits for the next one; or a shortage keeps the log from beginning with its partner,
+    /// or from going on alone. What can pass is tried again within 5 s each time, and told once for each reason; [`LogEvent::Mirrored`] or
+    /// [`LogEvent::Alone`] tells that it has passed.
     Broken(LogError),
     /// It goes on without a partner, under this term.
     Alone {

@@ -182,11 +182,27 @@ impl Prepared {
             storage::put_in_place(&storage::System, &beside.path, &path)?;
             if let Some(mut region) = beside.region.take() {
                 region.set_backing(self.backing.clone());
-                self.ring = region;
+                (self.ring, self.held) = (region, None);
             }
-            file = RingFile::of(&self.ring)?;
+            if let Some(file) = &mut file {
+                file.path = path;
+            }
         }
         Ok(file)
+    }
+
+    /// A ring was made ready, and its log did not open. One that another ring has taken the place of meanwhile, or that was filled in its place, holds
+    /// what the next try goes on with.
+    ///
+    /// # Errors
+    /// [`LogError::Unusable`].
+    pub(super) fn look_again(&mut self) -> Result<(), LogError> {
+        if self.held.is_none() {
+            self.held = found(&self.ring, self.ring_bytes)
+                .map_err(|why| LogError::Unusable { what: format!("the log's ring ({:?})", self.backing), why })?;
+            self.is_free &= self.held.is_none();
+        }
+        Ok(())
     }
 
     /// The ring of the log that opens, once it is settled.

@@ -25,13 +25,29 @@ const RETRY_MIN: Duration = Duration::from_millis(100);
 /// And at most.
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
-/// The next try to go on alone.
+/// The next try of something that failed, and may pass.
 #[derive(Debug)]
 pub(super) struct Retry {
     next: Timestamp,
     pause: Duration,
     /// Why the last one failed, which was told.
     told: LogError,
+}
+
+impl Retry {
+    /// The try after one that failed with `error`, and whether that is news.
+    pub(super) fn after(before: Option<Retry>, error: LogError, now: Timestamp) -> (Self, bool) {
+        let (pause, told) = match before {
+            Some(retry) => ((retry.pause * 2).min(RETRY_MAX), Some(retry.told)),
+            None => (RETRY_MIN, None),
+        };
+        let is_news = told.as_ref() != Some(&error);
+        (Self { next: now.after(pause), pause, told: error }, is_news)
+    }
+
+    pub(super) fn is_due(&self, now: Timestamp) -> bool {
+        now >= self.next
+    }
 }
 
 impl<F: Fabric> LogPoller<F> {
@@ -72,7 +88,7 @@ impl<F: Fabric> LogPoller<F> {
             Ok(mirror) => {
                 self.replica.begin(mirror.exposed(), mirror.session_number());
                 self.mirror = Some(mirror);
-                self.retry = None;
+                (self.retry, self.begins_later) = (None, None);
                 self.told_not_kept = false;
             }
             Err(refused) => {
@@ -114,7 +130,7 @@ impl<F: Fabric> LogPoller<F> {
 
     /// The log is to go on alone, and could not yet: it is tried again while no partner is there.
     pub(super) fn try_alone_if_due(&mut self, now: Timestamp) {
-        let is_due = self.retry.as_ref().is_some_and(|retry| now >= retry.next);
+        let is_due = self.retry.as_ref().is_some_and(|retry| retry.is_due(now));
         if is_due && self.mirror.is_none() && self.shared.ended.get().is_none() {
             self.try_alone();
         }
@@ -123,11 +139,8 @@ impl<F: Fabric> LogPoller<F> {
     /// A disk gets room again, and a folder is mounted again: whoever waits is served then, though no partner comes.
     fn try_alone(&mut self) {
         let Err(error) = self.go_on_alone() else { return };
-        let (pause, told) = match self.retry.take() {
-            Some(retry) => ((retry.pause * 2).min(RETRY_MAX), Some(retry.told)),
-            None => (RETRY_MIN, None),
-        };
-        if told.as_ref() != Some(&error) {
+        let (retry, is_news) = Retry::after(self.retry.take(), error.clone(), self.fabric.now());
+        if is_news {
             tracing::error!(%error, "the log cannot go on alone yet: tried again within 5 s, while no partner is there");
             self.events.put(LogEvent::Broken(error.clone()));
         }
@@ -135,7 +148,7 @@ impl<F: Fabric> LogPoller<F> {
             // No partner will come, and nothing of this passes by itself.
             return self.finish(LogError::NotAlone { why: Box::new(error) });
         }
-        self.retry = Some(Retry { next: self.fabric.now().after(pause), pause, told: error });
+        self.retry = Some(retry);
     }
 
     /// Opens the log without a partner. Whatever can be looked at before is: an open log cannot be restored any more.

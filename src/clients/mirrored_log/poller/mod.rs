@@ -55,6 +55,8 @@ pub struct LogPoller<F: Fabric> {
     alone: Alone,
     /// It is to go on alone, and could not yet.
     retry: Option<Retry>,
+    /// A session stands, and the log could not begin with it yet.
+    begins_later: Option<Retry>,
     /// No session will begin any more.
     is_deserted: bool,
     /// Durable and tail when sleepers were woken last.
@@ -110,6 +112,7 @@ impl<F: Fabric> LogPoller<F> {
             stall,
             alone: Alone::No,
             retry: None,
+            begins_later: None,
             is_deserted: false,
             woken_at: (Lsn::ZERO, Lsn::ZERO, false),
             told: Lsn::ZERO,
