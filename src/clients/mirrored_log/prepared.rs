@@ -18,7 +18,7 @@ use super::term;
 use super::writer::{Beginning, Held};
 use crate::error::Error;
 use crate::memory::{Backing, Errno, MemoryError, Region, RegionBuilder};
-use crate::storage::{self, Lock, Owner};
+use crate::storage::{self, Lock, Name, Owner};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -191,6 +191,14 @@ impl Prepared {
         Ok(file)
     }
 
+    /// The name by which another process finds the ring; none where none does.
+    pub(super) fn name(&self) -> Result<Option<Name>, LogError> {
+        match (path_of(self.ring.backing()), self.ring.file()) {
+            (Some(path), Some(file)) => Ok(Some(Name::of(&path, file)?)),
+            _ => Ok(None),
+        }
+    }
+
     /// A ring was made ready, and its log did not open. One that another ring has taken the place of meanwhile, or that was filled in its place, holds
     /// what the next try goes on with.
     ///
@@ -325,12 +333,12 @@ impl RingFile {
     }
 
     /// The thread that syncs it.
-    pub(super) fn syncer(&self) -> Result<Syncer, LogError> {
+    pub(super) fn syncer(&self, name: Name) -> Result<Syncer, LogError> {
         let file = self.file.try_clone().map_err(|error| LogError::File {
             tried: format!("keeping {} open, which holds the log's ring", self.path.display()),
             errno: Errno::from(&error),
         })?;
-        Syncer::start(Box::new(file), self.path.clone(), Boot::here()?)
+        Syncer::start(Box::new(file), name, Boot::here()?)
     }
 
     pub(super) fn sync(&self) -> Result<(), LogError> {

@@ -156,21 +156,23 @@ impl<F: Fabric> LogPoller<F> {
             Opening::Partner => spans(prepared.target(), self.ring_bytes, &with)?,
         };
         let settled = prepared.settle(opening, &with).and_then(|file| {
-            let Some(path) = &self.config.state_file else { return Ok(file) };
+            let settled = (file, prepared.name()?);
+            let Some(path) = &self.config.state_file else { return Ok(settled) };
             if term::load_state(path)? != Some(with.history) {
                 term::store_state(path, with.history)?;
             }
-            Ok(file)
+            Ok(settled)
         });
         if settled.is_err() {
             // The next try goes on with what has the ring's name by now.
             prepared.look_again()?;
         }
-        let file = settled?;
+        let (file, name) = settled?;
         let Some(region) = self.prepared.take().map(Prepared::into_ring) else { return Ok(()) };
         // The ring's memory goes with the error: there is no second try.
-        let opened = Writer::open((region, self.config.in_place), self.ring_bytes, with, (spans, file), &self.shared)
-            .map_err(|error| LogError::Unusable { what: "the log's ring".to_owned(), why: error.to_string() });
+        let opened =
+            Writer::open((region, self.config.in_place), self.ring_bytes, with, (spans, file, name), &self.shared)
+                .map_err(|error| LogError::Unusable { what: "the log's ring".to_owned(), why: error.to_string() });
         self.writer = Some(opened?);
         if self.config.applied_bounds_truncation {
             // Until a consumer says more nothing is freed, with a partner or without.

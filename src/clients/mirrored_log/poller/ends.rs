@@ -16,6 +16,7 @@ use crate::fabric::{Fabric, Timestamp};
 use crate::handshake::EndReason;
 use crate::manager::LostReason;
 use crate::session::Session;
+use crate::storage::StorageError;
 use crate::sys::panic::contain;
 use std::time::Duration;
 
@@ -202,6 +203,33 @@ impl<F: Fabric> LogPoller<F> {
         self.retry = None;
         self.events.put(LogEvent::Alone { term });
         Ok(())
+    }
+
+    /// Whether others took the ring away: said once, with what to do. A log that is alone, and whose acknowledgements rest on that file, ends.
+    pub(super) fn look_at_ring(&mut self, now: Timestamp) {
+        let Some(writer) = &mut self.writer else { return };
+        let Err(error) = writer.look_if_due(now) else { return };
+        let rests_on_it = writer.rests_on_its_file();
+        if self.ring_told.as_ref() != Some(&error) {
+            self.ring_told = Some(error.clone());
+            match &error {
+                StorageError::Gone { path, what } => {
+                    tracing::error!(
+                        ring = %path.display(),
+                        what,
+                        "others took the log's ring away: this process goes on with it, and a new one does not find it. Keep the partner running, \
+                         and restart this process while it does. In /dev/shm systemd removes what a user has when they log out: \
+                         `loginctl enable-linger USER`, or RemoveIPC=no in logind.conf"
+                    );
+                    self.events.put(LogEvent::RingGone { path: path.clone(), what });
+                }
+                _ => self.events.put(LogEvent::Broken(error.clone().into())),
+            }
+        }
+        let is_gone = matches!(error, StorageError::Gone { .. });
+        if is_gone && rests_on_it && self.alone != Alone::No && self.shared.ended.get().is_none() {
+            self.finish(error.into());
+        }
     }
 
     /// The callback panicked: what it was to tell is lost, so the log ends.

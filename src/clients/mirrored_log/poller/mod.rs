@@ -21,7 +21,7 @@ use super::shared::Shared;
 use super::stall::Stall;
 use super::writer::Writer;
 use crate::fabric::{Fabric, Timestamp};
-use crate::storage::Lock;
+use crate::storage::{Lock, StorageError};
 use crate::sys::panic::contain;
 use ends::Retry;
 use std::sync::Arc;
@@ -57,6 +57,8 @@ pub struct LogPoller<F: Fabric> {
     retry: Option<Retry>,
     /// A session stands, and the log could not begin with it yet.
     begins_later: Option<Retry>,
+    /// What is wrong with the name of the ring, as it was told.
+    ring_told: Option<StorageError>,
     /// No session will begin any more.
     is_deserted: bool,
     /// Durable and tail when sleepers were woken last.
@@ -113,6 +115,7 @@ impl<F: Fabric> LogPoller<F> {
             alone: Alone::No,
             retry: None,
             begins_later: None,
+            ring_told: None,
             is_deserted: false,
             woken_at: (Lsn::ZERO, Lsn::ZERO, false),
             told: Lsn::ZERO,
@@ -260,6 +263,7 @@ impl<F: Fabric> LogPoller<F> {
             Ok(moved) => worked |= moved,
             Err(error) => worked |= self.broken(error),
         }
+        self.look_at_ring(now);
         self.try_alone_if_due(now);
         let on_disk = self.writer.as_mut().map_or(Ok(()), Writer::check_disk);
         if let Err(error) = on_disk {
