@@ -53,6 +53,8 @@ logs!([allow(unused)] in replaced:
     alone_under_persistent_waits_for_its_own_disk,
     what_the_disk_has_of_another_log_acknowledges_nothing,
     a_new_ring_is_made_over_no_file_of_others,
+    a_ring_that_others_take_away_is_told_of,
+    nothing_is_acknowledged_alone_by_a_ring_that_others_took_away,
     a_kept_file_vouches_only_for_what_waited_for_it,
 );
 logs!([allow(unused)] in survives:

@@ -91,6 +91,11 @@ pub enum StorageError {
 }
 
 impl StorageError {
+    /// Whether it tells of a shortage that can pass while nobody does anything about it.
+    pub(crate) fn is_passing(&self) -> bool {
+        matches!(self, StorageError::System { errno, .. } if errno.is_passing())
+    }
+
     /// Makes an error of the system one of ours.
     pub(crate) fn system<'a>(
         tried: &'static str,

@@ -6,6 +6,7 @@ use crate::sys;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Whether the name still means the file that was opened by it.
 ///
@@ -20,6 +21,49 @@ pub(crate) fn check_still(path: &Path, file: BorrowedFd<'_>) -> Result<(), Stora
         Ok(_) => gone("replaced"),
         Err(error) if error.kind() == io::ErrorKind::NotFound => gone("removed"),
         Err(error) => Err(wrong(error)),
+    }
+}
+
+/// A name, and the file that it is to mean for as long as somebody relies on that.
+#[derive(Debug, Clone)]
+pub(crate) struct Name {
+    disk: Arc<dyn Disk>,
+    /// From the root: whoever changes the working directory takes no file away.
+    path: PathBuf,
+    stat: FileStat,
+}
+
+impl Name {
+    /// The name of this open file, which is as long as it has to be.
+    pub(crate) fn of(path: &Path, file: BorrowedFd<'_>) -> Result<Self, StorageError> {
+        let wrong = StorageError::system("looking at", path);
+        let stat = sys::file::look_at(file).map_err(|errno| wrong(io::Error::from_raw_os_error(errno.number())))?;
+        Ok(Self { disk: Arc::new(System), path: std::path::absolute(path).map_err(&wrong)?, stat: stat.into() })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn on(disk: Arc<dyn Disk>, path: &Path) -> io::Result<Self> {
+        let stat = disk.stat(path)?;
+        Ok(Self { disk, path: path.to_owned(), stat })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the name still means the file, and nobody has cut that short.
+    ///
+    /// # Errors
+    /// [`StorageError::Gone`]. [`StorageError::System`]: it cannot be looked at.
+    pub(crate) fn look(&self) -> Result<(), StorageError> {
+        let gone = |what| Err(StorageError::Gone { path: self.path.clone(), what });
+        match self.disk.stat(&self.path) {
+            Ok(found) if !found.is(&self.stat) => gone("replaced by another file"),
+            Ok(found) if found.length < self.stat.length => gone("cut short"),
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => gone("removed"),
+            Err(error) => Err(StorageError::system("looking at", &self.path)(error)),
+        }
     }
 }
 

@@ -37,7 +37,7 @@ pub use error::StorageError;
 #[cfg(feature = "redb")]
 pub(crate) use folder::{Folder, LOCK};
 pub(crate) use lock::Lock;
-pub(crate) use meant::{Meant, check_still};
+pub(crate) use meant::{Meant, Name, check_still};
 pub(crate) use owner::{OWNER_BYTES, Owner};
 pub(crate) use place::Place;
 pub(crate) use small::{Small, beside, is_numbers, with_suffix};

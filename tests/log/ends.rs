@@ -1,6 +1,6 @@
 //! The end of a log, whoever brings it about: nobody waits for ever, and each is told why.
 
-use crate::pair::{Pair, plain};
+use crate::pair::{Pair, Side, has, payload, plain};
 use crate::process::folder_on_disk;
 use crate::process::node::config;
 use crate::under_test::{self, UnderTest};
@@ -170,4 +170,68 @@ pub(crate) fn a_callback_that_panics_ends_the_log() {
     assert_eq!(log.wait(log.status().head), Err(why.clone()));
     let ended = LogEvent::Ended(why);
     while thread.events().recv_timeout(PATIENCE).expect("an event tells so") != ended {}
+}
+
+/// What was told of a log that could not go on alone, in order.
+fn broken(side: &Side) -> Vec<String> {
+    let told = |event: &LogEvent| match event {
+        LogEvent::Broken(error @ LogError::Storage(_)) => Some(error.to_string()),
+        _ => None,
+    };
+    side.events.iter().filter_map(told).collect()
+}
+
+/// The folder of the term file is away when the partner goes: nothing is acknowledged meanwhile, and no person is needed once it is back.
+pub(crate) fn a_term_that_cannot_be_kept_for_a_while_is_tried_again() {
+    let folder = folder_on_disk();
+    let (here, aside) = (folder.path().join("here"), folder.path().join("aside"));
+    std::fs::create_dir(&here).expect("a folder");
+    let mut pair = Pair::new("log-alone-later");
+    pair.start_both([going_alone(&here), plain()]);
+    pair.until_mirrored(0);
+    std::fs::rename(&here, &aside).expect("a folder");
+    pair.end(1);
+    pair.until("a first try", |pair| !broken(pair.side(0)).is_empty());
+    let lsn = pair.side(0).producer.append(&payload(1)).expect("room");
+    pair.rounds_for(Duration::from_secs(1));
+    assert!(pair.side(0).log.durable() <= lsn, "no term is kept, and it is acknowledged");
+    let told = broken(pair.side(0));
+    assert!(told.len() == 1 && told[0].contains("ENOENT"), "told once, however often it is tried: {told:?}");
+    // Another reason.
+    std::fs::write(&here, b"a letter").expect("a file");
+    pair.until("another reason", |pair| broken(pair.side(0)).len() == 2);
+    let told = broken(pair.side(0));
+    assert!(told[1].contains("ENOTDIR"), "{told:?}");
+    std::fs::remove_file(&here).expect("a file");
+    std::fs::rename(&aside, &here).expect("a folder");
+    pair.until("alone", |pair| has(pair.side(0), |event| matches!(event, LogEvent::Alone { .. })));
+    pair.until("acknowledged", |pair| pair.side(0).log.durable() > lsn);
+    assert_eq!(pair.side(0).log.wait(lsn), Ok(Acknowledgement::Alone));
+}
+
+/// The manager is gone for good, and the term cannot be kept: the end tells both.
+pub(crate) fn a_log_that_ends_for_it_could_not_go_alone_says_why() {
+    let folder = folder_on_disk();
+    let (here, aside) = (folder.path().join("here"), folder.path().join("aside"));
+    std::fs::create_dir(&here).expect("a folder");
+    let mut pair = Pair::new("log-deserted");
+    pair.start_both([going_alone(&here), plain()]);
+    pair.until_mirrored(0);
+    std::fs::rename(&here, &aside).expect("a folder");
+    let mut side = pair.take(0);
+    drop(side.manager);
+    let waits = waiter(&side.log, side.log.status().head);
+    let began = Instant::now();
+    let why = loop {
+        assert!(began.elapsed() < PATIENCE, "it does not end");
+        side.poller.poll();
+        match side.poller.next_event() {
+            Some(LogEvent::Ended(why)) => break why,
+            _ => continue,
+        }
+    };
+    let told = why.to_string();
+    assert!(matches!(why, LogError::NotAlone { .. }), "{told}");
+    assert!(["manager is gone", "term.new", "ENOENT"].iter().all(|part| told.contains(part)), "{told}");
+    assert_eq!(waits.recv_timeout(PATIENCE).expect("no wait for ever"), Err(why));
 }

@@ -8,7 +8,8 @@ use crate::places::{append_unkept, is_kept_again, is_told, kept, records, refuse
 use crate::process::child::{Child, command};
 use crate::process::folder_on_disk;
 use crate::process::role::variable;
-use handfast::clients::mirrored_log::{Acknowledge, LogEvent};
+use handfast::clients::mirrored_log::{Acknowledge, Acknowledgement, LogError, LogEvent, OnLoss};
+use handfast::memory::Backing;
 use handfast::storage::StorageError;
 use std::fs;
 use std::io::Write;
@@ -65,6 +66,8 @@ pub(crate) fn run(role: &str) -> bool {
             for level in [Acknowledge::Persistent, Acknowledge::Placed] {
                 a_full_disk(&folder_given().join("disk"), level);
             }
+            a_term_on_a_full_disk(&folder_given().join("disk"));
+            a_state_on_a_full_disk(&folder_given().join("disk"));
         }
         _ => return false,
     }
@@ -167,6 +170,79 @@ fn fill(disk: &Path) -> (fs::File, u64) {
     filler.sync_all().expect("synced");
     let bytes = filler.metadata().expect("a length").len();
     (filler, bytes)
+}
+
+/// A shortage ends no log, and no person is needed once it has passed: not even where the manager is gone too.
+fn a_term_on_a_full_disk(disk: &Path) {
+    let mut pair = Pair::new("log-full-term");
+    let term_file = disk.join("term");
+    pair.start_both([plain().on_loss(OnLoss::GoOnAlone { term_file }), plain()]);
+    pair.until_mirrored(0);
+    let (filler, _) = fill(disk);
+    let mut side = pair.take(0);
+    drop(side.manager);
+    let lsn = side.producer.append(&payload(1)).expect("room");
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(1) {
+        side.poller.poll();
+        side.events.extend(std::iter::from_fn(|| side.poller.next_event()));
+    }
+    let told = |event: &&LogEvent| matches!(event, LogEvent::Broken(LogError::Storage(why)) if why.to_string().contains("ENOSPC"));
+    assert_eq!(side.events.iter().filter(told).count(), 1, "told once: {:?}", side.events);
+    assert!(!side.events.iter().any(|event| matches!(event, LogEvent::Ended(_))), "{:?}", side.events);
+    assert!(side.log.durable() <= lsn, "no term is kept, and it is acknowledged");
+    filler.set_len(0).expect("room");
+    while side.log.durable() <= lsn {
+        assert!(began.elapsed() < Duration::from_secs(30), "not alone: {:?}", side.events);
+        side.poller.poll();
+        side.events.extend(std::iter::from_fn(|| side.poller.next_event()));
+    }
+    assert_eq!(side.log.wait(lsn), Ok(Acknowledgement::Alone));
+    assert_eq!(side.events.iter().filter(told).count(), 1, "told once: {:?}", side.events);
+}
+
+/// A session begins and the disk of the state file is full: the log begins with it once there is room, and the session stands meanwhile. What the node
+/// restores is in its ring by then, and is begun with though the partner has lost it.
+fn a_state_on_a_full_disk(disk: &Path) {
+    let ring = folder_on_disk();
+    let log = || {
+        let log = plain().backing(Backing::File(ring.path().join("ring")));
+        log.state_file(disk.join("state"))
+    };
+    let full = |event: &LogEvent| matches!(event, LogEvent::Broken(LogError::Storage(why)) if why.to_string().contains("ENOSPC"));
+    for partner_loses in [false, true] {
+        let mut pair = Pair::new("log-full-state");
+        pair.start_both([log(), plain()]);
+        pair.until_mirrored(0);
+        pair.append(0, &payload(1));
+        pair.end(0);
+        pair.until_lost(1);
+        fs::remove_file(ring.path().join("ring")).expect("a ring");
+        fs::remove_file(disk.join("state")).expect("a state");
+        pair.start(0, log());
+        let (filler, _) = fill(disk);
+        pair.until("why", |pair| has(pair.side(0), full));
+        pair.rounds_for(Duration::from_secs(1));
+        let events = &pair.side(0).events;
+        assert_eq!(events.iter().filter(|event| full(event)).count(), 1, "told once: {events:?}");
+        let is_end = |event: &LogEvent| matches!(event, LogEvent::Ended(_) | LogEvent::Lost { .. });
+        assert!(!events.iter().any(is_end), "the session is of use to others: {events:?}");
+        assert!(pair.side(0).log.status().history.is_none());
+        if partner_loses {
+            pair.end(1);
+            pair.until("loss", |pair| has(pair.side(0), |event| matches!(event, LogEvent::Lost { .. })));
+            pair.start(1, plain());
+            pair.rounds_for(Duration::from_millis(200));
+        }
+        filler.set_len(0).expect("room");
+        pair.until_mirrored(0);
+        assert_eq!(pair.own(0).len(), 1, "partner_loses: {partner_loses}");
+        pair.append(0, &payload(2));
+        drop(pair);
+        fs::remove_file(ring.path().join("ring")).expect("a ring");
+        fs::remove_file(disk.join("state")).expect("a state");
+        fs::remove_file(disk.join("filler")).expect("a filler");
+    }
 }
 
 fn is_full(error: &StorageError, tried: &str) -> bool {

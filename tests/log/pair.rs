@@ -85,6 +85,14 @@ impl Pair {
         }
     }
 
+    pub(crate) fn rounds_for(&mut self, time: Duration) {
+        let began = Instant::now();
+        while began.elapsed() < time {
+            self.round();
+            std::thread::yield_now();
+        }
+    }
+
     pub(crate) fn until(&mut self, what: &str, mut holds: impl FnMut(&mut Self) -> bool) {
         let began = Instant::now();
         while !holds(self) {

@@ -14,7 +14,7 @@ use handfast::storage::StorageError;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 fn persistent() -> LogConfig {
     plain().acknowledge(Acknowledge::Persistent)
@@ -226,11 +226,7 @@ pub(crate) fn is_kept_again(pair: &mut Pair) -> bool {
 }
 
 pub(crate) fn rounds_for(pair: &mut Pair, time: Duration) {
-    let began = Instant::now();
-    while began.elapsed() < time {
-        pair.round();
-        std::thread::yield_now();
-    }
+    pair.rounds_for(time);
 }
 
 /// A record that the partner has, and that is not on its disk: nothing is acknowledged for so long.

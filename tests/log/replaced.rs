@@ -9,7 +9,9 @@ use handfast::clients::mirrored_log::{
     area::EVIDENCE_OFFSET,
 };
 use handfast::memory::Backing;
+use handfast::storage::StorageError;
 use std::path::Path;
+use std::time::Duration;
 
 /// Large enough for a restore of many rounds.
 const LARGE: u64 = 16 << 20;
@@ -370,4 +372,85 @@ pub(crate) fn a_new_ring_is_made_over_no_file_of_others() {
     assert!(
         beside.exists() && Records::open(std::fs::File::open(&beside).expect("a ring")).expect("a log").count() == 2
     );
+}
+
+fn take_away(path: &Path, what: &str) {
+    match what {
+        // No record of these cases lies behind: whoever touches memory behind the end of its file is killed.
+        "cut short" => std::fs::File::options().write(true).open(path).and_then(|file| file.set_len(RING / 2)),
+        "removed" => std::fs::remove_file(path),
+        _ => std::fs::remove_file(path).and_then(|()| std::fs::write(path, b"a letter")),
+    }
+    .expect("a ring");
+}
+
+/// As systemd does with what a user has in /dev/shm, at the logout.
+pub(crate) fn a_ring_that_others_take_away_is_told_of() {
+    for (in_memory, gone) in
+        [(false, "removed"), (false, "replaced by another file"), (true, "removed"), (true, "cut short")]
+    {
+        let folder = folder_on_disk();
+        let name = format!("handfast-gone-{}-{}", std::process::id(), gone.len());
+        let path = if in_memory { Path::new("/dev/shm").join(&name) } else { folder.path().join("ring") };
+        let backing = if in_memory { Backing::SharedMemory(name) } else { Backing::File(path.clone()) };
+        let mut pair = Pair::new("log-ring-gone");
+        pair.start_both([plain().backing(backing), plain()]);
+        pair.until_mirrored(0);
+        pair.append(0, &payload(1));
+        take_away(&path, gone);
+        let is_told =
+            |event: &LogEvent| matches!(event, LogEvent::RingGone { path: at, what } if *at == path && *what == gone);
+        pair.until("words", |pair| has(pair.side(0), is_told));
+        // The partner gets all of it.
+        assert_eq!(pair.append(0, &payload(2)).1, Acknowledgement::Placed);
+        pair.rounds_for(Duration::from_millis(1200));
+        assert_eq!(pair.side(0).events.iter().filter(|event| is_told(event)).count(), 1, "told once");
+        assert_eq!(pair.copied(1).len(), 2);
+        drop(pair);
+        let _ = std::fs::remove_file(&path);
+    }
+}
+
+/// A sync of a file without a name succeeds, and nobody finds that file again.
+pub(crate) fn nothing_is_acknowledged_alone_by_a_ring_that_others_took_away() {
+    for gone in ["removed", "replaced by another file"] {
+        let folder = folder_on_disk();
+        let path = folder.path().join("ring");
+        let log = plain().acknowledge(Acknowledge::Persistent).on_loss(alone(folder.path()));
+        let partner = || plain().keep(folder.path().join("kept"));
+        let mut pair = Pair::new("log-alone-gone");
+        pair.start_both([log.backing(Backing::File(path.clone())), partner()]);
+        pair.until_mirrored(0);
+        let is_gone =
+            |error: &LogError| matches!(error, LogError::Storage(StorageError::Gone { what, .. }) if *what == gone);
+        let mut count = 1;
+        pair.append(0, &payload(count));
+        // While the partner is there: the log goes on with it, and not without.
+        let aside = folder.path().join("aside");
+        std::fs::rename(&path, &aside).expect("a ring");
+        if gone != "removed" {
+            std::fs::write(&path, b"a letter").expect("a file");
+        }
+        pair.until("words", |pair| has(pair.side(0), |event| matches!(event, LogEvent::RingGone { .. })));
+        pair.end(1);
+        pair.until("why", |pair| has(pair.side(0), |event| matches!(event, LogEvent::Broken(why) if is_gone(why))));
+        let lsn = pair.side(0).producer.append(&payload(count + 1)).expect("room");
+        pair.rounds_for(Duration::from_millis(700));
+        assert!(pair.side(0).log.durable() <= lsn, "acknowledged, and on no disk");
+        pair.side(0).events.clear();
+        pair.start(1, partner());
+        pair.until_mirrored(0);
+        pair.until("acknowledged", |pair| pair.side(0).log.durable() > lsn);
+        count += 1;
+        // Put back, it may rest on it again.
+        std::fs::rename(&aside, &path).expect("a ring");
+        pair.end(1);
+        pair.until("alone", |pair| has(pair.side(0), |event| matches!(event, LogEvent::Alone { .. })));
+        count += 1;
+        assert_eq!(pair.append(0, &payload(count)).1, Acknowledgement::Alone);
+        take_away(&path, gone);
+        let lsn = pair.side(0).producer.append(&payload(count + 1)).expect("room");
+        pair.until("the end", |pair| has(pair.side(0), |event| matches!(event, LogEvent::Ended(why) if is_gone(why))));
+        assert!(pair.side(0).log.durable() <= lsn, "acknowledged, and on no disk");
+    }
 }

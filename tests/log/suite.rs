@@ -38,6 +38,8 @@ macro_rules! logs {
             a_callback_that_panics_ends_the_log,
             a_wait_ends_with_the_manager,
             a_log_that_may_go_on_alone_does_so_without_its_manager,
+            a_term_that_cannot_be_kept_for_a_while_is_tried_again,
+            a_log_that_ends_for_it_could_not_go_alone_says_why,
         );
     };
     ($attribute:tt: $($name:ident),* $(,)?) => {

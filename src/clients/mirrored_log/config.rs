@@ -45,6 +45,8 @@ pub enum OnLoss {
     /// Go on under a higher term, which is persisted in this file before the first acknowledgement; each says
     /// [`Acknowledgement::Alone`](super::Acknowledgement::Alone).
     ///
+    /// Where the term cannot be persisted nothing is acknowledged, and it is tried again, within 5 s each time, as long as the partner is away.
+    ///
     /// Two nodes alone cannot tell a dead partner from a cut wire: where the partner may take over by itself, both would go on. Use this only
     /// where something else sees to it that it does not.
     GoOnAlone {

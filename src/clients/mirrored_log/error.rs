@@ -65,6 +65,18 @@ pub enum LogError {
         /// What the system answered.
         errno: Errno,
     },
+    /// A sync failed: what of the file is on the disk is not known any more, and a later sync that succeeds tells nothing of it
+    /// (fsync(2), errors).
+    #[error(
+        "{tried}: {errno}. What of it is on the disk is not known: nothing more is written there. See to the disk (the kernel's \
+         log names it; `df` shows whether it is full), then start this process again"
+    )]
+    Unsynced {
+        /// What was tried, on what.
+        tried: String,
+        /// What the system answered.
+        errno: Errno,
+    },
     /// A file that is to outlive this process is not to be had, or not durable any more.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -146,6 +158,15 @@ pub enum LogError {
          Keep the manager, or its control thread, for as long as the log"
     )]
     ManagerGone,
+    /// The cluster manager is gone, and the log was to go on alone, which failed.
+    #[error(
+        "the log's cluster manager is gone (dropped, or it has left), and the log could not go on alone: {why}. \
+         Mend that and open the log anew, and keep the manager, or its control thread, for as long as the log"
+    )]
+    NotAlone {
+        /// Why not.
+        why: Box<LogError>,
+    },
     /// A callback of the user's panicked on the poller.
     #[error("the callback of {callback} panicked, which ended the log: {message}")]
     Callback {
@@ -195,7 +216,7 @@ pub enum LogError {
         /// Why.
         doubt: Doubt,
     },
-    /// A new ring cannot be made beside the one that is there. That one is left as it is, and the next session tries again.
+    /// A new ring cannot be made beside the one that is there. That one is left as it is, and it is tried again.
     #[error("making a new ring for the log in {}, to take the place of the one that is there: {why}", path.display())]
     Beside {
         /// Where.
@@ -338,9 +359,24 @@ pub enum LogError {
 }
 
 impl LogError {
+    /// Whether it tells of a shortage on this node that can pass while nobody does anything about it.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            LogError::File { errno, .. } | LogError::Read { errno, .. } => errno.is_passing(),
+            LogError::Storage(error) => error.is_passing(),
+            LogError::Beside { why: MemoryError::NoRoom { errno, .. } | MemoryError::System { errno, .. }, .. } => {
+                errno.is_passing()
+            }
+            _ => false,
+        }
+    }
+
     /// What the caller can do about it.
     pub fn recovery(&self) -> Recovery {
         match self {
+            LogError::File { .. } | LogError::Read { .. } | LogError::Storage(_) if self.is_passing() => {
+                Recovery::RetryAfter
+            }
             LogError::Late { .. } | LogError::NotOpen => Recovery::RetryAfter,
             LogError::Request { .. }
             | LogError::Session(_)
@@ -356,6 +392,8 @@ impl LogError {
             | LogError::Truncation { .. }
             | LogError::Closed
             | LogError::ManagerGone
+            | LogError::NotAlone { .. }
+            | LogError::Unsynced { .. }
             | LogError::Callback { .. }
             | LogError::Alone
             | LogError::TakenOver { .. }
@@ -380,5 +418,35 @@ impl LogError {
             | LogError::Overrun { .. }
             | LogError::Replaced { .. } => Recovery::Fatal,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A shortage is waited for; a disk that failed is not, whatever number it fails with.
+    #[test]
+    fn only_a_shortage_passes() {
+        let tried = String::new;
+        for (number, recovery) in [
+            (libc::ENOSPC, Recovery::RetryAfter),
+            (libc::EMFILE, Recovery::RetryAfter),
+            (libc::EIO, Recovery::Fatal),
+            (libc::EROFS, Recovery::Fatal),
+        ] {
+            let errno = Errno::new(number);
+            let system = StorageError::System { tried: "writing", path: PathBuf::new(), errno };
+            for error in
+                [LogError::File { tried: tried(), errno }, LogError::Read { tried: tried(), errno }, system.into()]
+            {
+                assert_eq!(error.recovery(), recovery, "{error}");
+            }
+            assert_eq!(LogError::Unsynced { tried: tried(), errno }.recovery(), Recovery::Fatal);
+        }
+        assert_eq!(
+            LogError::from(StorageError::Gone { path: PathBuf::new(), what: "removed" }).recovery(),
+            Recovery::Fatal
+        );
     }
 }

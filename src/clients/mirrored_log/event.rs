@@ -3,6 +3,7 @@
 use super::error::LogError;
 use super::lsn::{Generation, History, Lsn, Term};
 use crate::manager::{LostReason, Unavailable};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What happened to a log, in order.
@@ -59,7 +60,9 @@ pub enum LogEvent {
         /// Why.
         reason: LostReason,
     },
-    /// Something of the session failed under the log, which waits for the next one.
+    /// Something of the session failed under the log, which waits for the next one; or a shortage keeps the log from beginning with its partner,
+    /// or from going on alone. What can pass is tried again within 5 s each time, and told once for each reason; [`LogEvent::Mirrored`] or
+    /// [`LogEvent::Alone`] tells that it has passed.
     Broken(LogError),
     /// It goes on without a partner, under this term.
     Alone {
@@ -85,6 +88,21 @@ pub enum LogEvent {
         lsn: Lsn,
         /// How long it has held up the log at least.
         age: Duration,
+    },
+    /// The file of this log's ring (or what it has in /dev/shm) was removed, replaced or cut short by others while in use. The log goes on in the
+    /// memory that it has, and the partner gets all of it; but a new process finds nothing under this name, or something else. So keep the
+    /// partner running, and restart this process while it does: the log begins with the partner's copy then. A log that is alone under
+    /// [`Acknowledge::Persistent`](super::Acknowledge::Persistent) ends instead, since nobody has what it would acknowledge.
+    ///
+    /// Below that, what is acknowledged alone is lost with this process.
+    ///
+    /// In /dev/shm it is systemd, most likely, which removes what a user has there when they log out: `loginctl enable-linger USER` keeps
+    /// it, or `RemoveIPC=no` in logind.conf. Told once.
+    RingGone {
+        /// The name.
+        path: PathBuf,
+        /// What happened to it.
+        what: &'static str,
     },
     /// The log cannot go on; nothing more is acknowledged.
     Ended(LogError),

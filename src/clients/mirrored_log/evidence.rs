@@ -18,7 +18,11 @@ use super::area::EVIDENCE_OFFSET;
 use super::error::LogError;
 use super::lsn::{Generation, Lsn};
 use super::source::Source;
+use crate::memory::Errno;
 use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::OnceLock;
 
 /// Bytes it takes.
 pub(super) const EVIDENCE_BYTES: usize = 64;
@@ -62,11 +66,33 @@ impl fmt::Display for Doubt {
 }
 
 impl Boot {
-    /// The present one.
-    pub(super) fn here() -> Self {
-        let machine = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
-        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        Self { machine: number(&machine), boot: number(&boot) }
+    /// The present one; read once.
+    ///
+    /// # Errors
+    /// [`LogError::Read`]: it could not be read this time. It says nothing of a machine or a boot: a shortage of descriptors
+    /// is no other machine.
+    pub(super) fn here() -> Result<Self, LogError> {
+        static HERE: OnceLock<Boot> = OnceLock::new();
+        if let Some(here) = HERE.get() {
+            return Ok(*here);
+        }
+        let here = Self::read_by(|path| std::fs::read(path))?;
+        Ok(if here.is_known() { *HERE.get_or_init(|| here) } else { here })
+    }
+
+    fn read_by(read: impl Fn(&Path) -> io::Result<Vec<u8>>) -> Result<Self, LogError> {
+        let number_in = |path: &str| match read(Path::new(path)) {
+            Ok(text) => Ok(number(&String::from_utf8_lossy(&text))),
+            // A machine without a number, or one that does not show it: that stays so.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
+                Ok([0; 16])
+            }
+            Err(error) => {
+                let tried = format!("reading {path}, which tells on which boot of which machine a log was written");
+                Err(LogError::Read { tried, errno: Errno::from(&error) })
+            }
+        };
+        Ok(Self { machine: number_in("/etc/machine-id")?, boot: number_in("/proc/sys/kernel/random/boot_id")? })
     }
 
     fn is_known(&self) -> bool {
@@ -96,7 +122,9 @@ impl Boot {
         if flags & (CLEAN | PERSISTENT) != 0 || !outlives {
             return None;
         }
-        if bytes[16..32] != self.machine {
+        // A machine without a number is not another one for that: its boot tells.
+        let is_numbered = bytes[16..32] != [0; 16] && self.machine != [0; 16];
+        if is_numbered && bytes[16..32] != self.machine {
             return Some(Doubt::OtherMachine);
         }
         // Where the kernel does not say which boot it is, any may be another.
@@ -188,7 +216,7 @@ pub(super) fn tells_of_records<S: Source + ?Sized>(source: &S) -> Result<bool, L
 pub(super) fn doubt<S: Source + ?Sized>(source: &S, held: Seen, outlives: bool) -> Result<Option<Doubt>, LogError> {
     let mut bytes = [0; EVIDENCE_BYTES];
     source.read(EVIDENCE_OFFSET, &mut bytes)?;
-    Ok(Boot::here().doubt(&bytes, held, outlives))
+    Ok(Boot::here()?.doubt(&bytes, held, outlives))
 }
 
 /// The first 32 hexadecimal digits of a text as a number; zero where there are fewer.
@@ -264,10 +292,43 @@ mod tests {
         Ok(())
     }
 
+    /// Neither a mark nor a doubt is made of it.
+    #[test]
+    fn what_cannot_be_read_this_time_is_no_other_machine_or_boot() -> Result<(), LogError> {
+        let digits = |digit: u8| Ok(vec![digit; 32]);
+        let (machine, boot) = ("/etc/machine-id", "/proc/sys/kernel/random/boot_id");
+        for number in [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EIO] {
+            for missed in [machine, boot] {
+                let read = |path: &Path| match path == Path::new(missed) {
+                    true => Err(io::Error::from_raw_os_error(number)),
+                    false => digits(b'1'),
+                };
+                let found = Boot::read_by(read);
+                let told = |tried: &str, errno: Errno| tried.contains(missed) && errno.number() == number;
+                assert!(
+                    matches!(&found, Err(LogError::Read { tried, errno }) if told(tried, *errno)),
+                    "{missed}: {found:?}"
+                );
+            }
+        }
+        // A machine that has no number, now or when the mark was written, is not another one.
+        let bare = |path: &Path| match path == Path::new(machine) {
+            true => Err(io::Error::from_raw_os_error(libc::ENOENT)),
+            false => digits(b'2'),
+        };
+        let (bare, whole) = (Boot::read_by(bare)?, Boot::read_by(|_| digits(b'2'))?);
+        assert_eq!((bare.machine, bare.is_known()), ([0; 16], true));
+        for (writer, reader) in [(bare, bare), (bare, whole), (whole, bare), (whole, whole)] {
+            assert_eq!(reader.doubt(&writer.encode(Standing::InUse, NONE), NONE, true), None);
+        }
+        assert_eq!(bare.doubt(&HERE.encode(Standing::InUse, NONE), NONE, true), Some(Doubt::OtherBoot));
+        Ok(())
+    }
+
     #[test]
     fn this_boot_is_known_and_the_same_twice() {
         let here = Boot::here();
-        assert!(here.is_known() && here == Boot::here());
+        assert!(here.as_ref().is_ok_and(|here| here.is_known()) && here == Boot::here());
         assert_eq!(number("0123-4567"), [0; 16]);
         assert_eq!(number("000102030405060708090a0b0c0d0e0f\n")[..3], [0, 1, 2]);
     }

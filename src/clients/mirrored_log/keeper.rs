@@ -464,7 +464,7 @@ fn waits_for_it(file: &Durable) -> bool {
 
 /// Has a file say what it can be relied on for; on the disk when this returns.
 fn mark(file: &mut Durable, standing: Standing) -> Result<(), LogError> {
-    file.write_at(&Boot::here().encode(standing, Seen::default()), EVIDENCE_OFFSET)?;
+    file.write_at(&Boot::here()?.encode(standing, Seen::default()), EVIDENCE_OFFSET)?;
     let _ = file.sync(0)?;
     Ok(())
 }

@@ -206,7 +206,7 @@ mod tests {
         };
         let shared = Shared::new("wal".parse()?, Acknowledge::Placed);
         let region = Region::builder(ring_bytes.area_bytes() as usize).pinned(false).build()?;
-        let mut writer = Writer::open((region, None), ring_bytes, with, (Vec::new(), None), &shared)?;
+        let mut writer = Writer::open((region, None), ring_bytes, with, (Vec::new(), None, None), &shared)?;
         if let Some(report) = report {
             writer.follow(report.sequence);
         }

@@ -18,7 +18,7 @@ use super::term;
 use super::writer::{Beginning, Held};
 use crate::error::Error;
 use crate::memory::{Backing, Errno, MemoryError, Region, RegionBuilder};
-use crate::storage::{self, Lock, Owner};
+use crate::storage::{self, Lock, Name, Owner};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -182,11 +182,35 @@ impl Prepared {
             storage::put_in_place(&storage::System, &beside.path, &path)?;
             if let Some(mut region) = beside.region.take() {
                 region.set_backing(self.backing.clone());
-                self.ring = region;
+                (self.ring, self.held) = (region, None);
             }
-            file = RingFile::of(&self.ring)?;
+            if let Some(file) = &mut file {
+                file.path = path;
+            }
         }
         Ok(file)
+    }
+
+    /// The name by which another process finds the ring; none where none does.
+    pub(super) fn name(&self) -> Result<Option<Name>, LogError> {
+        match (path_of(self.ring.backing()), self.ring.file()) {
+            (Some(path), Some(file)) => Ok(Some(Name::of(&path, file)?)),
+            _ => Ok(None),
+        }
+    }
+
+    /// A ring was made ready, and its log did not open. One that another ring has taken the place of meanwhile, or that was filled in its place, holds
+    /// what the next try goes on with.
+    ///
+    /// # Errors
+    /// [`LogError::Unusable`].
+    pub(super) fn look_again(&mut self) -> Result<(), LogError> {
+        if self.held.is_none() {
+            self.held = found(&self.ring, self.ring_bytes)
+                .map_err(|why| LogError::Unusable { what: format!("the log's ring ({:?})", self.backing), why })?;
+            self.is_free &= self.held.is_none();
+        }
+        Ok(())
     }
 
     /// The ring of the log that opens, once it is settled.
@@ -247,7 +271,7 @@ fn dirty_again(ring: &Region, held: &Held) -> Result<(), LogError> {
 
 /// Marks a ring as in use since now: it may lack what is acknowledged from here on.
 fn mark(ring: &Region, seen: Seen) -> Result<(), LogError> {
-    write(ring, EVIDENCE_OFFSET, &Boot::here().encode(Standing::InUse, seen))
+    write(ring, EVIDENCE_OFFSET, &Boot::here()?.encode(Standing::InUse, seen))
 }
 
 /// What a ring holds; none where there never was a log.
@@ -309,16 +333,16 @@ impl RingFile {
     }
 
     /// The thread that syncs it.
-    pub(super) fn syncer(&self) -> Result<Syncer, LogError> {
+    pub(super) fn syncer(&self, name: Name) -> Result<Syncer, LogError> {
         let file = self.file.try_clone().map_err(|error| LogError::File {
             tried: format!("keeping {} open, which holds the log's ring", self.path.display()),
             errno: Errno::from(&error),
         })?;
-        Syncer::start(Box::new(file), self.path.clone())
+        Syncer::start(Box::new(file), name, Boot::here()?)
     }
 
     pub(super) fn sync(&self) -> Result<(), LogError> {
-        self.file.sync_data().map_err(|error| LogError::File {
+        self.file.sync_data().map_err(|error| LogError::Unsynced {
             tried: format!("syncing {}, which holds the log's ring", self.path.display()),
             errno: Errno::from(&error),
         })

@@ -10,10 +10,9 @@ use super::error::LogError;
 use super::evidence::{Boot, Seen, Standing};
 use super::lsn::Lsn;
 use crate::memory::Errno;
-use crate::storage::DiskFile;
+use crate::storage::{DiskFile, Name};
 use crate::sys;
 use std::io;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -50,9 +49,9 @@ impl Syncer {
     ///
     /// # Errors
     /// [`LogError::File`]: no thread is to be had.
-    pub(super) fn start(file: Box<dyn DiskFile>, path: PathBuf) -> Result<Self, LogError> {
+    pub(super) fn start(file: Box<dyn DiskFile>, name: Name, boot: Boot) -> Result<Self, LogError> {
         let told = Arc::new(Told::default());
-        let mut syncing = Syncing { file, path, told: Arc::clone(&told) };
+        let mut syncing = Syncing { file, name, boot, told: Arc::clone(&told) };
         let thread = std::thread::Builder::new().name("handfast-syncer".to_owned());
         let thread = thread.spawn(move || syncing.run()).map_err(|error| LogError::File {
             tried: "starting the thread that brings the log's ring to the disk".to_owned(),
@@ -123,7 +122,10 @@ impl Drop for Syncer {
 #[derive(Debug)]
 struct Syncing {
     file: Box<dyn DiskFile>,
-    path: PathBuf,
+    /// Who starts this log anew finds it by that.
+    name: Name,
+    /// Known before: a mark that cannot be made would end the log.
+    boot: Boot,
     told: Arc<Told>,
 }
 
@@ -134,9 +136,7 @@ impl Syncing {
                 Ok(true) => {}
                 Ok(false) => std::thread::park_timeout(SLEEP),
                 Err(error) => {
-                    // The kernel may call the pages clean (fsync(2), errors): nothing is believed of this file any more.
-                    let tried = format!("bringing the log's ring in {} to the disk", self.path.display());
-                    let _ = self.told.failed.set(LogError::File { tried, errno: Errno::from(&error) });
+                    let _ = self.told.failed.set(error);
                     return;
                 }
             }
@@ -144,7 +144,7 @@ impl Syncing {
     }
 
     /// Does what was asked for; whether anything was.
-    fn step(&mut self) -> io::Result<bool> {
+    fn step(&mut self) -> Result<bool, LogError> {
         // In this order: whoever asks says before what the file is to say of itself, and up to where.
         let number = self.told.asked.load(Ordering::Acquire);
         if number == self.told.answered.load(Ordering::Relaxed) {
@@ -152,15 +152,29 @@ impl Syncing {
         }
         let (vouch, to) = (self.told.vouch.load(Ordering::Acquire), self.told.wanted.load(Ordering::Relaxed));
         let vouches = self.told.vouches.load(Ordering::Relaxed);
-        self.file.sync()?;
+        // After a failure the kernel may call the pages clean (fsync(2), errors): nothing is believed of this file any more.
+        let path = self.name.path().to_owned();
+        let failed = |error: io::Error| LogError::Unsynced {
+            tried: format!("bringing the log's ring in {} to the disk", path.display()),
+            errno: Errno::from(&error),
+        };
+        self.file.sync().map_err(failed)?;
         if vouch != vouches {
             // What it vouches for is on the disk before it does.
             self.told.vouches.store(true, Ordering::Release);
             let standing = if vouch { Standing::Persistent } else { Standing::InUse };
-            self.file.write_at(&Boot::here().encode(standing, Seen::default()), EVIDENCE_OFFSET)?;
-            self.file.sync()?;
-            self.told.vouches.store(vouch, Ordering::Release);
+            self.file
+                .write_at(&self.boot.encode(standing, Seen::default()), EVIDENCE_OFFSET)
+                .and_then(|()| self.file.sync())
+                .map_err(failed)?;
         }
+        // What is in a file without a name is on no disk for who starts this log anew.
+        match self.name.look() {
+            Ok(()) => {}
+            Err(error) if error.is_passing() => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+        self.told.vouches.store(vouch, Ordering::Release);
         self.told.done.store(to, Ordering::Release);
         self.told.answered.store(number, Ordering::Release);
         Ok(true)
@@ -185,6 +199,10 @@ mod tests {
         Some((may_lack, there as u64))
     }
 
+    fn here() -> io::Result<Boot> {
+        Boot::here().map_err(io::Error::other)
+    }
+
     /// A log that is mirrored and alone in turns; how far it was acknowledged, by whomsoever.
     fn acknowledged(disk: &Simulated) -> io::Result<u64> {
         let path = Path::new("/ring");
@@ -194,7 +212,8 @@ mod tests {
         disk.sync_folder(Path::new("/"))?;
         let told = Arc::new(Told::default());
         let syncer = Syncer { told: Arc::clone(&told), thread: None };
-        let mut syncing = Syncing { file: disk.open(path)?, path: path.to_owned(), told };
+        let mut syncing =
+            Syncing { file: disk.open(path)?, name: Name::on(Arc::new(disk.clone()), path)?, boot: here()?, told };
         let (mut end, mut acknowledged) = (0, 0);
         for round in 0..6 {
             let alone = round % 2 == 1;
@@ -226,6 +245,34 @@ mod tests {
             }
         }
         Ok(acknowledged)
+    }
+
+    /// The sync of a file without a name succeeds.
+    #[test]
+    fn nothing_is_on_the_disk_by_a_ring_that_others_took_away() -> Result<(), Box<dyn std::error::Error>> {
+        let path = Path::new("/ring");
+        for what in ["removed", "replaced by another file", "cut short"] {
+            let disk = Simulated::default();
+            disk.create(path)?.write_at(&[0; LENGTH], 0)?;
+            let told = Arc::new(Told::default());
+            let syncer = Syncer { told: Arc::clone(&told), thread: None };
+            let name = Name::on(Arc::new(disk.clone()), path)?;
+            let mut syncing = Syncing { file: disk.open(path)?, name, boot: here()?, told };
+            syncer.set_vouch(true);
+            syncer.ask(Lsn(32));
+            assert_eq!((syncing.step(), syncer.done()), (Ok(true), Lsn(32)));
+            match what {
+                "cut short" => disk.cut_short(path, LENGTH / 2),
+                _ => disk.remove(path),
+            }
+            if what.starts_with("replaced") {
+                disk.create(path)?.write_at(&[0; LENGTH], 0)?;
+            }
+            syncer.ask(Lsn(64));
+            let gone = crate::storage::StorageError::Gone { path: path.to_owned(), what };
+            assert_eq!((syncing.step(), syncer.done()), (Err(gone.into()), Lsn(32)));
+        }
+        Ok(())
     }
 
     #[test]

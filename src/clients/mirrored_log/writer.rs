@@ -15,11 +15,15 @@ use super::stop::StoppedAt;
 use super::syncer::Syncer;
 use crate::fabric::Timestamp;
 use crate::memory::{InPlace, Region, Ring, RingReader};
+use crate::storage::{Name, StorageError};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Between two headers that differ in what they call acknowledged alone.
 pub(super) const HEADER_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Between two looks at whether the ring's name still means its file.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What an area holds: its header, and where its valid prefix ends.
 #[derive(Debug, Clone, Copy)]
@@ -98,6 +102,9 @@ pub(super) struct Writer {
     lineage: u64,
     restored: Restored,
     file: Option<RingFile>,
+    /// By which another process finds the ring; none where none does.
+    name: Option<Name>,
+    next_look: Timestamp,
     /// Brings that to the disk while the log is alone, where acknowledgements wait for it.
     syncer: Option<Syncer>,
     /// The asking after the header with the present tail.
@@ -148,7 +155,7 @@ impl Writer {
         (region, in_place): (Region, Option<InPlace>),
         ring_bytes: RingBytes,
         with: Beginning,
-        (spans, file): (Vec<(u64, u64)>, Option<RingFile>),
+        (spans, file, name): (Vec<(u64, u64)>, Option<RingFile>, Option<Name>),
         shared: &Shared,
     ) -> Result<Self, LogError> {
         let held = (with.tail.0, with.end.0);
@@ -172,6 +179,8 @@ impl Writer {
             lineage: 0,
             restored: Restored { writer: with.restored_writer, end: with.end },
             file,
+            name,
+            next_look: Timestamp(0),
             syncer: None,
             tail_asked: 0,
             persistent: shared.acknowledge == Acknowledge::Persistent,
@@ -269,12 +278,29 @@ impl Writer {
     /// The log goes on alone. Where acknowledgements are to wait for a disk, and the ring is on one, they wait for this one.
     ///
     /// # Errors
-    /// [`LogError::File`]: no thread is to be had.
+    /// [`LogError::File`]: no thread is to be had. [`LogError::Storage`]: the name does not mean that file any more.
     pub(super) fn go_alone(&mut self) -> Result<(), LogError> {
-        if let (true, None, Some(file)) = (self.persistent, &self.syncer, &self.file) {
-            self.syncer = Some(file.syncer()?);
+        let (true, Some(file), Some(name)) = (self.persistent, &self.file, &self.name) else { return Ok(()) };
+        name.look()?;
+        if self.syncer.is_none() {
+            self.syncer = Some(file.syncer(name.clone())?);
         }
         Ok(())
+    }
+
+    /// Whether what is acknowledged alone rests on the file of the ring.
+    pub(super) fn rests_on_its_file(&self) -> bool {
+        self.persistent && self.file.is_some()
+    }
+
+    /// Every 0.5 s, whether the ring is still found by its name.
+    ///
+    /// # Errors
+    /// [`StorageError::Gone`], [`StorageError::System`].
+    pub(super) fn look_if_due(&mut self, now: Timestamp) -> Result<(), StorageError> {
+        let Some(name) = self.name.as_ref().filter(|_| now >= self.next_look) else { return Ok(()) };
+        self.next_look = now.after(LOOK_INTERVAL);
+        name.look()
     }
 
     /// Of what is committed up to `end`, up to where it may be acknowledged alone. The ring vouches for it.
@@ -328,10 +354,8 @@ impl Writer {
         self.syncer = None;
         let Some(file) = &self.file else { return Ok(()) };
         file.sync()?;
-        let marked = self
-            .reader
-            .ring()
-            .write_area(EVIDENCE_OFFSET as usize, &Boot::here().encode(Standing::Ended, Seen::default()));
+        let mark = Boot::here()?.encode(Standing::Ended, Seen::default());
+        let marked = self.reader.ring().write_area(EVIDENCE_OFFSET as usize, &mark);
         marked.map_err(|error| LogError::Session(error.to_string()))?;
         file.sync()
     }

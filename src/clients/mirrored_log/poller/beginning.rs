@@ -1,6 +1,7 @@
 //! The beginning of a session: what the partner holds, what is restored from it, how the log is opened, from where on it is sent.
 
 use super::LogPoller;
+use super::ends::Retry;
 use crate::clients::mirrored_log::config::{OnLoss, Start};
 use crate::clients::mirrored_log::decide::{self, Drawn, Opening};
 use crate::clients::mirrored_log::error::LogError;
@@ -22,6 +23,32 @@ impl<F: Fabric> LogPoller<F> {
         let Some(mirror) = &mut self.mirror else { return Ok(false) };
         let mut worked = mirror.complete(None, &self.shared, self.config.acknowledge)?;
         worked |= self.replica.tell(&mut mirror.wire)?;
+        if self.begins_later.as_ref().is_some_and(|retry| !retry.is_due(self.fabric.now())) {
+            return Ok(worked);
+        }
+        match self.go_on_with() {
+            Ok(began) => Ok(began || worked),
+            Err(error) if error.is_passing() => {
+                self.begin_later(error);
+                Ok(true)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A shortage on this node is no reason to end the session, which other clients use as well: the log is begun in it a little later.
+    fn begin_later(&mut self, error: LogError) {
+        let (retry, is_news) = Retry::after(self.begins_later.take(), error.clone(), self.fabric.now());
+        self.begins_later = Some(retry);
+        if is_news {
+            tracing::error!(%error, "the log cannot begin with this session yet: tried again within 5 s");
+            self.events.put(LogEvent::Broken(error));
+        }
+    }
+
+    fn go_on_with(&mut self) -> Result<bool, LogError> {
+        let Some(mirror) = &mut self.mirror else { return Ok(false) };
+        let worked = false;
         if let Some(restore) = &mut mirror.restore {
             let Some(prepared) = &self.prepared else { return Ok(worked) };
             let complete = restore.advance(&mut mirror.wire, prepared.target())?;
@@ -48,7 +75,7 @@ impl<F: Fabric> LogPoller<F> {
         self.unless_fatal(decided).map(|began| began || worked)
     }
 
-    /// What cannot be helped ends the log; for the rest there is the next session.
+    /// What cannot be helped ends the log; for the rest there is a later try, or the next session.
     fn unless_fatal(&mut self, outcome: Result<(), LogError>) -> Result<bool, LogError> {
         match outcome {
             Ok(()) => Ok(true),
@@ -128,16 +155,24 @@ impl<F: Fabric> LogPoller<F> {
             Opening::Local => spans(prepared.ring(), self.ring_bytes, &with)?,
             Opening::Partner => spans(prepared.target(), self.ring_bytes, &with)?,
         };
-        let file = prepared.settle(opening, &with)?;
-        if let Some(path) = &self.config.state_file
-            && term::load_state(path)? != Some(with.history)
-        {
-            term::store_state(path, with.history)?;
+        let settled = prepared.settle(opening, &with).and_then(|file| {
+            let settled = (file, prepared.name()?);
+            let Some(path) = &self.config.state_file else { return Ok(settled) };
+            if term::load_state(path)? != Some(with.history) {
+                term::store_state(path, with.history)?;
+            }
+            Ok(settled)
+        });
+        if settled.is_err() {
+            // The next try goes on with what has the ring's name by now.
+            prepared.look_again()?;
         }
+        let (file, name) = settled?;
         let Some(region) = self.prepared.take().map(Prepared::into_ring) else { return Ok(()) };
         // The ring's memory goes with the error: there is no second try.
-        let opened = Writer::open((region, self.config.in_place), self.ring_bytes, with, (spans, file), &self.shared)
-            .map_err(|error| LogError::Unusable { what: "the log's ring".to_owned(), why: error.to_string() });
+        let opened =
+            Writer::open((region, self.config.in_place), self.ring_bytes, with, (spans, file, name), &self.shared)
+                .map_err(|error| LogError::Unusable { what: "the log's ring".to_owned(), why: error.to_string() });
         self.writer = Some(opened?);
         if self.config.applied_bounds_truncation {
             // Until a consumer says more nothing is freed, with a partner or without.

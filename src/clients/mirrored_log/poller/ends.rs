@@ -11,11 +11,45 @@ use crate::clients::mirrored_log::lsn::Term;
 use crate::clients::mirrored_log::mirror::Mirror;
 use crate::clients::mirrored_log::numbers::next_term;
 use crate::clients::mirrored_log::term;
-use crate::fabric::Fabric;
+use crate::error::Recovery;
+use crate::fabric::{Fabric, Timestamp};
 use crate::handshake::EndReason;
 use crate::manager::LostReason;
 use crate::session::Session;
+use crate::storage::StorageError;
 use crate::sys::panic::contain;
+use std::time::Duration;
+
+/// From a failure to go on alone to the next try, at first; twice as long after each.
+const RETRY_MIN: Duration = Duration::from_millis(100);
+
+/// And at most.
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// The next try of something that failed, and may pass.
+#[derive(Debug)]
+pub(super) struct Retry {
+    next: Timestamp,
+    pause: Duration,
+    /// Why the last one failed, which was told.
+    told: LogError,
+}
+
+impl Retry {
+    /// The try after one that failed with `error`, and whether that is news.
+    pub(super) fn after(before: Option<Retry>, error: LogError, now: Timestamp) -> (Self, bool) {
+        let (pause, told) = match before {
+            Some(retry) => ((retry.pause * 2).min(RETRY_MAX), Some(retry.told)),
+            None => (RETRY_MIN, None),
+        };
+        let is_news = told.as_ref() != Some(&error);
+        (Self { next: now.after(pause), pause, told: error }, is_news)
+    }
+
+    pub(super) fn is_due(&self, now: Timestamp) -> bool {
+        now >= self.next
+    }
+}
 
 impl<F: Fabric> LogPoller<F> {
     #[cold]
@@ -42,8 +76,9 @@ impl<F: Fabric> LogPoller<F> {
         if self.shared.ended.get().is_some() {
             return;
         }
+        self.is_deserted = true;
         self.on_loss();
-        if self.alone == Alone::No {
+        if self.alone != Alone::Yes && self.retry.is_none() && self.shared.ended.get().is_none() {
             self.finish(LogError::ManagerGone);
         }
     }
@@ -54,6 +89,7 @@ impl<F: Fabric> LogPoller<F> {
             Ok(mirror) => {
                 self.replica.begin(mirror.exposed(), mirror.session_number());
                 self.mirror = Some(mirror);
+                (self.retry, self.begins_later) = (None, None);
                 self.told_not_kept = false;
             }
             Err(refused) => {
@@ -90,9 +126,30 @@ impl<F: Fabric> LogPoller<F> {
         if self.writer.is_none() || self.alone == Alone::Yes || matches!(self.config.on_loss, OnLoss::Stop) {
             return;
         }
-        if let Err(error) = self.go_on_alone() {
-            self.events.put(LogEvent::Broken(error));
+        self.try_alone();
+    }
+
+    /// The log is to go on alone, and could not yet: it is tried again while no partner is there.
+    pub(super) fn try_alone_if_due(&mut self, now: Timestamp) {
+        let is_due = self.retry.as_ref().is_some_and(|retry| retry.is_due(now));
+        if is_due && self.mirror.is_none() && self.shared.ended.get().is_none() {
+            self.try_alone();
         }
+    }
+
+    /// A disk gets room again, and a folder is mounted again: whoever waits is served then, though no partner comes.
+    fn try_alone(&mut self) {
+        let Err(error) = self.go_on_alone() else { return };
+        let (retry, is_news) = Retry::after(self.retry.take(), error.clone(), self.fabric.now());
+        if is_news {
+            tracing::error!(%error, "the log cannot go on alone yet: tried again within 5 s, while no partner is there");
+            self.events.put(LogEvent::Broken(error.clone()));
+        }
+        if self.is_deserted && error.recovery() == Recovery::Fatal {
+            // No partner will come, and nothing of this passes by itself.
+            return self.finish(LogError::NotAlone { why: Box::new(error) });
+        }
+        self.retry = Some(retry);
     }
 
     /// Opens the log without a partner. Whatever can be looked at before is: an open log cannot be restored any more.
@@ -143,8 +200,36 @@ impl<F: Fabric> LogPoller<F> {
         term::store(term_file, term)?;
         self.shared.set_term(term);
         self.alone = Alone::Yes;
+        self.retry = None;
         self.events.put(LogEvent::Alone { term });
         Ok(())
+    }
+
+    /// Whether others took the ring away: said once, with what to do. A log that is alone, and whose acknowledgements rest on that file, ends.
+    pub(super) fn look_at_ring(&mut self, now: Timestamp) {
+        let Some(writer) = &mut self.writer else { return };
+        let Err(error) = writer.look_if_due(now) else { return };
+        let rests_on_it = writer.rests_on_its_file();
+        if self.ring_told.as_ref() != Some(&error) {
+            self.ring_told = Some(error.clone());
+            match &error {
+                StorageError::Gone { path, what } => {
+                    tracing::error!(
+                        ring = %path.display(),
+                        what,
+                        "others took the log's ring away: this process goes on with it, and a new one does not find it. Keep the partner running, \
+                         and restart this process while it does. In /dev/shm systemd removes what a user has when they log out: \
+                         `loginctl enable-linger USER`, or RemoveIPC=no in logind.conf"
+                    );
+                    self.events.put(LogEvent::RingGone { path: path.clone(), what });
+                }
+                _ => self.events.put(LogEvent::Broken(error.clone().into())),
+            }
+        }
+        let is_gone = matches!(error, StorageError::Gone { .. });
+        if is_gone && rests_on_it && self.alone != Alone::No && self.shared.ended.get().is_none() {
+            self.finish(error.into());
+        }
     }
 
     /// The callback panicked: what it was to tell is lost, so the log ends.

@@ -21,8 +21,9 @@ use super::shared::Shared;
 use super::stall::Stall;
 use super::writer::Writer;
 use crate::fabric::{Fabric, Timestamp};
-use crate::storage::Lock;
+use crate::storage::{Lock, StorageError};
 use crate::sys::panic::contain;
+use ends::Retry;
 use std::sync::Arc;
 
 /// Between two looks at what need not be looked at each time.
@@ -52,6 +53,14 @@ pub struct LogPoller<F: Fabric> {
     on_durable: Option<OnDurable>,
     stall: Stall,
     alone: Alone,
+    /// It is to go on alone, and could not yet.
+    retry: Option<Retry>,
+    /// A session stands, and the log could not begin with it yet.
+    begins_later: Option<Retry>,
+    /// What is wrong with the name of the ring, as it was told.
+    ring_told: Option<StorageError>,
+    /// No session will begin any more.
+    is_deserted: bool,
     /// Durable and tail when sleepers were woken last.
     woken_at: (Lsn, Lsn, bool),
     told: Lsn,
@@ -104,6 +113,10 @@ impl<F: Fabric> LogPoller<F> {
             on_durable: None,
             stall,
             alone: Alone::No,
+            retry: None,
+            begins_later: None,
+            ring_told: None,
+            is_deserted: false,
             woken_at: (Lsn::ZERO, Lsn::ZERO, false),
             told: Lsn::ZERO,
             told_not_kept: false,
@@ -156,7 +169,7 @@ impl<F: Fabric> LogPoller<F> {
     /// log, else with a new one. For a node that starts alone, and is known to be the one that may. Blocks for the disk.
     ///
     /// # Errors
-    /// [`LogError::File`]: the term cannot be persisted. [`LogError::Alone`]: the log is not set up with [`OnLoss::GoOnAlone`](super::OnLoss::GoOnAlone).
+    /// [`LogError::Storage`]: the term cannot be persisted. [`LogError::Alone`]: the log is not set up with [`OnLoss::GoOnAlone`](super::OnLoss::GoOnAlone).
     /// [`LogError::PartnerThere`]: a session stands. [`LogError::Damaged`]: the local ring has lost records. After an error nothing is opened.
     /// What ended the log, if something has: [`LogError::ManagerGone`] where the manager was dropped before.
     pub fn begin_alone(&mut self) -> Result<(), LogError> {
@@ -250,6 +263,8 @@ impl<F: Fabric> LogPoller<F> {
             Ok(moved) => worked |= moved,
             Err(error) => worked |= self.broken(error),
         }
+        self.look_at_ring(now);
+        self.try_alone_if_due(now);
         let on_disk = self.writer.as_mut().map_or(Ok(()), Writer::check_disk);
         if let Err(error) = on_disk {
             self.finish(error);
