@@ -1,7 +1,9 @@
 //! A file that is written piece by piece, and what of it is on the disk.
 
 use super::disk::{Disk, DiskFile, FileStat};
-use super::error::{RESIZING, SYNCING, StorageError, WRITING};
+#[cfg(feature = "redb")]
+use super::error::RESIZING;
+use super::error::{SYNCING, StorageError, WRITING};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
