@@ -1,7 +1,9 @@
 //! A file that is written piece by piece, and what of it is on the disk.
 
 use super::disk::{Disk, DiskFile, FileStat};
-use super::error::StorageError;
+#[cfg(feature = "redb")]
+use super::error::RESIZING;
+use super::error::{SYNCING, StorageError, WRITING};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -85,7 +87,7 @@ impl Durable {
         self.check_length(offset.saturating_add(bytes.len() as u64))?;
         self.file.write_at(bytes, offset).map_err(|error| {
             self.has_failed = true;
-            StorageError::system("writing", &self.path)(error)
+            StorageError::system(WRITING, &self.path)(error)
         })
     }
 
@@ -113,7 +115,7 @@ impl Durable {
         let changed = self.file.set_length(bytes);
         self.has_failed |= changed.is_err();
         (self.length_min, self.length) = (bytes, bytes);
-        changed.map_err(StorageError::system("changing the length of", &self.path))
+        changed.map_err(StorageError::system(RESIZING, &self.path))
     }
 
     pub(crate) fn read_at(&self, into: &mut [u8], offset: u64) -> Result<(), StorageError> {
@@ -125,7 +127,7 @@ impl Durable {
     pub(crate) fn sync(&mut self, position: u64) -> Result<OnDisk, StorageError> {
         self.check()?;
         self.check_disk()?;
-        let synced = self.file.sync().map_err(StorageError::system("syncing", &self.path));
+        let synced = self.file.sync().map_err(StorageError::system(SYNCING, &self.path));
         let found = synced.and_then(|()| self.look());
         self.has_failed |= found.is_err();
         found.map(|()| OnDisk { position })

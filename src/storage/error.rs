@@ -90,10 +90,27 @@ pub enum StorageError {
     },
 }
 
+/// What is tried with the content of a file.
+pub(super) const WRITING: &str = "writing";
+pub(super) const SYNCING: &str = "syncing";
+pub(super) const RESIZING: &str = "changing the length of";
+
+/// After a failure of these nothing is known of what the file holds.
+const TOUCHING: [&str; 3] = [WRITING, SYNCING, RESIZING];
+
 impl StorageError {
     /// Whether it tells of a shortage that can pass while nobody does anything about it.
     pub(crate) fn is_passing(&self) -> bool {
         matches!(self, StorageError::System { errno, .. } if errno.is_passing())
+    }
+
+    /// Whether what a file holds is not known any more: a write or a sync of it failed, or others took it away. Whoever could not open a file, or
+    /// look at it, for a shortage that passes has lost nothing of it.
+    pub(crate) fn spoils(&self) -> bool {
+        match self {
+            StorageError::System { tried, errno, .. } => TOUCHING.contains(tried) || !errno.is_passing(),
+            _ => true,
+        }
     }
 
     /// Makes an error of the system one of ours.

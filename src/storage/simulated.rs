@@ -54,6 +54,8 @@ struct Inner {
     is_cut: bool,
     /// This name goes when somebody locks its file, so many times.
     remove_when_locked: Option<(PathBuf, u32)>,
+    /// No file can be opened, by this number.
+    no_open: Option<i32>,
     /// Where it is none.
     memory: Option<&'static str>,
 }
@@ -120,6 +122,10 @@ impl Simulated {
         let mut inner = self.inner();
         let at = inner.calls + calls;
         inner.faults.insert(at, fault);
+    }
+
+    pub(crate) fn refuse_opens(&self, number: Option<i32>) {
+        self.inner().no_open = number;
     }
 
     /// Calls so far that change something.
@@ -394,7 +400,10 @@ impl DiskFile for Open {
 
 impl Disk for Simulated {
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let inode = *self.inner().names.get(path).ok_or_else(|| error(libc::ENOENT))?;
+        let inner = self.inner();
+        inner.no_open.map_or(Ok(()), |number| Err(error(number)))?;
+        let inode = *inner.names.get(path).ok_or_else(|| error(libc::ENOENT))?;
+        drop(inner);
         Ok(Box::new(self.handle(inode)))
     }
 

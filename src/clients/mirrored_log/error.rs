@@ -117,7 +117,7 @@ pub enum LogError {
     /// The log has counted as far as it can: the next number would be one that nobody reads.
     /// Nothing was written under it.
     #[error(
-        "this log cannot continue: its {what} is {found}, and no higher one can be written. No log counts so far by itself: its files are damaged, or the partner sent nonsense. Move its ring and term file away, and start a new log"
+        "this log cannot continue: its {what} is {found}, and no higher one can be written. No log counts so far by itself: its files are damaged, or the partner sent nonsense. Move its ring, its term file and its state file (where it has one) away, and start a new log"
     )]
     Exhausted {
         /// Which number.
@@ -245,7 +245,7 @@ pub enum LogError {
     PartnerThere,
     /// The partner's copy and the local ring are of two different logs.
     #[error(
-        "this node has log {here}, by its ring or its state file, and the partner's copy is of log {there}: nothing tells which one counts. Start with Start::New, or move the wrong one away"
+        "this node has log {here}, by its ring or its state file, and the partner's copy is of log {there}: nothing tells which one counts. Start with Start::New, which gives the partner's up; or, to go on with the partner's, move this node's ring and state file (where it has one) away"
     )]
     Histories {
         /// The local one.

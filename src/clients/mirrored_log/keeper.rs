@@ -239,7 +239,8 @@ impl Keeping {
     /// A session begins: nothing that is acknowledged in it is vouched for by what the file says now. Where its log's acknowledgements waited for
     /// the file until now they are taken to go on so: [`Keeping::heed`] finds out.
     fn begin(&mut self, epoch: u64) -> Result<(), LogError> {
-        if self.told.ready.load(Ordering::Relaxed) == epoch {
+        let is_known = self.standing.is_some() || self.is_spoilt;
+        if self.told.ready.load(Ordering::Relaxed) == epoch && is_known {
             return Ok(());
         }
         if self.standing.is_none() {
@@ -296,16 +297,28 @@ impl Keeping {
     /// Said once, and again where it is another reason.
     #[cold]
     fn failed(&mut self, error: LogError) {
+        self.forget(&error);
         if self.failure.as_ref() != Some(&error) {
-            tracing::error!(%error, "the partner's log is not kept on disk until a new file of it is: tried again within 5 s");
+            tracing::error!(%error, "the partner's log is not kept on disk at present: tried again within 5 s");
             self.told.fail(error.clone());
             self.failure = Some(error);
         }
     }
 
-    /// After a failed write or sync nothing is known of the file's pages (fsync(2), errors): the next try is a new file.
+    /// After a failed write or sync nothing is known of the file's pages (fsync(2), errors): the next try is a new file. What could not be
+    /// opened for a shortage is as good as before.
+    fn forget(&mut self, error: &LogError) {
+        let is_spoilt = match error {
+            LogError::Storage(error) => error.spoils(),
+            error => !error.is_passing(),
+        };
+        if is_spoilt {
+            (self.file, self.is_spoilt) = (None, true);
+        }
+        self.standing = None;
+    }
+
     fn wait_to_retry(&mut self) {
-        (self.file, self.standing, self.is_spoilt) = (None, None, true);
         let until = Instant::now() + self.retry;
         while Instant::now() < until && !self.told.stop.load(Ordering::Acquire) {
             std::thread::sleep(Duration::from_millis(10));

@@ -136,7 +136,7 @@ impl MirroredLog {
         let place = config.keep.as_deref().map(|path| keeper::take(path, owner)).transpose()?;
         let path = place.as_ref().map(Place::path);
         let loaded = path.map(kept).transpose()?.flatten();
-        let seen = path.and_then(keeper::on_its_way);
+        let seen = path.map(keeper::on_its_way).transpose()?.flatten();
         let taken_file = path.map(term::taken_file);
         let taken = taken_file.as_deref().map(term::load_taken).transpose()?.flatten();
         let copy = CopyShared::new(loaded, seen, taken, taken_file);

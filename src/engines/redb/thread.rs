@@ -5,7 +5,7 @@ use crate::engines::redb::follower::{FollowError, Followed, Follower, FollowerOp
 use crate::engines::redb::image::ImageError;
 use crate::memory::Errno;
 use crate::sys;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -18,6 +18,11 @@ const SPIN: Duration = Duration::from_micros(100);
 const SLEEP: Duration = Duration::from_micros(250);
 /// An image that is ahead of a whole copy for so long is of no use for it.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// From a failure of the images to the next try, at first; twice as long after each.
+const RETRY_MIN: Duration = Duration::from_millis(100);
+/// And at most.
+const RETRY_MAX: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
 struct Told {
@@ -45,11 +50,13 @@ impl FollowerThread {
         let told = Arc::new(Told::default());
         let here = Arc::clone(&told);
         let thread = std::thread::Builder::new().name("redb-follower".to_owned());
-        let thread = thread.spawn(move || run(follower, &copy, &here)).map_err(|error| ImageError::System {
-            tried: "starting a thread for",
-            path: folder.as_ref().to_owned(),
-            errno: Errno::from(&error),
-        })?;
+        let at = folder.as_ref().to_owned();
+        let thread =
+            thread.spawn(move || run((follower, at, options), &copy, &here)).map_err(|error| ImageError::System {
+                tried: "starting a thread for",
+                path: folder.as_ref().to_owned(),
+                errno: Errno::from(&error),
+            })?;
         Ok(Self { told, thread: Some(thread) })
     }
 
@@ -63,7 +70,8 @@ impl FollowerThread {
         Lsn(self.told.applied.load(Ordering::Relaxed))
     }
 
-    /// What ended it, if something did: nothing more is applied, and the partner's ring fills up.
+    /// Why nothing is applied at present, if so: the partner's ring fills up meanwhile. Where it is an [`FollowError::Image`] the folder is opened anew,
+    /// within 5 s each time, and this is none again once that went well; anything else has ended the thread.
     pub fn failure(&self) -> Option<FollowError> {
         self.told.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -78,10 +86,48 @@ impl Drop for FollowerThread {
     }
 }
 
-fn run(mut follower: Follower, copy: &LogCopy, told: &Told) {
-    if let Err(error) = follow(&mut follower, copy, told) {
-        tracing::error!(%error, "the follower of the partner's database file has ended");
-        *told.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+/// After a file failed nothing is claimed through it any more: the folder is opened anew, and what was applied since the last claim is applied again.
+fn run((follower, folder, options): (Follower, PathBuf, FollowerOptions), copy: &LogCopy, told: &Told) {
+    let (mut follower, mut pause) = (Some(follower), RETRY_MIN);
+    while !told.stop.load(Ordering::Relaxed) || follower.is_some() {
+        let before = told.operations.load(Ordering::Relaxed);
+        let ended = match follower.take() {
+            Some(mut follower) => follow(&mut follower, copy, told),
+            None => match Follower::open(&folder, options) {
+                Ok(opened) => {
+                    told.fail(None);
+                    follower = Some(opened);
+                    continue;
+                }
+                Err(error) => Err(error.into()),
+            },
+        };
+        let Err(error) = ended else { return };
+        let is_over = !matches!(error, FollowError::Image(_));
+        told.fail(Some(error));
+        if is_over {
+            return;
+        }
+        if told.operations.load(Ordering::Relaxed) != before {
+            pause = RETRY_MIN;
+        }
+        let until = Instant::now() + pause;
+        while Instant::now() < until && !told.stop.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        pause = (pause * 2).min(RETRY_MAX);
+    }
+}
+
+impl Told {
+    /// Why nothing is applied at present; said where it is another reason.
+    fn fail(&self, why: Option<FollowError>) {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = why.as_ref().filter(|why| failed.as_ref() != Some(*why)) {
+            let again = matches!(error, FollowError::Image(_));
+            tracing::error!(%error, again, "the partner's database file is not followed: where `again` is true, tried again within 5 s");
+        }
+        *failed = why;
     }
 }
 

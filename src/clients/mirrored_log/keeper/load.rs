@@ -13,10 +13,22 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// The log and term of a copy that was on its way to a file when its process ended.
-pub(in super::super) fn on_its_way(path: &Path) -> Option<(History, Term)> {
-    let header = LogHeader::read(&File::open(beside(path)).ok()?).ok()?;
-    Some((header.history, header.term))
+/// The log and term of a copy that was on its way to a file when its process ended; none where none was, or it had not come so far as a header.
+///
+/// # Errors
+/// [`LogError::File`], [`LogError::Read`]: it cannot be read now. Its term may be the one by which the kept file is an old one.
+pub(in super::super) fn on_its_way(path: &Path) -> Result<Option<(History, Term)>, LogError> {
+    let beside = beside(path);
+    let file = match File::open(&beside) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed("opening", &beside, &error)),
+    };
+    match LogHeader::read(&file) {
+        Ok(header) => Ok(Some((header.history, header.term))),
+        Err(LogError::Headers { .. } | LogError::Short { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Loads what a file holds into memory, and whether it may lack acknowledged records; none where there is no file yet.

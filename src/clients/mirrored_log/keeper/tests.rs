@@ -9,8 +9,8 @@ use super::super::lsn::{History, Term};
 use super::super::record::{self, RECORD_HEADER_BYTES, size_of_record};
 use super::*;
 use crate::memory::Region;
-use crate::storage::beside;
 use crate::storage::simulated::{Fault, Simulated};
+use crate::storage::{Disk, beside};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -291,6 +291,57 @@ fn a_file_that_is_taken_away_is_written_anew_and_told_of() -> Outcome {
         log.expect(disk.boot(false).content(path()), process.told, what);
         assert_eq!(process.news(), Some(KeepNews::Again), "{what}");
     }
+    Ok(())
+}
+
+/// The file is as good as before: it needs no room for a second one.
+#[test]
+fn a_file_that_could_not_be_opened_for_a_while_is_gone_on_with() -> Outcome {
+    for (number, is_same) in [(libc::EMFILE, true), (libc::ENOMEM, true), (libc::EIO, false)] {
+        let disk = Simulated::default();
+        let (process, mut log) = Process::settled(&disk)?;
+        drop(process);
+        let before = disk.stat(path())?.inode;
+        let mut process = Process::start(&disk, &log)?;
+        disk.refuse_opens(Some(number));
+        log.append()?;
+        process.step();
+        let told = |error: &LogError| error.to_string().contains(crate::memory::Errno::new(number).name());
+        assert!(matches!(process.news(), Some(KeepNews::Failed(error)) if told(&error)));
+        assert_eq!(process.told, 0);
+        disk.refuse_opens(None);
+        // What the file says of itself is found out again.
+        process.keeping.begin(process.shared.epoch())?;
+        process.step();
+        assert_eq!((process.told, process.news()), (log.end.0, Some(KeepNews::Again)));
+        log.expect(disk.boot(false).content(path()), process.told, "opened later");
+        assert_eq!(disk.stat(path())?.inode == before, is_same, "{number}");
+        assert_eq!(process.keeping.standing, Some(Standing::InUse));
+    }
+    Ok(())
+}
+
+/// Nobody calls an old file the newest for a shortage of descriptors.
+#[test]
+fn only_a_file_that_is_not_there_was_not_on_its_way() -> Outcome {
+    let folder = tempfile::tempdir_in("/var/tmp")?;
+    let path = folder.path().join("copy");
+    let header = Log::new()?.header;
+    assert_eq!(on_its_way(&path), Ok(None));
+    std::fs::write(beside(&path), b"")?;
+    assert_eq!(on_its_way(&path), Ok(None), "it had not begun");
+    let mut bytes = vec![0; RING_OFFSET as usize];
+    bytes[HEADER_OFFSETS[0] as usize..][..header.encode().len()].copy_from_slice(&header.encode());
+    std::fs::write(beside(&path), &bytes)?;
+    assert_eq!(on_its_way(&path), Ok(Some((header.history, header.term))));
+    // The same way as EMFILE, which would be the whole process's.
+    std::fs::remove_file(beside(&path))?;
+    std::os::unix::fs::symlink(beside(&path), beside(&path))?;
+    let told = on_its_way(&path).map_err(|error| error.to_string());
+    assert!(told.as_ref().is_err_and(|told| told.contains("copy.new") && told.contains("ELOOP")), "{told:?}");
+    std::fs::remove_file(beside(&path))?;
+    std::fs::create_dir(beside(&path))?;
+    assert!(on_its_way(&path).is_err(), "it cannot be read");
     Ok(())
 }
 
