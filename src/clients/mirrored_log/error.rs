@@ -105,10 +105,10 @@ pub enum LogError {
         durable: Lsn,
     },
     /// A record was not acknowledged in time.
-    #[error(
-        "the record at lsn {lsn} was not acknowledged within {waited_ms} ms. The events of the log's poller say why: no partner, one whose heartbeat stands still, or one that keeps no file where Persistent is asked for"
-    )]
+    #[error("the record at lsn {lsn} was not acknowledged within {waited_ms} ms: {late}")]
     Late {
+        /// What it waited for.
+        late: Late,
         /// The record.
         lsn: Lsn,
         /// How long was waited, milliseconds.
@@ -195,7 +195,7 @@ pub enum LogError {
     },
     /// Records that were there are gone.
     #[error(
-        "the log ends at lsn {end} ({why}), and records up to lsn {acknowledged} were there: it is damaged. `handfast log verify` shows where"
+        "the log ends at lsn {end} ({why}), and records up to lsn {acknowledged} were there: it is damaged. Of a ring with a name `handfast log verify PATH` shows where"
     )]
     Damaged {
         /// Where its valid prefix ends.
@@ -254,7 +254,9 @@ pub enum LogError {
         there: History,
     },
     /// What lies where this node's ring, or its copy of the partner's log, is kept cannot be gone on with.
-    #[error("{what} cannot be gone on with: {why}. Nothing in it was changed; move it away to begin without it")]
+    #[error(
+        "{what} cannot be gone on with: {why}. Nothing in it was changed. To begin without it move it away, and the log's state file where there is one"
+    )]
     Unusable {
         /// Which.
         what: String,
@@ -356,6 +358,33 @@ pub enum LogError {
         /// The log that is there.
         found: History,
     },
+}
+
+/// What a record that is not acknowledged waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Late {
+    /// The log is not open.
+    NotOpen,
+    /// Nothing was ever reserved there.
+    NotReserved,
+    /// A reservation up to there that is neither committed nor dropped, the partner, or somebody who polls the log.
+    NotAcknowledged,
+}
+
+impl std::fmt::Display for Late {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::NotOpen => {
+                "the log is not open yet. It waits for its partner, or nobody polls it: see LogPoller::next_event"
+            }
+            Self::NotReserved => "no record begins there yet: wait for the lsn that a commit or an append gave",
+            Self::NotAcknowledged => {
+                "LogPoller::next_event tells why: no partner, one whose heartbeat stands still, one that keeps no file where Persistent is asked for, \
+                 or a reservation before it that is neither committed nor dropped (Stalled). Where it tells nothing, nobody polls the log"
+            }
+        })
+    }
 }
 
 impl LogError {

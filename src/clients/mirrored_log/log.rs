@@ -2,7 +2,7 @@
 
 use super::config::{Acknowledge, LogConfig, OnLoss};
 use super::copy::{CopyShared, CopySource, LogCopy};
-use super::error::LogError;
+use super::error::{Late, LogError};
 use super::inbox::{Inbox, LogClient};
 use super::keeper::{self, Keeper};
 use super::lsn::{Generation, History, Lsn, Term};
@@ -199,8 +199,17 @@ impl MirroredLog {
     /// [`LogError::Late`], or what ended the log.
     pub fn wait_until(&self, lsn: Lsn, deadline: Instant) -> Result<Acknowledgement, LogError> {
         let began = Instant::now();
-        let late = || LogError::Late { lsn, waited_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX) };
-        self.wait_for(lsn, Some(deadline)).unwrap_or_else(|| Err(late()))
+        self.wait_for(lsn, Some(deadline)).unwrap_or_else(|| Err(self.late(lsn, began)))
+    }
+
+    #[cold]
+    fn late(&self, lsn: Lsn, began: Instant) -> LogError {
+        let late = match self.shared.opened.get() {
+            None => Late::NotOpen,
+            Some(_) if lsn >= self.status().head => Late::NotReserved,
+            Some(_) => Late::NotAcknowledged,
+        };
+        LogError::Late { late, lsn, waited_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX) }
     }
 
     #[inline]

@@ -50,7 +50,7 @@ mod writer;
 pub use area::RingBytes;
 pub use config::{Acknowledge, LogConfig, OnLoss, Start};
 pub use copy::{CopySource, CopyState, CopyStatus, LogCopy, TakeoverError, TakeoverRefused};
-pub use error::LogError;
+pub use error::{Late, LogError};
 pub use event::LogEvent;
 pub use evidence::Doubt;
 pub use follow::CopyReader;

@@ -9,6 +9,7 @@
 use crate::clients::mirrored_log::{LogError, Lsn, MirroredLog};
 use crate::engines::redb::log::{AppendError, Fill, Log, Mirror};
 use crate::engines::redb::operation::{OPERATION_HEADER_BYTES, Operation};
+use crate::engines::redb::options::MirrorOptions;
 use crate::engines::redb::refusal::{refusal, system};
 use crate::sys;
 use std::fs::File;
@@ -25,55 +26,6 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 
 /// The longest sleep of one who waits without a deadline.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
-
-/// How a mirrored database file is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use]
-pub struct MirrorOptions {
-    local_sync: bool,
-    wait_max: Duration,
-    piece_bytes: usize,
-}
-
-impl MirrorOptions {
-    /// Syncs return when the partner has everything, and the local file is left to the kernel; 30 s of patience; pieces of 256 KiB.
-    pub fn new() -> Self {
-        Self { local_sync: false, wait_max: Duration::from_secs(30), piece_bytes: 256 << 10 }
-    }
-
-    /// Whether a sync also brings the local file to the disk (`fdatasync(2)`). Default: false.
-    ///
-    /// Without it, after a power cut of this machine the local file may be damaged beyond what the engine repairs: build a new one from the partner's
-    /// image and log ([`rebuild`](crate::engines::redb::rebuild)). The end of this process alone does no harm to it.
-    pub fn local_sync(mut self, sync: bool) -> Self {
-        self.local_sync = sync;
-        self
-    }
-
-    /// How long an operation waits without any progress: for room in the log's ring, for the log to open, for the partner to acknowledge. Then it fails,
-    /// and with it the engine until it is opened anew. Default: 30 s. What the clock cannot count to, as [`Duration::MAX`], is without end.
-    pub fn wait_max(mut self, wait: Duration) -> Self {
-        self.wait_max = wait;
-        self
-    }
-
-    /// When an operation that begins now has waited long enough; none: never.
-    fn deadline(&self) -> Option<Instant> {
-        Instant::now().checked_add(self.wait_max)
-    }
-
-    /// Longer writes, and images, are split into records of so many bytes at most (or what the log takes, where that is less). Default: 256 KiB.
-    pub fn piece_bytes(mut self, bytes: usize) -> Self {
-        self.piece_bytes = bytes.max(1);
-        self
-    }
-}
-
-impl Default for MirrorOptions {
-    fn default() -> Self {
-        Self::new()
-    }
-}
 
 /// What the partner has, or will have, to apply operations to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -223,7 +175,9 @@ impl<L: Log> Shared<L> {
         let state = self.state();
         match &state.failed {
             None => Ok(state),
-            Some(why) => Err(io::Error::other(format!("the mirrored file takes nothing more: {why}"))),
+            Some(why) => Err(io::Error::other(format!(
+                "the mirrored file takes nothing more ({why}): open it anew (MirroredBackend::new), which sends the partner an image of it"
+            ))),
         }
     }
 
@@ -234,6 +188,11 @@ impl<L: Log> Shared<L> {
         Err(error)
     }
 
+    /// The same, but for a wait that ran out before anything was done: the partner may be back for the next one.
+    fn fail_unless_late<T>(&self, state: &mut State, error: io::Error) -> io::Result<T> {
+        if error.kind() == ErrorKind::TimedOut { Err(error) } else { self.fail(state, error) }
+    }
+
     /// The state, to make an operation of the engine in. The first record of all is that an image begins: what follows is meant for this file, and the image that
     /// the partner may still have is of an earlier one.
     fn begun(&self) -> io::Result<MutexGuard<'_, State>> {
@@ -241,7 +200,7 @@ impl<L: Log> Shared<L> {
         if state.begun.is_none() {
             match self.append(&Operation::ImageBegins { length: state.length }) {
                 Ok(begun) => state.image_begins(begun),
-                Err(error) => return self.fail(&mut state, error),
+                Err(error) => return self.fail_unless_late(&mut state, error),
             }
         }
         Ok(state)
@@ -257,11 +216,13 @@ impl<L: Log> Shared<L> {
                 Ok(Some(lsn)) => state.last = Some(lsn),
                 // The log takes shorter records.
                 Ok(None) => continue,
+                // Of one that is here in part the partner has a part.
+                Err(error) if done == 0 => return self.fail_unless_late(&mut state, error),
                 Err(error) => return self.fail(&mut state, error),
             }
             done += piece.len();
         }
-        if let Err(error) = self.file.write_all_at(data, offset) {
+        if let Err(error) = sys::file::write_all_at(&self.file, data, offset) {
             return self.fail(&mut state, error);
         }
         state.length = state.length.max(offset + data.len() as u64);
@@ -272,9 +233,9 @@ impl<L: Log> Shared<L> {
         let mut state = self.begun()?;
         match self.append(&Operation::SetLength { length }) {
             Ok(lsn) => state.last = lsn.or(state.last),
-            Err(error) => return self.fail(&mut state, error),
+            Err(error) => return self.fail_unless_late(&mut state, error),
         }
-        if let Err(error) = self.file.set_len(length) {
+        if let Err(error) = sys::file::set_length(&self.file, length) {
             return self.fail(&mut state, error);
         }
         state.length = length;
@@ -326,7 +287,7 @@ impl<L: Log> Shared<L> {
                 Err(error) => {
                     let late = matches!(error, LogError::Late { .. });
                     let kind = if late { ErrorKind::TimedOut } else { ErrorKind::BrokenPipe };
-                    return self.fail(&mut self.state(), io::Error::new(kind, error));
+                    return self.fail_unless_late(&mut self.state(), io::Error::new(kind, error));
                 }
             }
         }
@@ -366,7 +327,7 @@ impl<L: Log> Shared<L> {
                      see whether its follower runs",
                     self.options.wait_max.as_secs_f64()
                 );
-                return self.fail(&mut state, io::Error::new(ErrorKind::TimedOut, text));
+                return Err(io::Error::new(ErrorKind::TimedOut, text));
             }
             drop(self.bell.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner));
             state = self.sound()?;

@@ -83,14 +83,16 @@ mod follower;
 mod image;
 mod log;
 mod operation;
+mod options;
 mod rebuild;
 mod refusal;
 mod thread;
 
-pub use backend::{MirrorOptions, MirroredBackend};
+pub use backend::MirroredBackend;
 pub use follower::{FollowError, Followed, Follower, FollowerOptions};
 pub use image::{Claim, ImageError};
 pub use operation::{FILE_BYTES_MAX, OPERATION_HEADER_BYTES, Operation, OperationFault};
+pub use options::MirrorOptions;
 pub use rebuild::{RebuildError, RebuildReport, rebuild};
 pub use thread::FollowerThread;
 

@@ -2,7 +2,7 @@
 
 use crate::clients::mirrored_log::area::RING_OFFSET;
 use crate::clients::mirrored_log::header::HeaderState;
-use crate::clients::mirrored_log::{Generation, History, LogError, LogHeader, Lsn, RingBytes, Term, record};
+use crate::clients::mirrored_log::{Generation, History, Late, LogError, LogHeader, Lsn, RingBytes, Term, record};
 use crate::engines::redb::log::{AppendError, Fill, Log};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -150,7 +150,7 @@ impl Log for MemoryLog {
             }
             drop(inside);
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Err(LogError::Late { lsn, waited_ms: 1 });
+                return Err(LogError::Late { late: Late::NotAcknowledged, lsn, waited_ms: 1 });
             }
             std::thread::yield_now();
         }
