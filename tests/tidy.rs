@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 /// Where sources are. What is not there yet is passed over.
-const FOLDERS: [&str; 7] = ["src", "tests", "perf", "xtask", "benches", "examples", "ffi"];
+const FOLDERS: [&str; 8] = ["src", "docs", "tests", "perf", "xtask", "benches", "examples", "ffi"];
 
 /// All files below the folders, and those in the root, with these endings.
 fn files(endings: &[&str]) -> Vec<Source> {

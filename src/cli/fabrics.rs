@@ -15,8 +15,12 @@ pub(crate) fn on<T: Task>(address: &Address, task: T) -> Result<T::Output, Failu
     match address {
         Address::Shm { .. } => task.run(Shm::new()),
         Address::Rdma { .. } => on_rdma(task),
-        _ => Err(Failure::usage(format!("{address} is for tests within one process: use shm:// or rdma://"))),
+        _ => Err(of_tests(address)),
     }
+}
+
+fn of_tests(address: &Address) -> Failure {
+    Failure::usage(format!("{address} is for tests within one process: use shm:// or rdma://"))
 }
 
 #[cfg(feature = "verbs")]
@@ -36,6 +40,10 @@ pub(crate) fn built_without_rdma() -> Failure {
 
 /// Two partners meet on one fabric, at two addresses.
 pub(crate) fn check_pair(at: &Address, partner: &Address) -> Result<(), Failure> {
+    let is_of_tests = |address: &&Address| matches!(address, Address::Sim { .. });
+    if let Some(address) = [at, partner].into_iter().find(is_of_tests) {
+        return Err(of_tests(address));
+    }
     let (here, there) = (at.scheme(), partner.scheme());
     if here != there {
         return Err(Failure::usage(format!(
@@ -72,6 +80,8 @@ mod tests {
             ("shm://a:1", "rdma://10.9.0.1:7471", "of two fabrics"),
             ("rdma://10.9.0.1:7471", "shm://a:1", "rdma://"),
             ("shm://a:1", "shm://a:1", "own address"),
+            ("sim://a:1", "shm://a:1", "use shm:// or rdma://"),
+            ("shm://a:1", "sim://a:1", "use shm:// or rdma://"),
             ("rdma://10.9.0.1:1?device=rxe0", "rdma://10.9.0.1:1", "own address"),
         ] {
             let Err(failure) = check_pair(&address(one)?, &address(other)?) else {
