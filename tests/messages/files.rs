@@ -121,7 +121,7 @@ fn what_cannot_be_gone_on_with_is_moved_away() {
     fs::write(&path, &damaged).expect("a ring");
     let mut manager = ClusterManager::boot(under_test::fabric(), config(&pair.name, 0)).expect("boot");
     let told = MirroredLog::open(ring(&path), &mut manager).expect_err("refused").to_string();
-    assert!(told.contains("cannot be gone on with") && told.contains("move it away to begin without it"), "{told}");
+    assert!(told.contains("cannot be gone on with") && told.contains("To begin without it move it away"), "{told}");
     drop(manager);
     fs::rename(&path, folder.path().join("moved")).expect("moved away");
     pair.start(0, ring(&path));
@@ -154,7 +154,7 @@ fn a_ring_of_another_log_than_the_state_files_is_moved_away() {
         pair.start(0, log());
         let told = told_at_its_end(&mut pair, 0);
         assert!(
-            told.contains("the state file says that log") && told.contains("move it away to begin without it"),
+            told.contains("the state file says that log") && told.contains("To begin without it move it away"),
             "{told}"
         );
         pair.end(0);

@@ -95,7 +95,7 @@ fn a_wait_that_came_too_late_finds_its_cause_in_the_events() {
     let lsn = pair.side(0).producer.append(b"waits").expect("room");
     let late = pair.side(0).log.wait_until(lsn, Instant::now() + Duration::from_millis(20));
     let told = late.expect_err("no partner").to_string();
-    assert!(told.contains("The events of the log's poller say why: no partner"), "{told}");
+    assert!(told.contains("LogPoller::next_event tells why: no partner"), "{told}");
     pair.start(1, plain());
     pair.until("acknowledged", |pair| pair.side(0).log.durable() > lsn);
 }
@@ -148,7 +148,7 @@ fn of_two_logs_one_is_begun_anew_or_the_wrong_one_moved_away() {
         std::fs::write(&path, mine).expect("brought back");
         pair.start(0, ring());
         let told = told_at_its_end(&mut pair, 0);
-        let advice = "nothing tells which one counts. Start with Start::New, or move the wrong one away";
+        let advice = "nothing tells which one counts. Start with Start::New, which gives the partner's up; or";
         assert!(told.contains(advice), "{told}");
         pair.end(0);
         pair
