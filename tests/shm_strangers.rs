@@ -6,7 +6,7 @@ mod process;
 #[path = "process/on_shm.rs"]
 mod under_test;
 
-use handfast::fabric::shm::Shm;
+use handfast::fabric::shm::{Shm, make_dumpable};
 use handfast::fabric::{Dial, DialPurpose, Fabric, FabricError, PageSizes};
 use handfast::manager::{ClusterManager, NodeConfig};
 use handfast::memory::{Backing, MemoryError, Region};
@@ -45,7 +45,11 @@ fn role() {
             let endpoint = Shm::new().listen(&address(&name(), 0), SIZES).expect("an address");
             hide();
             say("hidden");
-            let _ = commands().recv();
+            let commands = commands();
+            let _ = commands.recv();
+            make_dumpable().expect("what it may do to itself");
+            say("shown");
+            let _ = commands.recv();
             drop(endpoint);
         }
         Some("is-filtered") => {
@@ -127,6 +131,10 @@ fn a_process_that_hides_from_its_user_is_named_as_such() {
     other.wait_for(0, "hidden", Instant::now() + PATIENCE).unwrap();
     let told = dialled(&name, DialPurpose::Session);
     assert!(told.contains("is not dumpable") && told.matches("EACCES").count() == 1, "{told}");
+    assert!(told.contains("have it call `fabric::shm::make_dumpable` first"), "{told}");
+    other.tell("go on");
+    other.wait_for(0, "shown", Instant::now() + PATIENCE).unwrap();
+    assert_eq!(dialled(&name, DialPurpose::Observe), "a link");
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! Remedies of what belongs to a user: addresses, and the limit of threads. Other users are made up, which takes root.
 
-use crate::run::{Node, program, unique};
+use crate::run::{Node, PATIENCE, program, unique};
 use signal_hook::consts::{SIGKILL, SIGTERM};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Instant;
 use tempfile::TempDir;
 
 /// The program where every user can run it.
@@ -112,4 +113,80 @@ fn another_users_address_is_left_to_that_user() {
     let mut after = Node::with(&arguments);
     after.wait_for("listening");
     assert_eq!(after.end(SIGTERM), Some(0));
+}
+
+#[test]
+fn a_program_with_capabilities_is_reached_by_one_that_has_them_too() {
+    let Some(program) = Program::new() else { return };
+    let with = program.path.with_extension("with");
+    std::fs::copy(&program.path, &with).expect("copied");
+    let set = Command::new("setcap").arg("cap_ipc_lock+ep").arg(&with).output();
+    if !set.is_ok_and(|output| output.status.success()) {
+        eprintln!("SKIPPED: setcap does nothing here");
+        return;
+    }
+    let user = format!("--reuid={}", 300_000 + std::process::id());
+    let as_user = |path: &PathBuf| {
+        let mut command = Command::new("setpriv");
+        command.args([&user, "--clear-groups", "--inh-caps=-all"]).arg(path).env_remove("RUST_LOG");
+        command
+    };
+    let name = unique("capable");
+    let mut command = as_user(&with);
+    command.args(node(&name, 1));
+    let mut running = Node::run(command);
+    running.wait_for("listening");
+    let address = format!("shm://{name}:1");
+    let refused = as_user(&program.path).args(["status", &address]).output().expect("it runs");
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{told}");
+    assert!(told.contains("has capabilities that this one has not: give both programs the same (`setcap`)"), "{told}");
+    let reached = as_user(&with).args(["status", &address]).output().expect("it runs");
+    assert!(reached.status.success(), "{}", String::from_utf8_lossy(&reached.stderr));
+    assert_eq!(running.end(SIGTERM), Some(0));
+}
+
+/// Both in a namespace of their own, and then both in one.
+#[test]
+fn a_node_in_another_pid_namespace_is_reached_from_within() {
+    let unshare = |arguments: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]).args(arguments).env_remove("RUST_LOG");
+        command
+    };
+    if !unshare(&["true"]).output().is_ok_and(|output| output.status.success()) {
+        eprintln!("SKIPPED: a PID namespace cannot be had here");
+        return;
+    }
+    let name = unique("namespace");
+    let arguments = node(&name, 1);
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut inside = Node::run(unshare(&[&[env!("CARGO_BIN_EXE_handfast")], &words[..]].concat()));
+    inside.wait_for("listening");
+    let address = format!("shm://{name}:1");
+    let refused = program().args(["status", &address]).output().expect("it runs");
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(1) && told.contains("Run both in one (docker: --pid"), "{told}");
+    inside.end(SIGKILL);
+    // The namespace ends a moment after; then the address is free.
+    let began = Instant::now();
+    loop {
+        let mut next = Node::with(&words[1..]);
+        if next.wait_for_any(&["listening", "is in use by"]) == 0 {
+            assert_eq!(next.end(SIGTERM), Some(0));
+            break;
+        }
+        assert!(began.elapsed() < PATIENCE, "the namespace did not end");
+    }
+    let script =
+        "\"$0\" \"$@\" & for i in $(seq 400); do \"$0\" status \"$ADDRESS\" && exit 0; sleep 0.05; done; exit 1";
+    let mut both = unshare(&[&["sh", "-c", script, env!("CARGO_BIN_EXE_handfast")], &words[..]].concat());
+    let reached = both.env("ADDRESS", &address).output().expect("it runs");
+    let told = String::from_utf8_lossy(&reached.stderr);
+    assert!(reached.status.success(), "{told}");
+    assert!(String::from_utf8_lossy(&reached.stdout).contains("node a of cluster"), "{told}");
+    // Killed with their namespace, they left the file of the address.
+    for left in crate::run::names_in_dev_shm(&name) {
+        std::fs::remove_file(format!("/dev/shm/{left}")).expect("removed");
+    }
 }

@@ -5,11 +5,13 @@ use crate::pair::{Pair, RING, plain};
 use crate::process::folder_on_disk;
 use crate::process::node::config;
 use crate::under_test;
+use handfast::clients::mirrored_log::area::RING_OFFSET;
 use handfast::clients::mirrored_log::{
-    Acknowledge, Acknowledgement, LogConfig, LogError, Lsn, MirroredLog, OnLoss, Start,
+    Acknowledge, Acknowledgement, LogConfig, LogError, Lsn, MirroredLog, OnLoss, Records, Start,
 };
 use handfast::manager::ClusterManager;
 use handfast::memory::Backing;
+use std::fs::File;
 use std::time::{Duration, Instant};
 
 fn mirrored(title: &str) -> Pair {
@@ -229,4 +231,63 @@ fn a_log_that_a_state_file_alone_knows_of_is_found_or_given_up() {
     pair.start_both([log().start(Start::GiveUpMissing), plain()]);
     pair.until_mirrored(0);
     assert_eq!(pair.own(0).len(), 0, "given up");
+}
+
+#[test]
+fn a_copy_that_lacks_records_is_taken_over_by_force() {
+    let folder = folder_on_disk();
+    let path = folder.path().join("kept");
+    let keeps = || plain().keep(&path);
+    for (level, wanted) in [
+        (Acknowledge::Placed, "it may lack acknowledged records. Take the other node's log, or give them up"),
+        (Acknowledge::Persistent, "it is damaged. To give them up, call LogCopy::take_over with `force`"),
+    ] {
+        let mut pair = Pair::new("messages-force");
+        pair.start_both([plain().acknowledge(level), keeps()]);
+        pair.until_mirrored(0);
+        let lsns = [0; 10].map(|byte| pair.append(0, &[byte; 100]).0);
+        let count = |file| Records::open(file).map(Iterator::count).unwrap_or(0);
+        let is_whole = || File::open(&path).is_ok_and(|file| count(file) == 10);
+        pair.until("the file", |_| is_whole());
+        let known = |pair: &mut Pair| {
+            let records = pair.side(1).copy.records().expect("a readable copy").expect("a copy");
+            records.header().acknowledged
+        };
+        pair.until("the header", |pair| known(pair) > lsns[9]);
+        // As a kill leaves it, and for the second one with a record that the disk lost.
+        let mut left = std::fs::read(&path).expect("a file");
+        pair.end(0);
+        pair.until_lost(1);
+        pair.end(1);
+        if level == Acknowledge::Persistent {
+            left = std::fs::read(&path).expect("a file");
+            left[RING_OFFSET as usize + lsns[5].0 as usize..][..64].fill(0);
+        }
+        std::fs::write(&path, left).expect("brought back");
+        pair.start(1, keeps());
+        let term = pair.side(1).copy.status().term;
+        let told = pair.side(1).copy.take_over(term, false).expect_err("refused").to_string();
+        assert!(told.contains(wanted), "{wanted} is missing from: {told}");
+        let forced = pair.side(1).copy.take_over(term, true).expect("by force").count();
+        assert_eq!(forced, if level == Acknowledge::Persistent { 5 } else { 10 });
+        drop(pair);
+        for entry in std::fs::read_dir(folder.path()).expect("a folder").flatten() {
+            std::fs::remove_file(entry.path()).expect("a file");
+        }
+    }
+}
+
+#[test]
+fn a_reader_that_was_overrun_begins_anew() {
+    let mut pair = mirrored("messages-overrun");
+    pair.append(0, b"one");
+    pair.append(0, b"two");
+    let mut records = pair.side(1).copy.records().expect("readable").expect("a copy");
+    assert!(records.next_entry().expect("a record").is_some());
+    let (last, _) = pair.append(0, b"three");
+    pair.side(0).log.truncate(last).expect("a record's lsn");
+    pair.until("freed", |pair| pair.side(1).copy.status().tail == last);
+    let told = records.resume().expect_err("overrun").to_string();
+    assert!(told.contains("begin anew, from a base image"), "{told}");
+    assert_eq!(pair.copied(1).into_iter().map(|record| record.payload).collect::<Vec<_>>(), [b"three".to_vec()]);
 }

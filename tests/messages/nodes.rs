@@ -128,6 +128,8 @@ fn ports_are_asked_for_within_those_of_a_session() {
     let (mut a, mut b) = (Node::start(&name, 1, many), Node::start(&name, 2, many));
     for node in [&mut a, &mut b] {
         node.wait_for("the session's 512 ports are given out to clients before it: ask for fewer");
+    }
+    for node in [&mut a, &mut b] {
         assert_eq!(node.end(SIGTERM), Some(0));
     }
     let fewer: &[&str] = &["--client", "first:511:0", "--client", "second:1:0"];
