@@ -34,6 +34,9 @@ fn a_client_that_could_not_be_served_is_once_there_are_descriptors() {
     a.wait_for("lacked something that is there now: the session begins anew");
     a.wait_for("ready: 1 clients");
     b.wait_for("ready: 1 clients");
+    for mut node in [a, b] {
+        assert_eq!(node.end(signal_hook::consts::SIGTERM), Some(0));
+    }
 }
 
 #[test]
@@ -56,5 +59,8 @@ fn a_link_that_cannot_be_made_is_told_of_once_a_second() {
         let lines = node.said();
         assert!(lines.len() < 10 + 4 * seconds, "{whose}: {} lines:\n{}", lines.len(), lines.join("\n"));
         assert!(!lines.iter().any(|line| line.contains("no handfast endpoint")), "{whose}: {}", lines.join("\n"));
+    }
+    for mut node in [a, b] {
+        assert_eq!(node.end(signal_hook::consts::SIGTERM), Some(0));
     }
 }
