@@ -78,7 +78,7 @@ fn devices_and_addresses_that_are_not_there_are_named() -> Outcome {
 /// Every interface has addresses of this kind: the device says which one is meant.
 #[test]
 #[ignore = "needs an RDMA device: cargo xtask rig"]
-fn a_link_local_address_is_reached_by_naming_its_device() -> Outcome {
+fn a_node_listens_at_a_link_local_address_by_naming_its_device() -> Outcome {
     let fabric = under_test::fabric();
     let local = handfast::fabric::verbs::devices()?.into_iter().find_map(|device| {
         let gids = device.ports.iter().flat_map(|port| &port.gids);
@@ -89,18 +89,6 @@ fn a_link_local_address_is_reached_by_naming_its_device() -> Outcome {
     let told = fabric.listen(&format!("rdma://[{host}]:7472").parse()?, SIZES).err().ok_or("it listens")?.to_string();
     assert!(told.contains("`?device=NAME`"), "{told}");
     let address: Address = format!("rdma://[{host}]:7472?device={device}").parse()?;
-    let mut endpoint = fabric.listen(&address, SIZES)?;
-    let mut dial = fabric.dial(&address, DialPurpose::Session)?;
-    let slot = LinkSlot::new(0).ok_or("no slot")?;
-    let began = Instant::now();
-    while began.elapsed() < Duration::from_secs(10) {
-        if let Some(EndpointEvent::Incoming(incoming)) = endpoint.poll() {
-            endpoint.accept(incoming, slot)?;
-        }
-        if dial.poll()?.is_some() {
-            return Ok(());
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    Err(format!("no link to {address}").into())
+    fabric.listen(&address, SIZES)?;
+    Ok(())
 }
