@@ -3,7 +3,7 @@
 use crate::device::host;
 use crate::rig::Outcome;
 use crate::under_test;
-use handfast::fabric::{Address, Dial, DialPurpose, Endpoint, EndpointEvent, Fabric, FabricError, LinkSlot, PageSizes};
+use handfast::fabric::{Address, Dial, DialPurpose, Fabric, FabricError, PageSizes};
 use std::time::{Duration, Instant};
 
 const SIZES: PageSizes = PageSizes { status: 4096, mailbox: 4096 };
