@@ -132,11 +132,11 @@ impl DiskFile for File {
     }
 
     fn lock(&self) -> io::Result<bool> {
-        sys::file::try_lock(self.as_fd()).map_err(error)
+        sys::file::lock_soon(self.as_fd()).map_err(error)
     }
 
     fn is_locked(&self) -> io::Result<bool> {
-        sys::file::is_locked(self.as_fd()).map_err(error)
+        sys::file::stays_locked(self.as_fd()).map_err(error)
     }
 }
 

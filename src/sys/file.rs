@@ -135,6 +135,32 @@ pub(crate) fn try_lock(file: BorrowedFd<'_>) -> Result<bool, Errno> {
     }
 }
 
+/// The same, for who may wait a moment where somebody has it. Between `fork` and `exec` a child has every lock of its process: one that another thread is
+/// just starting holds, for as long, those that this one has given back.
+pub(crate) fn lock_soon(file: BorrowedFd<'_>) -> Result<bool, Errno> {
+    soon(|| try_lock(file))
+}
+
+/// Whether somebody else holds a lock, and does so after such a moment.
+pub(crate) fn stays_locked(file: BorrowedFd<'_>) -> Result<bool, Errno> {
+    soon(|| Ok(!is_locked(file)?)).map(|is_free| !is_free)
+}
+
+/// Asks until it is so, or a moment has passed.
+fn soon(mut is_so: impl FnMut() -> Result<bool, Errno>) -> Result<bool, Errno> {
+    const PATIENCE: std::time::Duration = std::time::Duration::from_millis(200);
+    let began = std::time::Instant::now();
+    loop {
+        if is_so()? {
+            return Ok(true);
+        }
+        if began.elapsed() >= PATIENCE {
+            return Ok(false);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
 /// Whether somebody else holds a lock.
 pub(crate) fn is_locked(file: BorrowedFd<'_>) -> Result<bool, Errno> {
     let mut lock = whole_file(libc::F_WRLCK);

@@ -68,7 +68,7 @@ pub(super) fn look(backing: &Backing, ring_bytes: RingBytes, owner: &Owner) -> R
     if !metadata.is_file() {
         return Ok(());
     }
-    let is_locked = sys::file::is_locked(file.as_fd());
+    let is_locked = sys::file::stays_locked(file.as_fd());
     if is_locked.map_err(|errno| wrong(io::Error::from_raw_os_error(errno.number())))? {
         return Err(LogError::RingInUse { backing: backing.clone() });
     }
@@ -137,7 +137,7 @@ fn is_zero(file: &File) -> io::Result<bool> {
 pub(super) fn lock(ring: &Region) -> Result<bool, LogError> {
     let Some(file) = ring.file() else { return Ok(true) };
     let tried = || format!("locking the log's ring ({:?})", ring.backing());
-    let is_ours = sys::file::try_lock(file).map_err(|errno| LogError::File { tried: tried(), errno })?;
+    let is_ours = sys::file::lock_soon(file).map_err(|errno| LogError::File { tried: tried(), errno })?;
     if is_ours {
         check_still(ring)?;
     }
