@@ -2,7 +2,6 @@
 
 use crate::run::{Node, unique};
 use signal_hook::consts::SIGTERM;
-use std::process::Command;
 
 /// Nodes a and b with these options say this; b, started anew with those, is met. `b_id`: whose partner it is.
 struct Case<'a> {
@@ -63,25 +62,15 @@ fn a_client_that_is_not_served_is_once_its_counterpart_is_mended() {
     check(11, &Case { a: large, b: small, said, mended: large });
 }
 
-/// Node a of a pair, with a limit that the shell sets (`ulimit` and its arguments).
-fn limited(name: &str, limit: &str, more: &[&str]) -> Node {
-    let (at, partner) = (format!("shm://{name}:1"), format!("b@shm://{name}:2"));
-    let mut command = Command::new("sh");
-    command.env_remove("RUST_LOG");
-    command.arg("-c").arg(format!("ulimit {limit} && exec \"$0\" \"$@\"")).arg(env!("CARGO_BIN_EXE_handfast"));
-    command.args(["node", "--id", "a", "--at", &at, "--partner", &partner]).args(more);
-    Node::run(command)
-}
-
 #[test]
 fn a_limit_of_file_sizes_is_raised() {
     let name = unique("raised");
     let client = ["--client", "log:1:16MiB"];
     let mut b = Node::start(&name, 2, &client);
-    let mut a = limited(&name, "-S -f 1000", &client);
+    let mut a = Node::limited(&name, "-S -f 1000", &client);
     a.wait_for("Raise it (`ulimit -f`, LimitFSIZE= in the service file)");
     assert_eq!(a.end(SIGTERM), Some(0));
-    let mut a = limited(&name, "-S -f unlimited", &client);
+    let mut a = Node::limited(&name, "-S -f unlimited", &client);
     a.wait_for("ready: 1 clients");
     b.wait_for("ready: 1 clients");
     assert_eq!(a.end(SIGTERM), Some(0));
@@ -111,10 +100,10 @@ fn a_limit_of_address_space_is_raised() {
     let name = unique("space");
     let client = ["--client", "log:1:128MiB"];
     let mut b = Node::start(&name, 2, &client);
-    let mut a = limited(&name, "-S -v 120000", &client);
+    let mut a = Node::limited(&name, "-S -v 120000", &client);
     a.wait_for("(`ulimit -v`, vm.max_map_count and vm.overcommit_memory bound it too)");
     assert_eq!(a.end(SIGTERM), Some(0));
-    let mut a = limited(&name, "-S -v unlimited", &client);
+    let mut a = Node::limited(&name, "-S -v unlimited", &client);
     a.wait_for("ready: 1 clients");
     b.wait_for("ready: 1 clients");
     assert_eq!(a.end(SIGTERM), Some(0));

@@ -94,44 +94,39 @@ pub(crate) fn is_stopped(process: u32) -> bool {
 ///
 /// By a filter: the strict mode of old takes the clock's counter (`rdtsc`) away too, which is no system call.
 pub(crate) fn allow_no_system_calls() -> std::io::Result<()> {
-    let instruction = |code: u32, jump: (u8, u8), value: u32| libc::sock_filter {
-        code: code as u16,
-        jt: jump.0,
-        jf: jump.1,
-        k: value,
-    };
-    let (load, equal) = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K);
-    let (give, none) = (libc::BPF_RET | libc::BPF_K, (0, 0));
     let mut filter = [
         // The first word of what the filter is shown is the call's number.
-        instruction(load, none, 0),
-        instruction(equal, (3, 0), libc::SYS_write as u32),
-        instruction(equal, (2, 0), libc::SYS_exit_group as u32),
-        instruction(equal, (1, 0), libc::SYS_exit as u32),
-        instruction(give, none, libc::SECCOMP_RET_KILL_PROCESS),
-        instruction(give, none, libc::SECCOMP_RET_ALLOW),
+        instruction(LOAD, NONE, 0),
+        instruction(EQUAL, (3, 0), libc::SYS_write as u32),
+        instruction(EQUAL, (2, 0), libc::SYS_exit_group as u32),
+        instruction(EQUAL, (1, 0), libc::SYS_exit as u32),
+        instruction(GIVE, NONE, libc::SECCOMP_RET_KILL_PROCESS),
+        instruction(GIVE, NONE, libc::SECCOMP_RET_ALLOW),
     ];
     self::filter(&mut filter)
 }
 
 /// From here on a system call of this process fails with EPERM, as under a container's profile.
 pub(crate) fn refuse_call(number: i64) -> std::io::Result<()> {
-    let instruction = |code: u32, jump: (u8, u8), value: u32| libc::sock_filter {
-        code: code as u16,
-        jt: jump.0,
-        jf: jump.1,
-        k: value,
-    };
-    let (load, equal) = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K);
-    let (give, none) = (libc::BPF_RET | libc::BPF_K, (0, 0));
     filter(&mut [
-        instruction(load, none, 0),
-        instruction(equal, (1, 0), number as u32),
-        instruction(give, none, libc::SECCOMP_RET_ALLOW),
-        instruction(give, none, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        instruction(LOAD, NONE, 0),
+        instruction(EQUAL, (1, 0), number as u32),
+        instruction(GIVE, NONE, libc::SECCOMP_RET_ALLOW),
+        instruction(GIVE, NONE, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
     ])
 }
 
+const LOAD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+const EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+const GIVE: u32 = libc::BPF_RET | libc::BPF_K;
+const NONE: (u8, u8) = (0, 0);
+
+/// One instruction of a filter; `jump`: how many are passed over where it holds, and where it does not.
+fn instruction(code: u32, jump: (u8, u8), value: u32) -> libc::sock_filter {
+    libc::sock_filter { code: code as u16, jt: jump.0, jf: jump.1, k: value }
+}
+
+/// Puts a filter before this thread's system calls.
 fn filter(filter: &mut [libc::sock_filter]) -> std::io::Result<()> {
     let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
     // SAFETY:

@@ -76,6 +76,16 @@ impl Node {
         Self::run(command)
     }
 
+    /// Node a of a pair, with a limit that the shell sets (`ulimit` and its arguments).
+    pub(crate) fn limited(name: &str, limit: &str, more: &[&str]) -> Self {
+        let (at, partner) = (format!("shm://{name}:1"), format!("b@shm://{name}:2"));
+        let mut command = Command::new("sh");
+        command.env_remove("RUST_LOG");
+        command.arg("-c").arg(format!("ulimit {limit} && exec \"$0\" \"$@\"")).arg(env!("CARGO_BIN_EXE_handfast"));
+        command.args(["node", "--id", "a", "--at", &at, "--partner", &partner]).args(more);
+        Self::run(command)
+    }
+
     /// One that a command starts, which becomes the node's process.
     pub(crate) fn run(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program starts");

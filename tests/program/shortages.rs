@@ -4,16 +4,6 @@ use crate::run::{Node, unique};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// Node a of a pair, with a limit that the shell sets (`ulimit` and its arguments).
-fn limited(name: &str, limit: &str, more: &[&str]) -> Node {
-    let (at, partner) = (format!("shm://{name}:1"), format!("b@shm://{name}:2"));
-    let mut command = Command::new("sh");
-    command.env_remove("RUST_LOG");
-    command.arg("-c").arg(format!("ulimit {limit} && exec \"$0\" \"$@\"")).arg(env!("CARGO_BIN_EXE_handfast"));
-    command.args(["node", "--id", "a", "--at", &at, "--partner", &partner]).args(more);
-    Node::run(command)
-}
-
 #[test]
 fn a_client_that_could_not_be_served_is_once_there_are_descriptors() {
     let name = unique("short");
@@ -22,7 +12,7 @@ fn a_client_that_could_not_be_served_is_once_there_are_descriptors() {
     // Enough for the link, and too few for the client: how many that is depends on those that are inherited.
     let not_served = "is not served: its ports or memory could not be made here: ";
     let lacking = (14..64).find_map(|descriptors| {
-        let mut a = limited(&name, &format!("-S -n {descriptors}"), &client);
+        let mut a = Node::limited(&name, &format!("-S -n {descriptors}"), &client);
         let found = a.wait_for_any(&[not_served, "ready: 1 clients", "EMFILE"]);
         assert_ne!(found, 1, "{descriptors} descriptors were enough, and one less was too few for a link");
         (found == 0).then_some(a)
@@ -45,7 +35,7 @@ fn a_link_that_cannot_be_made_is_told_of_once_a_second() {
     let mut b = Node::start(&name, 2, &[]);
     // Enough to listen, and too few for a link.
     let linkless = (10..64).find_map(|descriptors| {
-        let mut a = limited(&name, &format!("-n {descriptors}"), &[]);
+        let mut a = Node::limited(&name, &format!("-n {descriptors}"), &[]);
         let listens = a.wait_for_any(&["EMFILE", "listening at"]) == 1;
         (listens && a.wait_for_any(&["EMFILE", "ready: 1 clients"]) == 0).then_some(a)
     });

@@ -46,33 +46,33 @@ impl<F: Fabric> LogPoller<F> {
         }
     }
 
+    /// The next step on the way from the partner's report to a log that is sent; whether there was one.
     fn go_on_with(&mut self) -> Result<bool, LogError> {
         let Some(mirror) = &mut self.mirror else { return Ok(false) };
-        let worked = false;
         if let Some(restore) = &mut mirror.restore {
-            let Some(prepared) = &self.prepared else { return Ok(worked) };
+            let Some(prepared) = &self.prepared else { return Ok(false) };
             let complete = restore.advance(&mut mirror.wire, prepared.target())?;
             if let Some((done, total)) = restore.progress() {
                 self.events.put(LogEvent::Restoring { done, total });
             }
             if !complete {
-                return Ok(worked);
+                return Ok(false);
             }
             let report = restore.report;
             mirror.restore = None;
             let opened = self.open(&Opening::Partner, Some(&report));
             let streaming = opened.and_then(|()| self.stream(Some(report.end), &report));
-            return self.unless_fatal(streaming).map(|began| began || worked);
+            return self.unless_fatal(streaming);
         }
         if mirror.is_refused() {
-            return Ok(worked);
+            return Ok(false);
         }
-        let Some(report) = self.report()? else { return Ok(worked) };
+        let Some(report) = self.report()? else { return Ok(false) };
         if self.shared.ended.get().is_some() {
-            return Ok(worked);
+            return Ok(false);
         }
         let decided = self.decide(&report);
-        self.unless_fatal(decided).map(|began| began || worked)
+        self.unless_fatal(decided)
     }
 
     /// What cannot be helped ends the log; for the rest there is a later try, or the next session.
