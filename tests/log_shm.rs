@@ -13,6 +13,8 @@ mod ends;
 mod kept;
 #[path = "log/mounts.rs"]
 mod mounts;
+#[path = "log/noted.rs"]
+mod noted;
 #[path = "log/pair.rs"]
 mod pair;
 #[path = "log/places.rs"]
@@ -56,6 +58,15 @@ logs!([allow(unused)] in replaced:
     a_ring_that_others_take_away_is_told_of,
     nothing_is_acknowledged_alone_by_a_ring_that_others_took_away,
     a_kept_file_vouches_only_for_what_waited_for_it,
+);
+logs!([allow(unused)] in noted:
+    a_state_file_that_others_take_away_is_written_again,
+    a_term_file_that_others_take_away_is_written_again_before_more_is_acknowledged,
+    a_takeover_that_others_take_away_is_noted_again,
+    a_term_whose_sync_failed_is_no_term_that_was_gone_alone_under,
+    a_takeover_whose_sync_failed_is_none,
+    a_small_file_that_is_damaged_is_given_up_by_a_person,
+    a_damaged_note_of_a_takeover_is_moved_away,
 );
 logs!([allow(unused)] in survives:
     what_survives_what_is_as_the_table_says,

@@ -27,7 +27,10 @@ const TRIES_MAX: u32 = 16;
 #[derive(Debug)]
 pub(crate) struct Lock {
     path: PathBuf,
-    _file: Box<dyn DiskFile>,
+    /// Of the lock file.
+    name: PathBuf,
+    owner: Owner,
+    file: Box<dyn DiskFile>,
 }
 
 impl Lock {
@@ -75,9 +78,29 @@ impl Lock {
                 });
             }
             file.write_at(&encode(owner), 0).map_err(StorageError::system("writing", name))?;
-            return Ok(Self { path, _file: file });
+            return Ok(Self { path, name: name.to_owned(), owner: owner.clone(), file });
         }
         Err(StorageError::InUse { path, by: "somebody who removes its lock file again and again".to_owned() })
+    }
+
+    /// Whether the lock file is still there: whoever comes next locks another one where not.
+    pub(crate) fn stands(&self, disk: &dyn Disk) -> Result<bool, StorageError> {
+        let wrong = StorageError::system("looking at", &self.name);
+        let held = self.file.stat().map_err(&wrong)?;
+        match disk.stat(&self.name) {
+            Ok(found) => Ok(found.is(&held)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(wrong(error)),
+        }
+    }
+
+    /// Takes the lock anew whose file others removed.
+    ///
+    /// # Errors
+    /// Those of [`Lock::take`]. [`StorageError::InUse`]: somebody else has it by now.
+    pub(crate) fn take_again(&mut self, disk: &dyn Disk) -> Result<(), StorageError> {
+        *self = Self::take_named(disk, &self.name.clone(), self.path.clone(), &self.owner.clone())?;
+        Ok(())
     }
 
     /// Whether nobody holds the lock of a name: for who takes it by another lock, and must not touch the

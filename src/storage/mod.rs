@@ -31,7 +31,7 @@ pub(crate) mod simulated;
 mod small;
 mod swap;
 
-pub(crate) use disk::{Disk, DiskFile, System};
+pub(crate) use disk::{Disk, DiskFile, FileStat, System};
 pub(crate) use durable::{Durable, OnDisk};
 pub use error::StorageError;
 #[cfg(feature = "redb")]

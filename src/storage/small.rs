@@ -111,6 +111,18 @@ impl Small {
         file.rename(&self.path)
     }
 
+    /// Removes it where it is there and ours; it is gone from the disk when this returns. Waits for the disk.
+    pub(crate) fn remove(&self) -> Result<(), StorageError> {
+        match self.disk.open(&self.path) {
+            Ok(file) => self.check_content(&*file, &self.path)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(StorageError::system("opening", &self.path)(error)),
+        }
+        self.disk.remove(&self.path).map_err(StorageError::system("removing", &self.path))?;
+        let folder = super::place::folder_of(&self.path);
+        self.disk.sync_folder(folder).map_err(StorageError::system("syncing the folder of", &self.path))
+    }
+
     /// Replaces it for whoever reads it on this machine. Nothing goes to the disk by that, and a power
     /// cut may leave anything.
     #[cfg(feature = "redb")]

@@ -155,7 +155,8 @@ pub(crate) fn a_file_of_another_log_is_refused_in_any_role() {
     persistent_append(&mut pair, 1);
     // The keeper may still write a header.
     let records_of = |path: &Path| fs::read(path).expect("a file")[RING_OFFSET as usize..].to_vec();
-    let before = records_of(&kept);
+    let (before, noted) = (records_of(&kept), fs::read(&term).expect("a term"));
+    assert!(noted.starts_with(b"3 "), "that of an earlier release has a checksum now");
     let ring = |path: &Path| plain().backing(Backing::File(path.to_owned()));
     for (log, by) in [
         (plain().on_loss(alone(&term)), "the term of log wal of node"),
@@ -170,7 +171,7 @@ pub(crate) fn a_file_of_another_log_is_refused_in_any_role() {
     // What is kept is no term.
     let error = refused_at_all("log-shared-files-other", 1, plain().on_loss(alone(&kept)));
     assert!(error.to_string().contains("holds no term"), "{error}");
-    assert_eq!(fs::read(&term).expect("a term"), b"3\n");
+    assert_eq!(fs::read(&term).expect("a term"), noted);
     assert!(records_of(&kept) == before);
     persistent_append(&mut pair, 2);
     // A log gives its term file back at its end.

@@ -360,7 +360,12 @@ impl Stage {
             let header = File::open(path).ok().and_then(|file| LogHeader::read(&file).ok());
             header.map_or(0, |header| header.term.0)
         };
-        let taken = term.trim().parse().unwrap_or(0).max(ring_path(primary).map_or(0, of_header));
+        let taken = term
+            .split(' ')
+            .next()
+            .and_then(|term| term.trim().parse().ok())
+            .unwrap_or(0)
+            .max(ring_path(primary).map_or(0, of_header));
         let is_superseded = taken > of_header(replica.folder.join("kept"));
         Ok(Left { was_open, copied, is_primary_alive: self.nodes[PRIMARY].is_some(), is_superseded })
     }

@@ -254,6 +254,8 @@ impl LogConfig {
     /// [`LogError::Lost`](super::LogError::Lost), and a person decides. Without it such a node begins a new log, and says nothing of what was
     /// acknowledged before: the log is volatile. (One that ever went on alone is known by its term file.) The price: a node with a ring without a
     /// name that ends at its very beginning, before its partner has anything, is in the same case.
+    ///
+    /// Leave it alone while the log runs: what others do to it is mended within 100 ms, see [`LogEvent::WrittenAgain`](super::LogEvent::WrittenAgain).
     pub fn state_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.state_file = Some(path.into());
         self

@@ -4,12 +4,11 @@ use super::error::LogError;
 use super::follow::CopyReader;
 use super::header::{HeaderState, LogHeader};
 use super::lsn::{Generation, History, Lsn, Term};
+use super::note::{Mended, Note};
 use super::reader::Records;
 use super::source::Source;
-use super::term;
-use crate::fabric::Exposed;
+use crate::fabric::{Exposed, Timestamp};
 use crate::memory::Region;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -179,7 +178,7 @@ pub(super) struct CopyShared {
     consumer: Mutex<Consumer>,
     /// A log that was taken over, and under which term; and where that is kept.
     taken: Mutex<Option<(History, Term)>>,
-    taken_file: Option<PathBuf>,
+    taken_note: Option<Mutex<Note<(History, Term)>>>,
     /// The highest term that a header of this log was seen under.
     seen: Mutex<Option<(History, Term)>>,
     /// Whether a session stands. Held while one begins, and while a takeover looks, decides and is kept: either the session's first report says that
@@ -210,8 +209,7 @@ impl CopyShared {
     pub(super) fn new(
         before: Option<(CopySource, bool)>,
         seen: Option<(History, Term)>,
-        taken: Option<(History, Term)>,
-        taken_file: Option<PathBuf>,
+        taken: Option<Note<(History, Term)>>,
     ) -> Arc<Self> {
         let may_lack = before.as_ref().is_some_and(|(_, may_lack)| *may_lack);
         let before = before.map(|(copy, _)| copy);
@@ -221,8 +219,8 @@ impl CopyShared {
             epoch: AtomicU64::new(0),
             news: AtomicU64::new(0),
             consumer: Mutex::default(),
-            taken: Mutex::new(taken),
-            taken_file,
+            taken: Mutex::new(taken.as_ref().and_then(Note::value)),
+            taken_note: taken.map(Mutex::new),
             seen: Mutex::new(seen),
             in_session: Mutex::new(false),
         })
@@ -353,12 +351,25 @@ impl CopyShared {
     /// Notes a takeover, on disk first where there is a file for it.
     #[cold]
     fn take(&self, history: History, term: Term) -> Result<(), LogError> {
-        if let Some(path) = &self.taken_file {
-            term::store_taken(path, history, term)?;
+        if let Some(note) = &self.taken_note {
+            note.lock().unwrap_or_else(PoisonError::into_inner).store((history, term))?;
         }
         *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = Some((history, term));
         self.news.fetch_add(1, Ordering::Release);
         Ok(())
+    }
+
+    /// Looks at the file that says what was taken over; another time where a takeover is under way. One that could not be noted does not count
+    /// once the partner is there: it goes on with its log.
+    #[cold]
+    pub(super) fn look_at_taken(&self, now: Timestamp) -> Result<Option<Mended>, LogError> {
+        let Some(note) = &self.taken_note else { return Ok(None) };
+        let (Ok(in_session), Ok(mut note)) = (self.in_session.try_lock(), note.try_lock()) else { return Ok(None) };
+        if *in_session {
+            note.revert();
+        }
+        drop(in_session);
+        note.look(now)
     }
 
     /// Whether a session stands, to look at or to change.

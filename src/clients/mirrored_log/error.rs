@@ -263,6 +263,19 @@ pub enum LogError {
         /// Why not.
         why: String,
     },
+    /// A small file of the log's does not say what it is to say.
+    #[error(
+        "reading {}: it holds no {kind}; it is damaged, was emptied, or is somebody else's. Nobody can tell without it whether acknowledged records are \
+         missing. To go on all the same, {remedy}", path.display()
+    )]
+    NoteDamaged {
+        /// The file.
+        path: PathBuf,
+        /// What it is to hold.
+        kind: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// The ring cannot lie there.
     #[error(
         "the log's ring cannot lie in memory of others ({backing:?}): take private memory, shared memory of this node's own, or a file"
@@ -273,7 +286,7 @@ pub enum LogError {
     },
     /// What was acknowledged alone is not here any more.
     #[error(
-        "this node went on alone under term {kept}, its ring is gone or from before, and what is there (the partner's copy, or that ring) is of term {theirs}: what was acknowledged alone is lost. To go on with what is \
+        "this node went on alone under term {kept}, its ring is gone or from before, and what is there (the partner's copy, or that ring) is of term {theirs}: what was acknowledged alone may be lost. To go on with what is \
          there all the same, start once with Start::GiveUpMissing"
     )]
     AloneLost {
@@ -435,6 +448,7 @@ impl LogError {
             | LogError::Histories { .. }
             | LogError::RingSize { .. }
             | LogError::Unusable { .. }
+            | LogError::NoteDamaged { .. }
             | LogError::Backing { .. }
             | LogError::AloneLost { .. }
             | LogError::RingLost { .. }

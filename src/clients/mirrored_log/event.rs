@@ -104,6 +104,16 @@ pub enum LogEvent {
         /// What happened to it.
         what: &'static str,
     },
+    /// A small file that the log's next start needs ([`LogConfig::state_file`](super::LogConfig::state_file), the term file, or what lies
+    /// beside the kept file after a takeover) was removed, replaced or emptied by others, or its lock was; it is written again and on the
+    /// disk. They are looked at every 100 ms while the log is polled. Where that cannot be done [`LogEvent::Broken`] tells it, it is tried
+    /// again every 100 ms, and for want of a term file nothing is acknowledged alone meanwhile. Leave the files alone while the log runs.
+    WrittenAgain {
+        /// The name.
+        path: PathBuf,
+        /// What happened to it.
+        what: &'static str,
+    },
     /// The log cannot go on; nothing more is acknowledged.
     Ended(LogError),
     /// The copy of the partner's log held here is whole.

@@ -1,18 +1,19 @@
 //! The log as its users hold it.
 
-use super::config::{Acknowledge, LogConfig, OnLoss};
+use super::config::{Acknowledge, LogConfig};
 use super::copy::{CopyShared, CopySource, LogCopy};
 use super::error::{Late, LogError};
 use super::inbox::{Inbox, LogClient};
 use super::keeper::{self, Keeper};
 use super::lsn::{Generation, History, Lsn, Term};
+use super::note::{Note, taken_file};
+use super::notes::Notes;
 use super::poller::{LogPoller, Parts};
 use super::prepared::{self, Prepared};
 use super::producer::Producer;
 use super::replica::Replica;
 use super::roles;
 use super::shared::Shared;
-use super::term;
 use super::wire::{RECEIVES, REQUESTS_MAX};
 use crate::error::Error;
 use crate::fabric::{Fabric, PortOptions};
@@ -111,35 +112,28 @@ impl MirroredLog {
     /// # Errors
     /// [`Error::Log`]: an option, a file; [`Error::Memory`]: the ring's memory; [`Error::Manager`]: the client's name.
     pub fn open<F: Fabric>(
-        mut config: LogConfig,
+        config: LogConfig,
         manager: &mut ClusterManager<F>,
     ) -> Result<(MirroredLog, LogPoller<F>, LogCopy), Error> {
         let ring_bytes = config.check()?;
         roles::check(&config)?;
         let parties = manager.connection().handshake().parties();
         let (name, node, cluster) = (config.name, parties.node, parties.cluster);
-        let mut state_lock = None;
-        if let Some(path) = &mut config.state_file {
-            let lock = term::take_state(path, name.as_str(), node.as_str(), cluster.as_str())?;
-            *path = lock.path().to_owned();
-            state_lock = Some(lock);
-        }
-        let mut term_lock = None;
-        if let OnLoss::GoOnAlone { term_file } = &mut config.on_loss {
-            let lock = term::take(term_file, name.as_str(), node.as_str(), cluster.as_str())?;
-            *term_file = lock.path().to_owned();
-            term_lock = Some(lock);
-        }
-        let prepared =
-            Prepared::open(&config, ring_bytes, prepared::owner(name.as_str(), node.as_str(), cluster.as_str()))?;
+        let notes = Notes::take(&config, &format!("of log {name} of node {node} of cluster {cluster}"))?;
+        let is_unbegun = notes.state.as_ref().is_some_and(|note| note.value().is_none());
+        let prepared = Prepared::open(
+            &config,
+            ring_bytes,
+            prepared::owner(name.as_str(), node.as_str(), cluster.as_str()),
+            is_unbegun,
+        )?;
         let owner = keeper::owner(name.as_str(), node.as_str(), cluster.as_str());
         let place = config.keep.as_deref().map(|path| keeper::take(path, owner)).transpose()?;
         let path = place.as_ref().map(Place::path);
         let loaded = path.map(kept).transpose()?.flatten();
         let seen = path.map(keeper::on_its_way).transpose()?.flatten();
-        let taken_file = path.map(term::taken_file);
-        let taken = taken_file.as_deref().map(term::load_taken).transpose()?.flatten();
-        let copy = CopyShared::new(loaded, seen, taken, taken_file);
+        let taken = path.map(|path| Note::beside(&taken_file(path))).transpose()?;
+        let copy = CopyShared::new(loaded, seen, taken);
         let keeper = place.map(|place| Keeper::start(place, Arc::clone(&copy))).transpose()?;
         let inbox = Inbox::new();
         let options = PortOptions::new().send_work_requests(REQUESTS_MAX).receive_work_requests(RECEIVES);
@@ -149,16 +143,7 @@ impl MirroredLog {
         let replica = Replica::new(Arc::clone(&copy), keeper);
         let fabric = manager.connection().fabric().clone();
         let (log, kept) = (Arc::clone(&shared), LogCopy::new(copy));
-        let poller = LogPoller::new(Parts {
-            config,
-            ring_bytes,
-            fabric,
-            shared,
-            inbox,
-            prepared,
-            replica,
-            locks: [term_lock, state_lock],
-        });
+        let poller = LogPoller::new(Parts { config, ring_bytes, fabric, shared, inbox, prepared, replica, notes });
         Ok((Self { shared: log }, poller, kept))
     }
 

@@ -14,13 +14,12 @@ use super::lsn::{Generation, Lsn};
 use super::named::{self, lock, path_of, remove_ours};
 use super::report::CopyReport;
 use super::syncer::Syncer;
-use super::term;
 use super::writer::{Beginning, Held};
 use crate::error::Error;
 use crate::memory::{Backing, Errno, MemoryError, Region, RegionBuilder};
 use crate::storage::{self, Lock, Name, Owner};
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Whose a ring is: of this log, and of this node.
 pub(super) fn owner(log: &str, node: &str, cluster: &str) -> Owner {
@@ -59,11 +58,16 @@ impl Drop for Beside {
 }
 
 impl Prepared {
-    /// Maps the ring, takes its lock, and reads what it holds.
+    /// Maps the ring, takes its lock, and reads what it holds. `is_unbegun`: by its state file no log was begun on this node.
     ///
     /// # Errors
     /// [`Error::Memory`]; [`LogError::RingInUse`], [`LogError::Storage`]: it is somebody else's; [`LogError::Unusable`]: it cannot be read.
-    pub(super) fn open(config: &LogConfig, ring_bytes: RingBytes, owner: Owner) -> Result<Self, Error> {
+    pub(super) fn open(
+        config: &LogConfig,
+        ring_bytes: RingBytes,
+        owner: Owner,
+        is_unbegun: bool,
+    ) -> Result<Self, Error> {
         let bytes =
             usize::try_from(ring_bytes.area_bytes()).map_err(|_| LogError::RingBytes { bytes: config.ring_bytes })?;
         if let Backing::File(path) = &config.backing {
@@ -90,7 +94,7 @@ impl Prepared {
             Ok(None) => {}
             Ok(Some(mut held)) => {
                 let doubt = doubt(&prepared.ring, &held)?;
-                if doubt.is_some() && is_unbegun(&prepared.ring, &held, config.state_file.as_deref())? {
+                if is_unbegun && doubt.is_some() && is_first_opening(&prepared.ring, &held)? {
                     return Ok(prepared);
                 }
                 held.doubt = doubt.filter(|_| config.start != Start::GiveUpMissing);
@@ -294,13 +298,11 @@ fn found(ring: &Region, ring_bytes: RingBytes) -> Result<Option<Held>, String> {
 /// Whether a ring is all that a power cut left of the first opening of a log: the header that [`Prepared::settle`]
 /// writes, and nothing after it. The state file names a log before that can acknowledge anything; without one nobody
 /// can tell whether later headers and records were lost.
-fn is_unbegun(ring: &Region, held: &Held, state_file: Option<&Path>) -> Result<bool, LogError> {
+fn is_first_opening(ring: &Region, held: &Held) -> Result<bool, LogError> {
     let LogHeader { sequence, generation, tail, acknowledged, .. } = held.header;
     let is_first = (sequence, generation) == (0, Generation(1));
     let is_empty = [tail, acknowledged, held.end.lsn] == [Lsn::ZERO; 3];
-    let is_only = LogHeader::copies(ring)?.contains(&Err(HeaderFault::Empty));
-    let Some(path) = state_file.filter(|_| is_first && is_empty && is_only) else { return Ok(false) };
-    Ok(term::load_state(path)?.is_none())
+    Ok(is_first && is_empty && LogHeader::copies(ring)?.contains(&Err(HeaderFault::Empty)))
 }
 
 /// What is to be said against a ring that reads well. Shared memory is gone with its boot.

@@ -29,7 +29,7 @@ fn copy(state: HeaderState, term: u64) -> Result<CopySource, Box<dyn std::error:
 
 #[test]
 fn an_outdated_copy_stays_so_from_session_to_session() -> Result<(), Box<dyn std::error::Error>> {
-    let shared = CopyShared::new(Some((copy(HeaderState::Whole, 1)?, false)), None, None, None);
+    let shared = CopyShared::new(Some((copy(HeaderState::Whole, 1)?, false)), None, None);
     let log = LogCopy::new(Arc::clone(&shared));
     assert_eq!(log.status().state, CopyState::Whole);
     shared.replace(copy(HeaderState::Refilling, 2)?, None);
@@ -48,7 +48,7 @@ fn an_outdated_copy_stays_so_from_session_to_session() -> Result<(), Box<dyn std
 /// Until its writer has said in a session that it is whole; a session in between changes nothing.
 #[test]
 fn a_copy_from_a_file_in_use_may_lack_records() -> Result<(), Box<dyn std::error::Error>> {
-    let shared = CopyShared::new(Some((copy(HeaderState::Whole, 1)?, true)), None, None, None);
+    let shared = CopyShared::new(Some((copy(HeaderState::Whole, 1)?, true)), None, None);
     let log = LogCopy::new(Arc::clone(&shared));
     assert_eq!(log.status().state, CopyState::MayLack);
     let refused = log.take_over(Term(1), false).map(|records| *records.header());
@@ -66,7 +66,7 @@ fn a_copy_from_a_file_in_use_may_lack_records() -> Result<(), Box<dyn std::error
 
 #[test]
 fn what_was_carried_over_does_not_stand_for_what_it_was_carried_from() -> Result<(), Box<dyn std::error::Error>> {
-    let shared = CopyShared::new(Some((copy(HeaderState::Whole, 1)?, false)), None, None, None);
+    let shared = CopyShared::new(Some((copy(HeaderState::Whole, 1)?, false)), None, None);
     // Of sequence 1, as it was carried over: its owner may be about to empty it.
     shared.replace(copy(HeaderState::Whole, 1)?, Some(1));
     assert_eq!(shared.settle(), None);
@@ -81,7 +81,7 @@ fn a_header_that_speaks_of_more_than_there_is_does_not_count() -> Result<(), Box
     let source = copy(HeaderState::Whole, 1)?;
     let header = LogHeader { ring_bytes: RingBytes::new(1 << 30)?, sequence: 9, ..LogHeader::read(&source)? };
     source.region().write(header.offset() as usize, &header.encode())?;
-    let shared = CopyShared::new(None, None, None, None);
+    let shared = CopyShared::new(None, None, None);
     shared.replace(source, None);
     assert_eq!(LogCopy::new(shared).status().state, CopyState::Nothing);
     Ok(())
@@ -91,7 +91,7 @@ fn a_header_that_speaks_of_more_than_there_is_does_not_count() -> Result<(), Box
 fn a_takeover_is_remembered_where_there_is_a_file() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir_in("/var/tmp")?;
     let file = folder.path().join("log.taken");
-    let shared = CopyShared::new(Some((copy(HeaderState::Whole, 4)?, false)), None, None, Some(file.clone()));
+    let shared = CopyShared::new(Some((copy(HeaderState::Whole, 4)?, false)), None, Some(Note::beside(&file)?));
     let log = LogCopy::new(Arc::clone(&shared));
     assert_eq!(
         log.take_over(Term(6), false).map(|_| ()),
@@ -101,7 +101,10 @@ fn a_takeover_is_remembered_where_there_is_a_file() -> Result<(), Box<dyn std::e
     assert_eq!(log.take_over(Term(4), false).map(|_| ()), Err(TakeoverRefused::PartnerThere.into()));
     shared.set_in_session(false);
     assert_eq!(log.take_over(Term(4), false)?.count(), 0);
-    assert_eq!((shared.taken(), term::load_taken(&file)?), (Some((History(7), Term(5))), Some((History(7), Term(5)))));
+    assert_eq!(
+        (shared.taken(), Note::<(History, Term)>::beside(&file)?.value()),
+        (Some((History(7), Term(5))), Some((History(7), Term(5))))
+    );
     Ok(())
 }
 
@@ -109,20 +112,23 @@ fn a_takeover_is_remembered_where_there_is_a_file() -> Result<(), Box<dyn std::e
 fn a_takeover_under_a_term_that_cannot_be_is_refused_and_fences_nobody() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir_in("/var/tmp")?;
     let file = folder.path().join("log.taken");
-    let shared = CopyShared::new(Some((copy(HeaderState::Whole, 4)?, false)), None, None, Some(file.clone()));
+    let shared = CopyShared::new(Some((copy(HeaderState::Whole, 4)?, false)), None, Some(Note::beside(&file)?));
     let log = LogCopy::new(Arc::clone(&shared));
     for known in [NUMBER_MAX + 1, 1 << 63, u64::MAX].map(Term) {
         for force in [false, true] {
             let refused = log.take_over(known, force).map(|_| ());
             assert_eq!(refused, Err(TakeoverRefused::Term { known }.into()));
-            assert_eq!((shared.taken(), term::load_taken(&file)?, file.exists()), (None, None, false));
+            assert_eq!(
+                (shared.taken(), Note::<(History, Term)>::beside(&file)?.value(), file.exists()),
+                (None, None, false)
+            );
         }
     }
     for known in [0, 1, 1 << 61, NUMBER_MAX - 1, NUMBER_MAX].map(Term) {
         log.take_over(known, true)?;
         let taken = shared.taken();
         assert!(taken.is_some_and(|(_, term)| term > known && term > Term(4)), "{taken:?}");
-        assert_eq!(term::load_taken(&file)?, taken, "a restart reads it again");
+        assert_eq!(Note::<(History, Term)>::beside(&file)?.value(), taken, "a restart reads it again");
     }
     Ok(())
 }
@@ -131,7 +137,7 @@ fn a_takeover_under_a_term_that_cannot_be_is_refused_and_fences_nobody() -> Resu
 /// memory that the taker is not given.
 #[test]
 fn a_takeover_waits_for_a_session_that_begins() -> Result<(), Box<dyn std::error::Error>> {
-    let shared = CopyShared::new(Some((copy(HeaderState::Whole, 1)?, false)), None, None, None);
+    let shared = CopyShared::new(Some((copy(HeaderState::Whole, 1)?, false)), None, None);
     let log = LogCopy::new(Arc::clone(&shared));
     let (tell, told) = std::sync::mpsc::channel();
     let mut session = shared.session();

@@ -127,7 +127,7 @@ struct Process {
 impl Process {
     fn start(disk: &Simulated, log: &Log) -> Result<Self, LogError> {
         let place = Place::take(Arc::new(disk.clone()), path(), mine(), OWNER_OFFSET)?;
-        let shared = CopyShared::new(None, None, None, None);
+        let shared = CopyShared::new(None, None, None);
         shared.replace(log.copy.clone(), None);
         let keeping = Keeping::new(place, Arc::clone(&shared), Arc::new(Told::default()));
         keeping.told.epoch.store(shared.epoch(), Ordering::Release);

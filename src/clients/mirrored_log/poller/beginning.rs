@@ -2,17 +2,18 @@
 
 use super::LogPoller;
 use super::ends::Retry;
-use crate::clients::mirrored_log::config::{OnLoss, Start};
+use crate::clients::mirrored_log::config::Start;
 use crate::clients::mirrored_log::decide::{self, Drawn, Opening};
 use crate::clients::mirrored_log::error::LogError;
 use crate::clients::mirrored_log::event::LogEvent;
-use crate::clients::mirrored_log::lsn::{History, Lsn, Term};
+use crate::clients::mirrored_log::header::HeaderState;
+use crate::clients::mirrored_log::lsn::{History, Lsn};
 use crate::clients::mirrored_log::mirror::Origin;
+use crate::clients::mirrored_log::note::Note;
 use crate::clients::mirrored_log::numbers::Numbers;
 use crate::clients::mirrored_log::prepared::Prepared;
 use crate::clients::mirrored_log::report::CopyReport;
 use crate::clients::mirrored_log::restore::Restore;
-use crate::clients::mirrored_log::term;
 use crate::clients::mirrored_log::writer::{Beginning, Writer, spans};
 use crate::fabric::Fabric;
 
@@ -90,8 +91,8 @@ impl<F: Fabric> LogPoller<F> {
     fn decide(&mut self, report: &CopyReport) -> Result<(), LogError> {
         if self.writer.is_none() {
             let local = self.prepared.as_ref().and_then(|prepared| prepared.held);
-            let kept = self.kept_term()?;
-            decide::known(self.known_log()?, self.config.start, local.as_ref(), Some(report))?;
+            let kept = self.notes.kept_term();
+            decide::known(self.notes.known_log(), self.config.start, local.as_ref(), Some(report))?;
             match decide::opening(self.config.start, local.as_ref(), report, self.ring_bytes, kept)? {
                 Opening::Partner => {
                     // Known before the local ring is given up for it.
@@ -107,6 +108,13 @@ impl<F: Fabric> LogPoller<F> {
             }
         }
         let Some(writer) = &mut self.writer else { return Ok(()) };
+        if let Some(tried) = self.notes.term.as_mut().and_then(Note::adopt) {
+            // The term file may say that this node went on alone. It did not, and goes on under that term all the same:
+            // a copy of an earlier one would be taken for one that lacks records.
+            let (tail, durable) = (writer.tail(), self.shared.durable());
+            writer.keep_header(HeaderState::Whole, tried, tail, durable);
+            self.shared.set_term(tried);
+        }
         writer.follow(report.sequence);
         let open = decide::Open {
             history: writer.history(),
@@ -131,22 +139,9 @@ impl<F: Fabric> LogPoller<F> {
         self.stream(from, report)
     }
 
-    /// The highest term under which this node is known to have gone on alone.
-    fn kept_term(&self) -> Result<Term, LogError> {
-        match &self.config.on_loss {
-            OnLoss::GoOnAlone { term_file } => term::load(term_file),
-            OnLoss::Stop => Ok(Term(0)),
-        }
-    }
-
-    /// The log that was begun on this node, as far as it is known.
-    pub(super) fn known_log(&self) -> Result<Option<History>, LogError> {
-        Ok(self.config.state_file.as_deref().map(term::load_state).transpose()?.flatten())
-    }
-
     /// Opens the log; producers append from here on.
     pub(super) fn open(&mut self, opening: &Opening, report: Option<&CopyReport>) -> Result<(), LogError> {
-        let kept = self.kept_term()?;
+        let kept = self.notes.kept_term();
         let Some(held) = self.prepared.as_ref().map(|prepared| prepared.held) else { return Ok(()) };
         let with = decide::beginning(opening, held.as_ref(), report, kept, self.draw()?)?;
         let Some(prepared) = &mut self.prepared else { return Ok(()) };
@@ -157,9 +152,12 @@ impl<F: Fabric> LogPoller<F> {
         };
         let settled = prepared.settle(opening, &with).and_then(|file| {
             let settled = (file, prepared.name()?);
-            let Some(path) = &self.config.state_file else { return Ok(settled) };
-            if term::load_state(path)? != Some(with.history) {
-                term::store_state(path, with.history)?;
+            if let Some(note) = self.notes.term.as_mut().filter(|note| note.is_damaged()) {
+                note.store(with.term)?;
+            }
+            let Some(note) = self.notes.state.as_mut() else { return Ok(settled) };
+            if !note.says(with.history) {
+                note.store(with.history)?;
             }
             Ok(settled)
         });
@@ -191,7 +189,7 @@ impl<F: Fabric> LogPoller<F> {
             Some(writer) => Ok(writer.numbers(self.shared.term())),
             None => {
                 let held = self.prepared.as_ref().and_then(|prepared| prepared.held);
-                Ok(Numbers::held(held.as_ref(), self.kept_term()?))
+                Ok(Numbers::held(held.as_ref(), self.notes.kept_term()))
             }
         })
     }

@@ -9,8 +9,8 @@ use crate::clients::mirrored_log::header::HeaderState;
 use crate::clients::mirrored_log::inbox::Delivery;
 use crate::clients::mirrored_log::lsn::Term;
 use crate::clients::mirrored_log::mirror::Mirror;
+use crate::clients::mirrored_log::note::Mended;
 use crate::clients::mirrored_log::numbers::next_term;
-use crate::clients::mirrored_log::term;
 use crate::error::Recovery;
 use crate::fabric::{Fabric, Timestamp};
 use crate::handshake::EndReason;
@@ -154,9 +154,11 @@ impl<F: Fabric> LogPoller<F> {
 
     /// Opens the log without a partner. Whatever can be looked at before is: an open log cannot be restored any more.
     pub(super) fn open_alone(&mut self) -> Result<(), LogError> {
-        let OnLoss::GoOnAlone { term_file } = &self.config.on_loss else { return Err(LogError::Alone) };
+        if self.notes.term.is_none() {
+            return Err(LogError::Alone);
+        }
         let held = self.prepared.as_ref().and_then(|prepared| prepared.held);
-        decide::known(self.known_log()?, self.config.start, held.as_ref(), None)?;
+        decide::known(self.notes.known_log(), self.config.start, held.as_ref(), None)?;
         let opening = match held {
             Some(held) if self.config.start != Start::New => {
                 held.check(self.config.start == Start::GiveUpMissing)?;
@@ -165,7 +167,7 @@ impl<F: Fabric> LogPoller<F> {
             _ => Opening::New,
         };
         // That it can be written is known then, and that there is a next one.
-        let kept = term::load(term_file)?;
+        let kept = self.notes.kept_term();
         match held {
             None if self.config.start == Start::Restore && kept > Term(0) => return Err(LogError::RingLost { kept }),
             // An older ring was brought back.
@@ -175,15 +177,17 @@ impl<F: Fabric> LogPoller<F> {
             _ => {}
         }
         next_term(held.map_or(kept, |held| held.header.term.max(kept)))?;
-        term::store(term_file, kept)?;
+        if let Some(note) = &mut self.notes.term {
+            note.store(kept)?;
+        }
         self.open(&opening, None)
     }
 
     /// Takes the next term and acknowledges alone from here on.
     pub(super) fn go_on_alone(&mut self) -> Result<(), LogError> {
-        let OnLoss::GoOnAlone { term_file } = &self.config.on_loss else {
+        if self.notes.term.is_none() {
             return Err(LogError::Alone);
-        };
+        }
         if self.shared.ended.get().is_some() {
             return Ok(());
         }
@@ -197,7 +201,9 @@ impl<F: Fabric> LogPoller<F> {
             let (tail, durable) = (writer.tail(), self.shared.durable());
             writer.keep_header(HeaderState::Whole, term, tail, durable);
         }
-        term::store(term_file, term)?;
+        if let Some(note) = &mut self.notes.term {
+            note.store(term)?;
+        }
         self.shared.set_term(term);
         self.alone = Alone::Yes;
         self.retry = None;
@@ -229,6 +235,24 @@ impl<F: Fabric> LogPoller<F> {
         let is_gone = matches!(error, StorageError::Gone { .. });
         if is_gone && rests_on_it && self.alone != Alone::No && self.shared.ended.get().is_none() {
             self.finish(error.into());
+        }
+    }
+
+    /// Whether others took away what the next process is to know: written again, and said.
+    pub(super) fn look_at_notes(&mut self, now: Timestamp) {
+        let [term, state] = self.notes.look(now);
+        for looked in [term, state, self.replica.shared.look_at_taken(now)] {
+            match looked {
+                Ok(None) => {}
+                Ok(Some(Mended { path, what })) => {
+                    tracing::warn!(file = %path.display(), what, "others took a small file of the log away, which its next start needs: it is written again");
+                    self.events.put(LogEvent::WrittenAgain { path, what });
+                }
+                Err(error) => {
+                    tracing::error!(%error, "a small file of the log, which its next start needs, is not as it was: tried again every 100 ms");
+                    self.events.put(LogEvent::Broken(error));
+                }
+            }
         }
     }
 

@@ -13,6 +13,7 @@ use super::keeper::{KeepNews, Keeper};
 use super::lease::Heard;
 use super::lsn::Lsn;
 use super::mirror::{Mirror, Told};
+use super::notes::Notes;
 use super::own::OwnSource;
 use super::prepared::Prepared;
 use super::reader::Records;
@@ -21,7 +22,7 @@ use super::shared::Shared;
 use super::stall::Stall;
 use super::writer::Writer;
 use crate::fabric::{Fabric, Timestamp};
-use crate::storage::{Lock, StorageError};
+use crate::storage::StorageError;
 use crate::sys::panic::contain;
 use ends::Retry;
 use std::sync::Arc;
@@ -38,7 +39,8 @@ pub type OnDurable = Box<dyn FnMut(Lsn, bool) + Send>;
 /// Sends the log of this node, and serves the partner's. Belongs to one thread, which polls it.
 ///
 /// [`LogPoller::poll`] neither blocks nor, while records flow, allocates, locks or enters the kernel (what a device's driver does at a doorbell
-/// is its own). What happens at the beginning and end of a session does all of these.
+/// is its own). What happens at the beginning and end of a session does all of these. Every 100 ms it looks whether a state file and a term file
+/// are still there (two system calls for each), and writes them again where others took them away.
 pub struct LogPoller<F: Fabric> {
     config: LogConfig,
     ring_bytes: RingBytes,
@@ -67,8 +69,8 @@ pub struct LogPoller<F: Fabric> {
     /// In this session.
     told_not_kept: bool,
     idle: u32,
-    /// The term file is this log's, as long as it is polled.
-    _locks: [Option<Lock>; 2],
+    /// These are this log's, as long as it is polled.
+    notes: Notes,
 }
 
 /// Whether the log goes on without a partner.
@@ -91,13 +93,12 @@ pub(super) struct Parts<F: Fabric> {
     pub(super) inbox: Arc<Inbox<F>>,
     pub(super) prepared: Prepared,
     pub(super) replica: Replica,
-    /// Of the term file and the state file.
-    pub(super) locks: [Option<Lock>; 2],
+    pub(super) notes: Notes,
 }
 
 impl<F: Fabric> LogPoller<F> {
     pub(super) fn new(parts: Parts<F>) -> Self {
-        let Parts { config, ring_bytes, fabric, shared, inbox, prepared, replica, locks } = parts;
+        let Parts { config, ring_bytes, fabric, shared, inbox, prepared, replica, notes } = parts;
         let stall = Stall::new(config.stalled_after);
         Self {
             config,
@@ -121,7 +122,7 @@ impl<F: Fabric> LogPoller<F> {
             told: Lsn::ZERO,
             told_not_kept: false,
             idle: 0,
-            _locks: locks,
+            notes,
         }
     }
 
@@ -227,7 +228,7 @@ impl<F: Fabric> LogPoller<F> {
     /// Without a partner: everything that is committed is acknowledged at once, where the log goes on alone; under `Persistent`, and with a ring in a
     /// file, once that is on the disk.
     fn advance_alone(&mut self) -> bool {
-        if self.alone != Alone::Yes {
+        if self.alone != Alone::Yes || !self.notes.stand() {
             return false;
         }
         let Some(writer) = &mut self.writer else { return false };
@@ -264,6 +265,7 @@ impl<F: Fabric> LogPoller<F> {
             Err(error) => worked |= self.broken(error),
         }
         self.look_at_ring(now);
+        self.look_at_notes(now);
         self.try_alone_if_due(now);
         let on_disk = self.writer.as_mut().map_or(Ok(()), Writer::check_disk);
         if let Err(error) = on_disk {

@@ -33,7 +33,11 @@ impl Log {
     }
 
     fn open(config: &LogConfig) -> Result<Prepared, Error> {
-        Prepared::open(config, RingBytes::new(RING)?, owner("wal", "a", "pair"))
+        Self::open_begun(config, false)
+    }
+
+    fn open_begun(config: &LogConfig, is_unbegun: bool) -> Result<Prepared, Error> {
+        Prepared::open(config, RingBytes::new(RING)?, owner("wal", "a", "pair"), is_unbegun)
     }
 }
 
@@ -93,8 +97,6 @@ fn what_a_power_cut_leaves_of_the_first_opening_is_no_log() -> Outcome {
     };
     let header = (HEADER_OFFSETS[0], HEADER_BYTES);
     let (owner, mark) = ((OWNER_OFFSET, storage::OWNER_BYTES), (EVIDENCE_OFFSET, EVIDENCE_BYTES));
-    let (none, named) = (log.path("none"), log.path("named"));
-    term::store_state(&named, History(7))?;
     for (bytes, doubt) in [
         (settled.clone(), Some(Doubt::OtherBoot)),
         (without(&[mark]), Some(Doubt::NoMark)),
@@ -102,14 +104,11 @@ fn what_a_power_cut_leaves_of_the_first_opening_is_no_log() -> Outcome {
         (without(&[header]), None),
         (without(&[header, owner, mark]), None),
     ] {
-        for (state_file, wanted) in [(Some(&none), None), (Some(&named), doubt), (None, doubt)] {
+        for (is_unbegun, wanted) in [(true, None), (false, doubt)] {
             fs::write(log.path("ring"), &bytes)?;
-            let mut config = log.config()?;
-            if let Some(path) = state_file {
-                config = config.state_file(path);
-            }
-            let mut prepared = Log::open(&config)?;
-            assert_eq!(prepared.held.and_then(|held| held.doubt), wanted, "{state_file:?}");
+            let config = log.config()?;
+            let mut prepared = Log::open_begun(&config, is_unbegun)?;
+            assert_eq!(prepared.held.and_then(|held| held.doubt), wanted, "{is_unbegun}");
             assert_eq!(prepared.held.is_some(), wanted.is_some());
             if wanted.is_none() {
                 prepared.settle(&Opening::New, &with)?;
@@ -133,7 +132,7 @@ fn what_more_than_the_first_opening_leaves_is_doubted() -> Outcome {
         (Beginning { tail: Lsn(64), end: Lsn(64), ..first }, false),
         (first, true),
     ] {
-        let config = log.config()?.state_file(log.path("none"));
+        let config = log.config()?;
         let _ = fs::remove_file(log.path("ring"));
         Log::open(&config)?.settle(&Opening::New, &with)?;
         let mut bytes = fs::read(log.path("ring"))?;
@@ -143,7 +142,7 @@ fn what_more_than_the_first_opening_leaves_is_doubted() -> Outcome {
             bytes[HEADER_OFFSETS[1] as usize] = 1;
         }
         fs::write(log.path("ring"), &bytes)?;
-        let held = Log::open(&config)?.held.ok_or("no log")?;
+        let held = Log::open_begun(&config, true)?.held.ok_or("no log")?;
         assert_eq!(held.doubt, Some(Doubt::OtherBoot), "{with:?}, {second}");
     }
     Ok(())

@@ -1,0 +1,221 @@
+//! The small files that a log's next start needs: others take them away while it runs, or a disk fails in the middle of one.
+#![allow(unsafe_code)]
+
+use crate::pair::{Pair, has, payload, plain};
+use crate::process::folder_on_disk;
+use handfast::clients::mirrored_log::{
+    Acknowledgement, LogConfig, LogError, LogEvent, OnLoss, Start, TakeoverError, Term,
+};
+use std::cell::Cell;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+thread_local! {
+    /// Whether a folder's sync fails on this thread.
+    static FAILS: Cell<bool> = const { Cell::new(false) };
+}
+
+// SAFETY:
+// - live, bounds: it takes the place of `fsync(2)`, does as that, and has its arguments and outcome.
+#[unsafe(no_mangle)]
+extern "C" fn fsync(descriptor: i32) -> i32 {
+    if FAILS.get() {
+        // SAFETY:
+        // - bounds: no descriptor is below zero, which the kernel says, and this thread's last error is set by it.
+        return unsafe { libc::syscall(libc::SYS_fsync, -1) as i32 };
+    }
+    // SAFETY:
+    // - live: the kernel checks the descriptor.
+    unsafe { libc::syscall(libc::SYS_fsync, descriptor) as i32 }
+}
+
+fn alone(folder: &Path) -> LogConfig {
+    plain().on_loss(OnLoss::GoOnAlone { term_file: folder.join("term") })
+}
+
+/// A node that is told that this file of it was written again.
+fn until_written_again(pair: &mut Pair, index: usize, path: &Path) {
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    pair.until("words", |pair| {
+        has(pair.side(index), |event| matches!(event, LogEvent::WrittenAgain { path: told, .. } if *told == path))
+    });
+    pair.side(index).events.clear();
+}
+
+/// The only thing that tells of a log whose ring has no name, where both nodes end.
+pub(crate) fn a_state_file_that_others_take_away_is_written_again() {
+    let folder = folder_on_disk();
+    let path = folder.path().join("state");
+    let log = || plain().state_file(&path);
+    let mut pair = Pair::new("log-noted-state");
+    pair.start_both([log(), plain()]);
+    pair.until_mirrored(0);
+    pair.append(0, &payload(1));
+    let line = fs::read(&path).expect("a state file");
+    for what in ["removed", "emptied", "replaced", "unlocked"] {
+        match what {
+            "removed" => fs::remove_file(&path).expect("removed"),
+            "emptied" => fs::write(&path, b"").expect("emptied"),
+            "replaced" => {
+                fs::write(path.with_extension("old"), format!("{:032x}\n", 7)).expect("an old one");
+                fs::rename(path.with_extension("old"), &path).expect("renamed");
+            }
+            _ => fs::remove_file(path.with_extension("lock")).expect("a lock"),
+        }
+        until_written_again(&mut pair, 0, &path);
+        assert_eq!(fs::read(&path).expect("a state file"), line, "{what}");
+        let refused = crate::places::refused_at_all("log-noted-second", 0, log());
+        assert!(refused.to_string().contains("in use by"), "{what}: {refused}");
+    }
+    pair.end(0);
+    pair.end(1);
+    pair.start_both([log(), plain()]);
+    let lost = |event: &LogEvent| matches!(event, LogEvent::Ended(LogError::Lost { .. }));
+    pair.until("the end", |pair| has(pair.side(0), lost));
+}
+
+/// What is acknowledged alone is known of afterwards, or it is not acknowledged.
+pub(crate) fn a_term_file_that_others_take_away_is_written_again_before_more_is_acknowledged() {
+    let folder = folder_on_disk();
+    let (inner, aside) = (folder.path().join("inner"), folder.path().join("aside"));
+    fs::create_dir(&inner).expect("a folder");
+    let log = || alone(&inner);
+    let mut pair = Pair::new("log-noted-term");
+    pair.start_both([log(), plain()]);
+    pair.until_mirrored(0);
+    pair.end(1);
+    pair.until_lost(0);
+    assert_eq!(pair.append(0, &payload(1)).1, Acknowledgement::Alone);
+    fs::remove_file(inner.join("term")).expect("a term file");
+    until_written_again(&mut pair, 0, &inner.join("term"));
+    assert_eq!(pair.append(0, &payload(2)).1, Acknowledgement::Alone);
+    // Its folder is gone: it is told, and nothing is acknowledged until the folder is back.
+    fs::rename(&inner, &aside).expect("renamed");
+    let told = |event: &LogEvent| matches!(event, LogEvent::Broken(LogError::Storage(_)));
+    pair.until("words", |pair| has(pair.side(0), told));
+    let side = pair.side(0);
+    let lsn = side.producer.append(&payload(3)).expect("room");
+    pair.rounds_for(Duration::from_millis(500));
+    let side = pair.side(0);
+    assert!(side.log.durable() <= lsn, "it is acknowledged, and nothing tells of it");
+    assert_eq!(side.events.iter().filter(|event| told(event)).count(), 1, "told once: {:?}", side.events);
+    fs::rename(&aside, &inner).expect("renamed");
+    pair.until("an acknowledgement", |pair| pair.side(0).log.durable() > lsn);
+    pair.end(0);
+    pair.start_both([log(), plain()]);
+    let lost = |event: &LogEvent| matches!(event, LogEvent::Ended(LogError::RingLost { kept: Term(2) }));
+    pair.until("the end", |pair| has(pair.side(0), lost));
+}
+
+/// Who took a log over is known of after the next start too: its owner does not go on with it.
+pub(crate) fn a_takeover_that_others_take_away_is_noted_again() {
+    let folder = folder_on_disk();
+    let (kept, taken) = (folder.path().join("kept"), folder.path().join("kept.taken"));
+    let mut pair = Pair::new("log-noted-taken");
+    pair.start_both([plain(), plain().keep(&kept)]);
+    pair.until_mirrored(0);
+    pair.append(0, &payload(1));
+    pair.end(0);
+    pair.until_lost(1);
+    assert_eq!(pair.side(1).copy.take_over(Term(1), false).expect("taken over").count(), 1);
+    fs::remove_file(&taken).expect("a note");
+    until_written_again(&mut pair, 1, &taken);
+    pair.end(1);
+    pair.start_both([plain(), plain().keep(&kept)]);
+    let ended = |event: &LogEvent| matches!(event, LogEvent::Ended(LogError::TakenOver { .. }));
+    pair.until("the end", |pair| has(pair.side(0), ended));
+}
+
+/// The term is in the file, the sync of its folder fails, and the partner is back before the next try: the node never went alone, and does not say
+/// at its next start that it did.
+pub(crate) fn a_term_whose_sync_failed_is_no_term_that_was_gone_alone_under() {
+    let folder = folder_on_disk();
+    let mut pair = Pair::new("log-noted-sync");
+    pair.start_both([alone(folder.path()), plain()]);
+    pair.until_mirrored(0);
+    pair.append(0, &payload(1));
+    FAILS.set(true);
+    pair.end(1);
+    let told = |event: &LogEvent| matches!(event, LogEvent::Broken(LogError::Storage(why)) if why.to_string().contains("EBADF"));
+    pair.until("words", |pair| has(pair.side(0), told));
+    pair.side(0).events.clear();
+    pair.start(1, plain());
+    pair.until_mirrored(0);
+    assert_eq!(pair.append(0, &payload(2)).1, Acknowledgement::Placed);
+    assert!(!pair.side(0).poller.is_alone());
+    pair.end(0);
+    FAILS.set(false);
+    pair.until_lost(1);
+    pair.start(0, alone(folder.path()));
+    pair.until_mirrored(0);
+    assert_eq!(pair.own(0).len(), 2);
+}
+
+/// The same of a takeover: one that could not be noted is refused, and its owner goes on.
+pub(crate) fn a_takeover_whose_sync_failed_is_none() {
+    let folder = folder_on_disk();
+    let log = || plain().keep(folder.path().join("kept"));
+    let mut pair = Pair::new("log-noted-untaken");
+    pair.start_both([plain(), log()]);
+    pair.until_mirrored(0);
+    pair.append(0, &payload(1));
+    pair.end(0);
+    pair.until_lost(1);
+    FAILS.set(true);
+    let refused = pair.side(1).copy.take_over(Term(1), false).map(|records| *records.header());
+    assert!(matches!(&refused, Err(TakeoverError::Log(LogError::Storage(_)))), "{refused:?}");
+    FAILS.set(false);
+    assert!(folder.path().join("kept.taken").exists(), "it came to that");
+    pair.start(0, plain());
+    pair.until_mirrored(0);
+    pair.append(0, &payload(2));
+    pair.until("the note is gone", |_| !folder.path().join("kept.taken").exists());
+    pair.end(0);
+    pair.end(1);
+    pair.start_both([plain(), log()]);
+    pair.until_mirrored(0);
+}
+
+/// What nobody can read is told with a way out, and the way leads out.
+pub(crate) fn a_small_file_that_is_damaged_is_given_up_by_a_person() {
+    for name in ["term", "state"] {
+        let folder = folder_on_disk();
+        let log = || alone(folder.path()).state_file(folder.path().join("state"));
+        let mut pair = Pair::new("log-noted-damage");
+        pair.start_both([log(), plain()]);
+        pair.until_mirrored(0);
+        pair.append(0, &payload(1));
+        pair.end(0);
+        pair.until_lost(1);
+        fs::write(folder.path().join(name), b"").expect("emptied");
+        let refused = crate::places::refused_at_all(&pair.name, 0, log());
+        assert!(matches!(&refused, LogError::NoteDamaged { .. }), "{refused}");
+        assert!(refused.to_string().contains("start once with Start::GiveUpMissing"), "{refused}");
+        pair.start(0, log().start(Start::GiveUpMissing));
+        pair.until_mirrored(0);
+        assert_eq!(pair.own(0).len(), 1);
+        pair.end(0);
+        pair.until_lost(1);
+        pair.start(0, log());
+        pair.until_mirrored(0);
+        pair.end(1);
+        pair.until_lost(0);
+        assert_eq!(pair.append(0, &payload(2)).1, Acknowledgement::Alone);
+        pair.end(0);
+        pair.start(0, log());
+        let kept = pair.side(0).poller.begin_alone();
+        assert!(matches!(kept, Err(LogError::Lost { .. })), "both are written anew: {kept:?}");
+    }
+}
+
+pub(crate) fn a_damaged_note_of_a_takeover_is_moved_away() {
+    let folder = folder_on_disk();
+    let log = || plain().keep(folder.path().join("kept"));
+    fs::write(folder.path().join("kept.taken"), b"7").expect("a note");
+    let refused = crate::places::refused_at_all("log-noted-mv", 0, log());
+    assert!(matches!(&refused, LogError::NoteDamaged { .. }), "{refused}");
+    assert!(refused.to_string().contains("kept.taken") && refused.to_string().contains("move it away"), "{refused}");
+    fs::rename(folder.path().join("kept.taken"), folder.path().join("away")).expect("moved");
+    Pair::new("log-noted-mv").start(0, log());
+}
