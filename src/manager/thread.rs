@@ -3,9 +3,8 @@
 use crate::error::Error;
 use crate::fabric::{Fabric, FabricError};
 use crate::manager::{ClusterManager, Event};
-use crate::memory::Errno;
 use crate::page::Incarnation;
-use crate::sys;
+use crate::sys::thread::{self, NoThread};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, TrySendError, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -39,13 +38,9 @@ impl ControlThread {
         let (commands, commands_here) = channel();
         let (events_here, events) = sync_channel(EVENTS_MAX);
         let incarnation = manager.incarnation();
-        let thread = std::thread::Builder::new()
-            .name("handfast".to_owned())
-            .spawn(move || run(&mut manager, &commands_here, &mut Teller { events: events_here, skipped: 0 }))
-            .map_err(|error| FabricError::System {
-                tried: "starting the control thread".to_owned(),
-                errno: Errno::new(error.raw_os_error().unwrap_or(libc::EAGAIN)),
-            })?;
+        let run = move || run(&mut manager, &commands_here, &mut Teller { events: events_here, skipped: 0 });
+        let thread = thread::start("handfast", "the control thread", run)
+            .map_err(|NoThread { tried, errno }| FabricError::System { tried, errno })?;
         Ok(Self { commands, events, incarnation, thread: Some(thread) })
     }
 
@@ -73,7 +68,7 @@ impl ControlThread {
         let _ = self.commands.send(Command::Leave);
         if let Some(thread) = self.thread.take() {
             // A client's callback may have dropped it, on the thread itself.
-            sys::thread::join(thread);
+            thread::join(thread);
         }
     }
 }

@@ -256,7 +256,6 @@ impl<'a> Plan<'a> {
             }
             (number, _) => {
                 let hint = match number {
-                    libc::EMFILE | libc::ENFILE => " (the limit of descriptors is `ulimit -n`)",
                     libc::EPERM | libc::ENOSYS => " (a container's seccomp profile may refuse the call)",
                     _ => "",
                 };

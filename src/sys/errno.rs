@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// An operating-system error number (`errno`), shown with its C name and its text.
+/// An operating-system error number (`errno`), shown with its C name and its text, and with the limit that it tells of where that has a
+/// name.
 ///
 /// A newtype and not an enum: the kernel may return numbers that this version does not know.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -126,7 +127,13 @@ impl fmt::Display for Errno {
         // The standard library says the number once more at the end.
         let text = std::io::Error::from_raw_os_error(self.0).to_string();
         let text = text.split(" (os error").next().unwrap_or(&text);
-        write!(formatter, "{} ({}): {text}", self.name(), self.0)
+        write!(formatter, "{} ({}): {text}", self.name(), self.0)?;
+        formatter.write_str(match self.0 {
+            libc::EMFILE => " (raise this process's limit of descriptors: `ulimit -n`, LimitNOFILE=)",
+            libc::ENFILE => " (raise this machine's limit of open files: `sysctl fs.file-max`)",
+            libc::EDQUOT => " (the user's quota: `quota`)",
+            _ => "",
+        })
     }
 }
 

@@ -6,6 +6,7 @@
 //! process is stopped: for those there is the heartbeat.
 
 use crate::sys::Errno;
+use crate::sys::thread::{NoThread, refused};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -48,6 +49,15 @@ const HEAD_BYTES: usize = 3 * size_of::<usize>();
 
 /// How long a dead thread's word is waited for.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Why no word of this process is marked at its end.
+#[derive(Debug)]
+pub(crate) enum NoMark {
+    /// No thread is to be had.
+    Thread(NoThread),
+    /// The kernel, or a filter of system calls, does not mark words within half a second.
+    Unmarked(Errno),
+}
 
 /// A [`MarkedWord`] that no thread ever gives up.
 #[derive(Debug, Clone, Copy)]
@@ -92,11 +102,11 @@ impl Place {
 /// A first thread, with a word of its own at `proof`, ends at once: were that not marked, none would be.
 ///
 /// # Errors
-/// ETIMEDOUT where the kernel (or a filter of system calls) does not mark words within half a second; what refused a thread.
+/// [`NoMark`].
 ///
 /// # Safety
 /// Both places are mapped, writable, aligned and zeroed, are this call's alone, and are never unmapped in this process.
-pub(crate) unsafe fn begin(place: NonNull<MarkedWord>, proof: NonNull<MarkedWord>) -> Result<u64, Errno> {
+pub(crate) unsafe fn begin(place: NonNull<MarkedWord>, proof: NonNull<MarkedWord>) -> Result<u64, NoMark> {
     spawn(Place(proof), false)?;
     // SAFETY:
     // - live: the place is never unmapped, says the caller.
@@ -106,7 +116,7 @@ pub(crate) unsafe fn begin(place: NonNull<MarkedWord>, proof: NonNull<MarkedWord
     while proof.word.load(Ordering::Acquire) & u64::from(FUTEX_OWNER_DIED) == 0 {
         if began.elapsed() > PATIENCE {
             // It does not mark any, or this machine has too much to do.
-            return Err(Errno::new(libc::ETIMEDOUT));
+            return Err(NoMark::Unmarked(Errno::new(libc::ETIMEDOUT)));
         }
         std::thread::yield_now();
     }
@@ -114,7 +124,7 @@ pub(crate) unsafe fn begin(place: NonNull<MarkedWord>, proof: NonNull<MarkedWord
 }
 
 /// Runs a thread that takes a place; with `stays`, for ever.
-fn spawn(place: Place, stays: bool) -> Result<u64, Errno> {
+fn spawn(place: Place, stays: bool) -> Result<u64, NoMark> {
     /// It calls a handful of functions, none of them deep.
     const STACK_BYTES: usize = 64 << 10;
     let (tell, told) = mpsc::sync_channel(1);
@@ -131,9 +141,13 @@ fn spawn(place: Place, stays: bool) -> Result<u64, Errno> {
         }
     };
     let builder = std::thread::Builder::new().name("handfast-life".to_owned()).stack_size(STACK_BYTES);
-    builder.spawn(run).map_err(|error| Errno::from(&error))?;
+    let lacking = |errno| NoMark::Thread(refused("the thread whose end tells of this process's", errno));
+    builder.spawn(run).map_err(|error| lacking(Errno::from(&error)))?;
     // The sender is gone without a word only where the thread could not run.
-    told.recv().unwrap_or(Err(Errno::new(libc::EAGAIN)))
+    match told.recv() {
+        Ok(taken) => taken.map_err(NoMark::Unmarked),
+        Err(_) => Err(lacking(Errno::new(libc::EAGAIN))),
+    }
 }
 
 /// No handler of the engine's ever runs on this thread.
@@ -178,11 +192,11 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_marks_the_word_of_a_thread_that_ended_and_of_no_other() -> Result<(), Errno> {
+    fn the_kernel_marks_the_word_of_a_thread_that_ended_and_of_no_other() -> Result<(), Box<dyn std::error::Error>> {
         let (life, proof) = (place(), place());
         // SAFETY:
         // - live, bounds, alias: both are this test's, zeroed and leaked.
-        let value = unsafe { begin(life, proof) }?;
+        let value = unsafe { begin(life, proof) }.map_err(|why| format!("{why:?}"))?;
         // SAFETY:
         // - live: leaked.
         let life = unsafe { life.as_ref() };
@@ -195,9 +209,9 @@ mod tests {
     }
 
     #[test]
-    fn a_sleeper_is_woken_by_a_death_and_by_its_patience() -> Result<(), Errno> {
+    fn a_sleeper_is_woken_by_a_death_and_by_its_patience() -> Result<(), Box<dyn std::error::Error>> {
         let proof = place();
-        let value = spawn(Place(proof), false)?;
+        let value = spawn(Place(proof), false).map_err(|why| format!("{why:?}"))?;
         // SAFETY:
         // - live: leaked.
         let word = &unsafe { proof.as_ref() }.word;

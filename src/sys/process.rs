@@ -18,6 +18,13 @@ pub(crate) fn namespace() -> u32 {
     std::fs::metadata("/proc/self/ns/pid").map_or(0, |found| found.ino() as u32)
 }
 
+/// Whether /proc shows the PID namespace of this process: a number there means the process that it means here. After `unshare --pid` without
+/// `--mount-proc` it shows the one before.
+pub(crate) fn sees_itself() -> bool {
+    let own = std::fs::read_link("/proc/self");
+    own.is_ok_and(|own| own.to_str() == Some(std::process::id().to_string().as_str()))
+}
+
 /// Lets processes of the same user and the same capabilities look at this one's files again, after the kernel took that away at its
 /// start (`PR_SET_DUMPABLE`, prctl(2)).
 pub(crate) fn make_dumpable() -> Result<(), Errno> {
@@ -169,6 +176,7 @@ mod tests {
         assert_eq!(unlike(std::process::id()), None);
         assert_eq!(unlike(u32::MAX), None, "nobody");
         assert_ne!(namespace(), 0);
+        assert!(sees_itself());
         Ok(())
     }
 

@@ -146,6 +146,35 @@ fn a_program_with_capabilities_is_reached_by_one_that_has_them_too() {
     assert_eq!(running.end(SIGTERM), Some(0));
 }
 
+/// A namespace whose /proc is that of the one before: numbers in it are of other processes.
+#[test]
+fn a_node_whose_proc_is_another_namespaces_mounts_its_own() {
+    let inside = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork", "--kill-child", "--mount", "sh", "-c", script]).env_remove("RUST_LOG");
+        command
+    };
+    if !inside("mount -t proc proc /proc").output().is_ok_and(|output| output.status.success()) {
+        eprintln!("SKIPPED: a PID namespace cannot be had here");
+        return;
+    }
+    let name = unique("proc");
+    let run = |script: &str| {
+        let mut command = inside(script);
+        command.arg(env!("CARGO_BIN_EXE_handfast")).args(node(&name, 1));
+        Node::run(command)
+    };
+    let mut refused = run("exec \"$0\" \"$@\"");
+    refused.wait_for("in /proc, which is not mounted or shows another PID namespace: mount it anew");
+    assert_eq!(refused.wait(), Some(1));
+    let mut node = run("mount -t proc proc /proc && exec \"$0\" \"$@\"");
+    node.wait_for("listening");
+    node.end(SIGKILL);
+    for left in crate::run::names_in_dev_shm(&name) {
+        std::fs::remove_file(format!("/dev/shm/{left}")).expect("removed");
+    }
+}
+
 /// Both in a namespace of their own, and then both in one.
 #[test]
 fn a_node_in_another_pid_namespace_is_reached_from_within() {

@@ -54,3 +54,15 @@ fn a_link_that_cannot_be_made_is_told_of_once_a_second() {
         assert_eq!(node.end(signal_hook::consts::SIGTERM), Some(0));
     }
 }
+
+#[test]
+fn a_demo_that_waits_in_vain_says_what_its_partners_lack() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 26 && exec \"$0\" demo", env!("CARGO_BIN_EXE_handfast")]).env_remove("RUST_LOG");
+    let output = command.stdin(std::process::Stdio::null()).output().expect("it runs");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    for wanted in ["EMFILE", "`ulimit -n`"] {
+        assert!(told.contains(wanted), "{wanted} is missing from: {told}");
+    }
+}

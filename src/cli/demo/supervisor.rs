@@ -10,6 +10,7 @@ use crate::cli::failure::Failure;
 use handfast::fabric::shm::Shm;
 use handfast::fabric::{Address, Fabric, PageSizes};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -37,6 +38,8 @@ struct Stage<'a> {
     told: Sender<(u32, Heard)>,
     /// What was heard and is of no use yet.
     early: Vec<(u32, Report)>,
+    /// The last thing that each partner had to say beside what is awaited, by its name: the cause, where it waits in vain.
+    said: BTreeMap<&'static str, String>,
     /// A worker that is meant to be dead.
     killed: Option<u32>,
     interrupted: &'a AtomicBool,
@@ -74,10 +77,16 @@ fn play(
 ) -> Result<Outcome, Failure> {
     let (told, heard) = channel();
     let (pair_here, early) = (pair.clone(), Vec::new());
-    let stage = Stage { source, screen, pair: pair_here, heard, told, early, killed: None, interrupted };
+    let stage =
+        Stage { source, screen, pair: pair_here, heard, told, early, said: BTreeMap::new(), killed: None, interrupted };
     let outcome = stage.play(order);
     remove_leftovers(&pair.addresses);
     outcome
+}
+
+/// A partner's name, by its worker's number.
+fn name(worker: u32) -> &'static str {
+    if worker == SENDER { "a" } else { "b" }
 }
 
 /// On shm, whoever listens at an address cleans what a dead process left there, and leaves nothing itself. RDMA leaves nothing behind.
@@ -242,14 +251,13 @@ impl Stage<'_> {
                 Ok((number, Heard::Report(report))) => (number, report),
                 Ok((number, Heard::Ended)) if self.killed == Some(number) => continue,
                 Ok((number, Heard::Ended)) => {
-                    let name = if number == SENDER { "a" } else { "b" };
-                    let ended = || Failure::new(format!("partner {name} ended while {what} was awaited"));
-                    return Err(failed.unwrap_or_else(ended));
+                    let ended = format!("partner {} ended while {what} was awaited{}", name(number), self.said());
+                    return Err(failed.unwrap_or_else(|| Failure::new(ended)));
                 }
                 Err(Some(failure)) => return Err(failure),
                 Err(None) => {
-                    let awaited = || Failure::new(format!("{what} was awaited in vain for {} s", PATIENCE.as_secs()));
-                    return Err(failed.unwrap_or_else(awaited));
+                    let awaited = format!("{what} was awaited in vain for {} s{}", PATIENCE.as_secs(), self.said());
+                    return Err(failed.unwrap_or_else(|| Failure::new(awaited)));
                 }
             };
             match report {
@@ -264,13 +272,20 @@ impl Stage<'_> {
                     }
                     until = Instant::now() + PATIENCE;
                 }
-                Report::Note { .. } => {}
+                Report::Note { text } => {
+                    self.said.insert(name(number), text);
+                }
                 report => match wanted(&report) {
                     Some(found) if number == worker => return Ok(found),
                     _ => self.early.push((number, report)),
                 },
             }
         }
+    }
+
+    /// What the partners said last, as the end of a message.
+    fn said(&self) -> String {
+        self.said.iter().map(|(name, text)| format!("; {name} said last: {text}")).collect()
     }
 
     /// The next word of a worker; an error is a failure of its own, or none where the time is up.

@@ -8,6 +8,7 @@ use crate::error::Recovery;
 use crate::fabric::WorkCompletionStatus;
 use crate::memory::{Backing, Errno, MemoryError};
 use crate::storage::StorageError;
+use crate::sys::thread::NoThread;
 use std::path::PathBuf;
 
 /// A log could not be made, opened or read. A log that ends early is none of these: see
@@ -195,7 +196,8 @@ pub enum LogError {
     },
     /// Records that were there are gone.
     #[error(
-        "the log ends at lsn {end} ({why}), and records up to lsn {acknowledged} were there: it is damaged. Of a ring with a name `handfast log verify PATH` shows where"
+        "the log ends at lsn {end} ({why}), and records up to lsn {acknowledged} were there: it is damaged. Of a ring with a name `handfast log verify PATH` shows where. The log begins with the partner's copy where that is whole: start the \
+         partner. To give up what is missing, start once with Start::GiveUpMissing"
     )]
     Damaged {
         /// Where its valid prefix ends.
@@ -207,8 +209,8 @@ pub enum LogError {
     },
     /// The local ring reads well, and acknowledged records may be missing from it all the same.
     #[error(
-        "the log's ring ends at lsn {end}, and acknowledged records behind that may be missing: {doubt}. The partner's copy has them where it is whole: start the partner, \
-         and let the log begin with it. To give up what is missing, start once with Start::GiveUpMissing"
+        "the log's ring ends at lsn {end}, and acknowledged records behind that may be missing: {doubt}. The log begins with the partner's copy where that is whole: start the \
+         partner. To give up what is missing, start once with Start::GiveUpMissing"
     )]
     MayLack {
         /// Where its valid prefix ends.
@@ -397,6 +399,12 @@ impl std::fmt::Display for Late {
                  or a reservation before it that is neither committed nor dropped (Stalled). Where it tells nothing, nobody polls the log"
             }
         })
+    }
+}
+
+impl From<NoThread> for LogError {
+    fn from(NoThread { tried, errno }: NoThread) -> Self {
+        Self::File { tried, errno }
     }
 }
 

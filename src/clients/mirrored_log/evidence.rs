@@ -48,7 +48,7 @@ pub enum Doubt {
     OtherBoot,
     /// Another machine wrote it, and the log had not ended in order.
     OtherMachine,
-    /// The partner was seen to have more, and a restore from it did not come to its end.
+    /// The partner was seen to have more than is here, in a copy that was not whole, or that was not restored to its end.
     PartnerHadMore,
     /// There is no readable mark: an earlier release wrote it, or it is damaged.
     NoMark,
@@ -59,7 +59,9 @@ impl fmt::Display for Doubt {
         formatter.write_str(match self {
             Self::OtherBoot => "the machine has started anew since it was written, and the log had not ended in order",
             Self::OtherMachine => "it was written on another machine, and the log had not ended in order",
-            Self::PartnerHadMore => "the partner was seen to have more, and a restore from it did not come to its end",
+            Self::PartnerHadMore => {
+                "the partner was seen to have more, in a copy that was not whole, or that was not restored to its end"
+            }
             Self::NoMark => "it says nothing of how its log ended: an earlier release wrote it, or it is damaged",
         })
     }

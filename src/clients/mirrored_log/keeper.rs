@@ -23,7 +23,6 @@ use super::evidence::{self, Boot, Seen, Standing};
 use super::header::{HeaderState, LogHeader};
 use super::lsn::{Generation, Lsn};
 use super::reader::Records;
-use crate::memory::Errno;
 use crate::storage::{Durable, Owner, Place, StorageError, System};
 use crate::sys;
 use std::path::Path;
@@ -86,10 +85,7 @@ impl Keeper {
         let told = Arc::new(Told::default());
         let here = Arc::clone(&told);
         let run = move || Keeping::new(place, copy, here).run();
-        let thread = std::thread::Builder::new().name("handfast-keeper".to_owned()).spawn(run).map_err(|error| {
-            let tried = "starting the thread that keeps the partner's log in a file".to_owned();
-            LogError::File { tried, errno: Errno::from(&error) }
-        })?;
+        let thread = sys::thread::start("handfast-keeper", "the thread that keeps the partner's log in a file", run)?;
         Ok(Self { told, thread: Some(thread) })
     }
 

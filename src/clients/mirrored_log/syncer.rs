@@ -52,11 +52,8 @@ impl Syncer {
     pub(super) fn start(file: Box<dyn DiskFile>, name: Name, boot: Boot) -> Result<Self, LogError> {
         let told = Arc::new(Told::default());
         let mut syncing = Syncing { file, name, boot, told: Arc::clone(&told) };
-        let thread = std::thread::Builder::new().name("handfast-syncer".to_owned());
-        let thread = thread.spawn(move || syncing.run()).map_err(|error| LogError::File {
-            tried: "starting the thread that brings the log's ring to the disk".to_owned(),
-            errno: Errno::from(&error),
-        })?;
+        let what = "the thread that brings the log's ring to the disk";
+        let thread = sys::thread::start("handfast-syncer", what, move || syncing.run())?;
         Ok(Self { told, thread: Some(thread) })
     }
 

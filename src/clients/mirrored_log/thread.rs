@@ -4,7 +4,6 @@ use super::error::LogError;
 use super::event::LogEvent;
 use super::poller::LogPoller;
 use crate::fabric::Fabric;
-use crate::memory::Errno;
 use crate::sys;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -72,12 +71,8 @@ impl<F: Fabric> LogPoller<F> {
         let stop = Arc::new(AtomicBool::new(false));
         let (teller, events) = sync_channel(EVENTS_MAX);
         let stopped = Arc::clone(&stop);
-        let name = "handfast-log".to_owned();
         let run = move || run(self, &stopped, &teller, pace);
-        let thread = std::thread::Builder::new().name(name).spawn(run).map_err(|error| LogError::File {
-            tried: "starting the log's thread".to_owned(),
-            errno: Errno::from(&error),
-        })?;
+        let thread = sys::thread::start("handfast-log", "the log's thread", run)?;
         Ok(LogThread { stop, events, thread: Some(thread) })
     }
 }

@@ -11,7 +11,7 @@ use crate::engines::redb::log::{AppendError, Fill, Log, Mirror};
 use crate::engines::redb::operation::{OPERATION_HEADER_BYTES, Operation};
 use crate::engines::redb::options::MirrorOptions;
 use crate::engines::redb::refusal::{refusal, system};
-use crate::sys;
+use crate::sys::{self, thread::NoThread};
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
@@ -140,9 +140,13 @@ impl<L: Log> Backend<L> {
             state: Mutex::new(state),
             bell: Condvar::new(),
         });
-        let keeper = std::thread::Builder::new().name("redb-mirror".to_owned());
         let here = Arc::clone(&shared);
-        let keeper = Some(keeper.spawn(move || here.keep())?);
+        let keeper = sys::thread::start("redb-mirror", "the thread that mirrors the database", move || here.keep());
+        let keeper = keeper.map_err(|NoThread { tried, errno }| {
+            // redb shows the kind and the words of an error, and no chain.
+            io::Error::new(io::Error::from_raw_os_error(errno.number()).kind(), format!("{tried}: {errno}"))
+        })?;
+        let keeper = Some(keeper);
         Ok(Self { shared, keeper })
     }
 }

@@ -111,6 +111,14 @@ pub enum ImageError {
         /// What the system answered.
         errno: Errno,
     },
+    /// The system has no thread to give.
+    #[error("{tried}: {errno}")]
+    NoThread {
+        /// What was tried.
+        tried: String,
+        /// What the system answered.
+        errno: Errno,
+    },
     /// The side file is not one: its checksum is wrong, or another release wrote it.
     #[error("{} is damaged or of another release: remove the folder, and the partner sends its file anew", path.display())]
     State {

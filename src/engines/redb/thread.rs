@@ -3,8 +3,7 @@
 use crate::clients::mirrored_log::{CopyState, LogCopy, Lsn};
 use crate::engines::redb::follower::{FollowError, Followed, Follower, FollowerOptions};
 use crate::engines::redb::image::ImageError;
-use crate::memory::Errno;
-use crate::sys;
+use crate::sys::{self, thread::NoThread};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -49,14 +48,10 @@ impl FollowerThread {
         let follower = Follower::open(folder.as_ref(), options)?;
         let told = Arc::new(Told::default());
         let here = Arc::clone(&told);
-        let thread = std::thread::Builder::new().name("redb-follower".to_owned());
         let at = folder.as_ref().to_owned();
-        let thread =
-            thread.spawn(move || run((follower, at, options), &copy, &here)).map_err(|error| ImageError::System {
-                tried: "starting a thread for",
-                path: folder.as_ref().to_owned(),
-                errno: Errno::from(&error),
-            })?;
+        let what = format!("the thread that follows into {}", at.display());
+        let thread = sys::thread::start("redb-follower", &what, move || run((follower, at, options), &copy, &here))
+            .map_err(|NoThread { tried, errno }| ImageError::NoThread { tried, errno })?;
         Ok(Self { told, thread: Some(thread) })
     }
 

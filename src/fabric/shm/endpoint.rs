@@ -17,7 +17,7 @@ use crate::fabric::{
     PageSizes, PendingPort,
 };
 use crate::memory::{Errno, Region};
-use crate::sys::process::namespace;
+use crate::sys::process::{namespace, sees_itself};
 use crate::sys::random::monotonic_ns;
 use std::sync::Arc;
 
@@ -231,12 +231,21 @@ impl ShmEndpoint {
 /// boot, and not by the partner.
 fn check_reach(file: i32) -> Result<(), FabricError> {
     let process = std::process::id();
+    if !sees_itself() {
+        return Err(FabricError::System {
+            tried: format!(
+                "looking for this process ({process}) in /proc, which is not mounted or shows another PID namespace: mount it anew \
+                 (`mount -t proc proc /proc`, `unshare --mount-proc`)"
+            ),
+            errno: Errno::new(libc::ESRCH),
+        });
+    }
     let reached = Peer::open(process).and_then(|own| own.look_at(file));
     reached.map_err(|denied| {
         let tried = "reaching this process's own memory as a partner does".to_owned();
         let refused = denied.system(tried.clone(), process);
         refused.unwrap_or_else(|| FabricError::System {
-            tried: format!("{tried} ({denied}: is /proc mounted?)"),
+            tried: format!("{tried} ({denied})"),
             errno: Errno::new(libc::ENOENT),
         })
     })

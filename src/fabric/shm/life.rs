@@ -9,7 +9,8 @@ use super::table::{file_number, shared_region};
 use super::words::Word;
 use crate::error::Recovery;
 use crate::memory::MemoryError;
-use crate::sys::life::{self, MARKED_WORD_BYTES};
+use crate::sys::life::{self, MARKED_WORD_BYTES, NoMark};
+use crate::sys::thread::NoThread;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -84,8 +85,13 @@ fn make() -> Result<LifeName, MemoryError> {
     // - bounds: fresh memory of the kernel, zeroed; a page begins at a multiple of any alignment, and the second place follows the first.
     // - alias: nobody else knows the region yet, and nobody writes it later: it is sealed for this process.
     let value = unsafe { life::begin(place.cast(), proof.cast()) };
-    let tried = || "having the kernel mark a word when this process ends (set_robust_list(2))".to_owned();
-    let value = value.map_err(|errno| MemoryError::System { tried: tried(), errno })?;
+    let value = value.map_err(|why| match why {
+        NoMark::Thread(NoThread { tried, errno }) => MemoryError::System { tried, errno },
+        NoMark::Unmarked(errno) => {
+            let tried = "having the kernel mark a word when this process ends (set_robust_list(2))".to_owned();
+            MemoryError::System { tried, errno }
+        }
+    })?;
     Ok(LifeName { file: file_number(&region), value: value as u32 })
 }
 

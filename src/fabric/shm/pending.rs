@@ -257,7 +257,7 @@ impl PendingPort for ShmPendingPort {
             Err(Denied::Gone) => Err(self.domain.lost("its process is gone")),
             Err(Denied::Unfit(what)) => Err(wrong(what)),
             Err(denied @ (Denied::Call(..) | Denied::Kernel(_))) => {
-                let tried = format!("wiring a port to {}", self.domain.partner());
+                let tried = format!("wiring a port to process {}", parsed.table.process);
                 let refused = denied.system(tried, parsed.table.process);
                 Err(refused.unwrap_or_else(|| self.domain.lost(denied.to_string())))
             }

@@ -18,7 +18,7 @@ use crate::fabric::{AccessFlags, FabricError, system};
 use crate::memory::{Backing, MemoryError, Region};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"hfTable1");
 const HEADER_BYTES: usize = 64;
@@ -115,7 +115,8 @@ impl PortWords {
     }
 }
 
-/// Memory for the other side of links, locked in memory where the limit allows it, and resident in any case.
+/// Memory for the other side of links, locked in memory where the limit allows it, and resident in any case. Where it does not, that is told
+/// once in a process.
 pub(crate) fn shared_region(bytes: usize, read_only_elsewhere: bool) -> Result<Region, MemoryError> {
     let builder = Region::builder(bytes).backing(Backing::Shared { read_only_elsewhere });
     match builder.clone().build() {
@@ -123,7 +124,8 @@ pub(crate) fn shared_region(bytes: usize, read_only_elsewhere: bool) -> Result<R
         // Over the limit, most likely; whatever else it is shows itself again.
         Err(error) => {
             let region = builder.pinned(false).build()?;
-            tracing::info!(%error, "session memory is not locked");
+            static TOLD: Once = Once::new();
+            TOLD.call_once(|| tracing::info!(%error, "session memory is not locked"));
             Ok(region)
         }
     }

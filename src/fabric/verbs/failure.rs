@@ -48,7 +48,7 @@ pub(super) fn registration_error(bytes: usize, device: &str, errno: Errno) -> Fa
 /// librdmacm or libibverbs cannot be used at all.
 pub(super) fn no_rdma(errno: Errno) -> FabricError {
     if errno.is_passing() {
-        let tried = "opening /dev/infiniband/rdma_cm (the limit of descriptors is `ulimit -n`)".to_owned();
+        let tried = "opening /dev/infiniband/rdma_cm".to_owned();
         return FabricError::System { tried, errno };
     }
     let (missing, remedy) = match errno.number() {

@@ -135,7 +135,11 @@ impl Node {
                 return Ok(None);
             }
         }
-        Err(Failure::new(format!("{what} was awaited in vain for {} s", PATIENCE.as_secs())))
+        // The cause, where the node had a word to say.
+        let said =
+            self.manager.events().try_iter().last().map(|event| format!("; the node said last: {}", plain(event)));
+        let said = said.unwrap_or_default();
+        Err(Failure::new(format!("{what} was awaited in vain for {} s{said}", PATIENCE.as_secs())))
     }
 
     /// The session that stands, by its id.

@@ -8,6 +8,7 @@ use super::super::area::RingBytes;
 use super::super::lsn::{History, Term};
 use super::super::record::{self, RECORD_HEADER_BYTES, size_of_record};
 use super::*;
+use crate::memory::Errno;
 use crate::memory::Region;
 use crate::storage::simulated::{Fault, Simulated};
 use crate::storage::{Disk, beside};
