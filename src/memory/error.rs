@@ -74,7 +74,7 @@ pub enum MemoryError {
     /// No room was left for the region's bytes.
     #[error(
         "no room for {bytes} bytes in {place}: {errno}. Free space there, or make the region smaller{}",
-        if *place == "memory" { " (`ulimit -v`, vm.max_map_count and vm.overcommit_memory bound it too)" } else { "" }
+        if *place == "memory" { " (`ulimit -v`, vm.max_map_count, vm.overcommit_memory and the memory limit of a container or control group bound it too)" } else { "" }
     )]
     NoRoom {
         /// Where: a path, or `memory`.

@@ -287,8 +287,8 @@ impl RegionBuilder {
 
     /// Maps it. Enters the kernel, once for each property asked for; pinning, and reserving shared memory, touch every page.
     ///
-    /// Memory to be pinned or shared is refused where it is more than `MemAvailable` in /proc/meminfo. The limit of a control group (a
-    /// container's) is not looked at: past it the kernel ends the process.
+    /// Memory to be pinned or shared is refused where it is more than `MemAvailable` in /proc/meminfo, or than this process's control groups
+    /// (a container's) leave: past that the kernel ends a process. Others may take the room between the look and the touch.
     ///
     /// # Errors
     /// [`MemoryError`]: the length, the limit of locked memory, huge pages, room, rights. Nothing is left behind, but that a file which was

@@ -1,6 +1,6 @@
 //! Locking pages, and placing them on a NUMA node.
 
-use crate::sys::{Errno, checked};
+use crate::sys::{Errno, cgroup, checked};
 use std::ptr::NonNull;
 
 /// Locks the pages of a mapping in memory (`mlock(2)`): they are resident from its return on.
@@ -53,10 +53,12 @@ pub(crate) fn page_bytes() -> usize {
     usize::try_from(bytes).ok().filter(|bytes| bytes.is_power_of_two()).unwrap_or(4096)
 }
 
-/// Memory that can be had without swapping, bytes (`MemAvailable` of `proc(5)`); none where /proc does not say. The limit of a control group
-/// is not in it.
+/// Memory that can be had without swapping, bytes: `MemAvailable` of `proc(5)`, or what this process's control groups leave where that is
+/// less; none where neither is told.
 pub(crate) fn available() -> Option<u64> {
-    kib_line(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")
+    let machine = std::fs::read_to_string("/proc/meminfo").ok();
+    let machine = machine.and_then(|text| kib_line(&text, "MemAvailable:"));
+    machine.into_iter().chain(cgroup::left()).min()
 }
 
 /// What this process has locked, bytes (`VmLck` of `proc(5)`); none where /proc does not say.

@@ -4,6 +4,7 @@
 //! stay in `memory` and in the fabrics' backends.
 #![allow(unsafe_code)]
 
+mod cgroup;
 #[cfg(test)]
 pub(crate) mod ending;
 mod errno;

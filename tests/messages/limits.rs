@@ -146,6 +146,68 @@ fn a_program_with_capabilities_is_reached_by_one_that_has_them_too() {
     assert_eq!(running.end(SIGTERM), Some(0));
 }
 
+/// A control group of its own, removed at the end.
+struct Group(PathBuf);
+
+impl Group {
+    /// One with this limit of memory; none where none can be had here.
+    fn new(bytes: u64) -> Option<Self> {
+        let name = unique("handfast-test");
+        let groups = ["/sys/fs/cgroup/memory", "/sys/fs/cgroup"].map(|mount| Self(PathBuf::from(mount).join(&name)));
+        let made = groups.into_iter().find_map(|group| {
+            std::fs::create_dir(&group.0).ok()?;
+            group.limit(bytes).then_some(group)
+        });
+        if made.is_none() {
+            eprintln!("SKIPPED: a control group cannot be had here");
+        }
+        made
+    }
+
+    fn limit(&self, bytes: u64) -> bool {
+        let write = |file| std::fs::File::options().write(true).open(self.0.join(file));
+        let file = write("memory.limit_in_bytes").or_else(|_| write("memory.max"));
+        file.is_ok_and(|mut file| std::io::Write::write_all(&mut file, bytes.to_string().as_bytes()).is_ok())
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // A process leaves its group a moment after it has ended.
+        let began = Instant::now();
+        while std::fs::remove_dir(&self.0).is_err_and(|error| error.kind() != std::io::ErrorKind::NotFound) {
+            assert!(std::thread::panicking() || began.elapsed() < PATIENCE, "{} stays", self.0.display());
+            if began.elapsed() > PATIENCE {
+                return;
+            }
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// The kernel ends a process that touches more: it is not touched.
+#[test]
+fn a_limit_of_memory_is_raised() {
+    let Some(group) = Group::new(96 << 20) else { return };
+    let name = unique("group");
+    let client = ["--client", "log:1:128MiB"];
+    let mut command = Command::new("sh");
+    command.args(["-c", "echo $$ > \"$GROUP\"/cgroup.procs && exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_handfast")]);
+    command.args(node(&name, 1)).args(client).env("GROUP", &group.0).env_remove("RUST_LOG");
+    let mut a = Node::run(command);
+    let partner = format!("a@shm://{name}:1");
+    let at = format!("shm://{name}:9");
+    let arguments = ["node", "--id", "b", "--at", &at, "--partner", &partner];
+    let mut b = Node::with(&[&arguments[1..], &client].concat());
+    a.wait_for("and the memory limit of a container or control group bound it too)");
+    assert!(group.limit(1 << 30));
+    a.wait_for("ready: 1 clients");
+    b.wait_for("ready: 1 clients");
+    for mut node in [a, b] {
+        assert_eq!(node.end(SIGTERM), Some(0));
+    }
+}
+
 /// A namespace whose /proc is that of the one before: numbers in it are of other processes.
 #[test]
 fn a_node_whose_proc_is_another_namespaces_mounts_its_own() {

@@ -101,7 +101,7 @@ fn a_limit_of_address_space_is_raised() {
     let client = ["--client", "log:1:128MiB"];
     let mut b = Node::start(&name, 2, &client);
     let mut a = Node::limited(&name, "-S -v 120000", &client);
-    a.wait_for("(`ulimit -v`, vm.max_map_count and vm.overcommit_memory bound it too)");
+    a.wait_for("(`ulimit -v`, vm.max_map_count, vm.overcommit_memory and the memory limit of a container");
     assert_eq!(a.end(SIGTERM), Some(0));
     let mut a = Node::limited(&name, "-S -v unlimited", &client);
     a.wait_for("ready: 1 clients");
