@@ -418,7 +418,53 @@ pub(super) fn spans(region: &Region, ring_bytes: RingBytes, with: &Beginning) ->
 
 #[cfg(test)]
 mod tests {
-    use super::behind;
+    use super::super::own::OwnSource;
+    use super::*;
+
+    /// A header that leads to what is written over already leads nowhere after a power cut.
+    #[test]
+    fn a_ring_that_vouches_frees_room_once_the_header_is_on_the_disk() -> Result<(), Box<dyn std::error::Error>> {
+        let ring_bytes = RingBytes::new(64 << 10)?;
+        let region = Region::builder(ring_bytes.area_bytes() as usize).pinned(false).build()?;
+        let shared = Shared::new("wal".parse()?, Acknowledge::Persistent);
+        let (history, term, generation) = (History(7), Term(2), Generation(1));
+        let (tail, end) = (Lsn::ZERO, Lsn(192));
+        let with = Beginning {
+            history,
+            term,
+            generation,
+            sequence: 0,
+            kept_sequence: 0,
+            writer: 5,
+            tail,
+            end,
+            restored_writer: 5,
+        };
+        let spans = vec![(0, 64), (64, 128), (128, 192)];
+        let mut writer = Writer::open((region, None), ring_bytes, with, (spans, None, None), &shared)?;
+        let freed = |writer: &Writer| Lsn(writer.reader.ring().tail());
+        let told = |writer: &Writer| LogHeader::read(&OwnSource::new(&writer.reader)).map(|header| header.tail);
+        writer.syncer = Some(Syncer::by_hand());
+        let syncer = |writer: &Writer| writer.syncer.as_ref().map(|syncer| syncer.answer());
+        assert_eq!(writer.alone_up_to(end)?, Lsn::ZERO, "nothing is on the disk yet");
+        syncer(&writer);
+        assert_eq!(writer.alone_up_to(end)?, end);
+        writer.free(Lsn(64), term, end);
+        assert_eq!((told(&writer)?, freed(&writer)), (Lsn(64), Lsn::ZERO));
+        writer.free(Lsn(64), term, end);
+        assert_eq!(freed(&writer), Lsn::ZERO, "the header is not on the disk");
+        syncer(&writer);
+        writer.free(Lsn(64), term, end);
+        assert_eq!(freed(&writer), Lsn(64));
+        // One that vouches for nothing need not wait.
+        if let Some(syncer) = &writer.syncer {
+            syncer.set_vouch(false);
+        }
+        syncer(&writer);
+        writer.free(Lsn(128), term, end);
+        assert_eq!((told(&writer)?, freed(&writer)), (Lsn(128), Lsn(128)));
+        Ok(())
+    }
 
     #[test]
     fn the_next_header_never_goes_where_the_newest_one_lies() {
