@@ -9,6 +9,8 @@ mod suite;
 mod cases;
 #[path = "log/ends.rs"]
 mod ends;
+#[path = "log/forked.rs"]
+mod forked;
 #[path = "log/kept.rs"]
 mod kept;
 #[path = "log/mounts.rs"]
@@ -59,6 +61,11 @@ logs!([allow(unused)] in replaced:
     nothing_is_acknowledged_alone_by_a_ring_that_others_took_away,
     a_kept_file_vouches_only_for_what_waited_for_it,
 );
+logs!([allow(unused)] in forked:
+    a_log_begun_with_an_older_ring_does_not_replace_the_partners,
+    what_the_partner_has_whole_is_not_given_up_with_a_damaged_ring,
+    a_takeover_is_told_to_whoever_went_alone_under_its_term,
+);
 logs!([allow(unused)] in noted:
     a_state_file_that_others_take_away_is_written_again,
     a_term_file_that_others_take_away_is_written_again_before_more_is_acknowledged,
@@ -67,6 +74,7 @@ logs!([allow(unused)] in noted:
     a_takeover_whose_sync_failed_is_none,
     a_small_file_that_is_damaged_is_given_up_by_a_person,
     a_damaged_note_of_a_takeover_is_moved_away,
+    a_node_that_could_not_begin_alone_begins_with_its_partner,
 );
 logs!([allow(unused)] in survives:
     what_survives_what_is_as_the_table_says,

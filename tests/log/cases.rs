@@ -426,30 +426,32 @@ pub(crate) fn nothing_is_acknowledged_alone_beside_a_whole_copy() {
 /// Records of an earlier writer that lie where a new one's end are no part of the new one's log.
 pub(crate) fn a_copy_of_another_writer_is_emptied_before_it_is_filled() {
     let mut pair = Pair::new("log-scrub");
+    let folder = folder_on_disk();
     let name = format!("{}.ring", pair.name);
-    let path = std::path::Path::new("/dev/shm").join(&name);
-    let primary = || plain().backing(Backing::SharedMemory(name.clone()));
-    pair.start_both([primary(), plain()]);
+    let primary = || {
+        let log = plain().backing(Backing::SharedMemory(name.clone()));
+        log.on_loss(OnLoss::GoOnAlone { term_file: folder.path().join("term") })
+    };
+    let keeps = || plain().keep(folder.path().join("kept")).acknowledge(Acknowledge::Persistent);
+    pair.start_both([primary(), keeps()]);
     for number in 0..30 {
         pair.append(0, &payload(number));
     }
-    let old = std::fs::read(&path).expect("the ring's file");
-    for number in 30..60 {
-        pair.append(0, &payload(number));
-    }
     pair.end(0);
-    pair.until_lost(1);
-    // The ring as it was half-way, as a disk might bring it back, and under a term that makes it count more than the partner's copy.
-    let mut header = handfast::clients::mirrored_log::LogHeader::read(&old).expect("a header");
-    (header.term, header.sequence) = (Term(header.term.0 + 1), header.sequence + 1);
-    let mut ring = old;
-    ring[header.offset() as usize..][..128].copy_from_slice(&header.encode());
-    std::fs::write(&path, ring).expect("the ring's file");
+    pair.end(1);
+    // Two lives later the partner still holds what the first writer wrote.
     pair.start(0, primary());
+    pair.side(0).poller.begin_alone().expect("a whole ring");
+    pair.append(0, &payload(30));
+    let tail = pair.own(0)[25].lsn;
+    pair.side(0).log.truncate(tail).expect("a record's lsn");
+    pair.until("freed", |pair| pair.side(0).log.status().tail == tail);
+    pair.end(0);
+    pair.start_both([primary(), keeps()]);
     pair.until_mirrored(0);
-    let kept: Vec<Vec<u8>> = (0..30).map(payload).collect();
+    let kept: Vec<Vec<u8>> = (25..31).map(payload).collect();
     pair.expect_copy(1, &kept);
     pair.append(0, &payload(99));
     pair.expect_copy(1, &[kept, vec![payload(99)]].concat());
-    std::fs::remove_file(path).expect("the ring's file");
+    std::fs::remove_file(std::path::Path::new("/dev/shm").join(&name)).expect("the ring's file");
 }

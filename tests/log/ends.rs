@@ -232,6 +232,6 @@ pub(crate) fn a_log_that_ends_for_it_could_not_go_alone_says_why() {
     };
     let told = why.to_string();
     assert!(matches!(why, LogError::NotAlone { .. }), "{told}");
-    assert!(["manager is gone", "term.new", "ENOENT"].iter().all(|part| told.contains(part)), "{told}");
+    assert!(["manager is gone", "here/term", "ENOENT"].iter().all(|part| told.contains(part)), "{told}");
     assert_eq!(waits.recv_timeout(PATIENCE).expect("no wait for ever"), Err(why));
 }

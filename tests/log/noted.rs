@@ -53,13 +53,19 @@ pub(crate) fn a_state_file_that_others_take_away_is_written_again() {
     pair.until_mirrored(0);
     pair.append(0, &payload(1));
     let line = fs::read(&path).expect("a state file");
-    for what in ["removed", "emptied", "replaced", "unlocked"] {
+    for what in ["removed", "emptied", "replaced", "written over", "unlocked"] {
         match what {
             "removed" => fs::remove_file(&path).expect("removed"),
             "emptied" => fs::write(&path, b"").expect("emptied"),
             "replaced" => {
                 fs::write(path.with_extension("old"), format!("{:032x}\n", 7)).expect("an old one");
                 fs::rename(path.with_extension("old"), &path).expect("renamed");
+            }
+            // An older one, which is as long.
+            "written over" => {
+                let mut older = line.clone();
+                older[..32].reverse();
+                fs::write(&path, &older).expect("written over");
             }
             _ => fs::remove_file(path.with_extension("lock")).expect("a lock"),
         }
@@ -100,6 +106,17 @@ pub(crate) fn a_term_file_that_others_take_away_is_written_again_before_more_is_
     let side = pair.side(0);
     assert!(side.log.durable() <= lsn, "it is acknowledged, and nothing tells of it");
     assert_eq!(side.events.iter().filter(|event| told(event)).count(), 1, "told once: {:?}", side.events);
+    fs::rename(&aside, &inner).expect("renamed");
+    pair.until("an acknowledgement", |pair| pair.side(0).log.durable() > lsn);
+    // A file lies where its folder was: nobody can tell what the next process finds.
+    fs::rename(&inner, &aside).expect("renamed");
+    fs::write(&inner, b"").expect("a file");
+    pair.side(0).events.clear();
+    pair.until("words", |pair| has(pair.side(0), told));
+    let lsn = pair.side(0).producer.append(&payload(4)).expect("room");
+    pair.rounds_for(Duration::from_millis(500));
+    assert!(pair.side(0).log.durable() <= lsn, "it is acknowledged, and nothing tells of it");
+    fs::remove_file(&inner).expect("removed");
     fs::rename(&aside, &inner).expect("renamed");
     pair.until("an acknowledgement", |pair| pair.side(0).log.durable() > lsn);
     pair.end(0);
@@ -218,4 +235,26 @@ pub(crate) fn a_damaged_note_of_a_takeover_is_moved_away() {
     assert!(refused.to_string().contains("kept.taken") && refused.to_string().contains("move it away"), "{refused}");
     fs::rename(folder.path().join("kept.taken"), folder.path().join("away")).expect("moved");
     Pair::new("log-noted-mv").start(0, log());
+}
+
+/// Nothing can be written beside the term file when a node is to begin alone, and then its partner comes: the log begins, and under no lower term.
+pub(crate) fn a_node_that_could_not_begin_alone_begins_with_its_partner() {
+    let folder = folder_on_disk();
+    let log = || alone(folder.path());
+    let mut pair = Pair::new("log-noted-begin");
+    pair.start_both([log(), plain()]);
+    pair.until_mirrored(0);
+    let term = pair.side(0).log.status().term;
+    pair.append(0, &payload(1));
+    pair.end(0);
+    pair.until_lost(1);
+    fs::write(folder.path().join("term.new"), b"a letter").expect("a letter");
+    pair.end(1);
+    pair.start(0, log());
+    let refused = pair.side(0).poller.begin_alone();
+    assert!(matches!(&refused, Err(LogError::Storage(_))), "{refused:?}");
+    pair.start(1, plain());
+    pair.until_mirrored(0);
+    assert!(pair.side(0).log.status().term >= term);
+    pair.append(0, &payload(2));
 }

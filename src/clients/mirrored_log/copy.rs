@@ -352,24 +352,23 @@ impl CopyShared {
     #[cold]
     fn take(&self, history: History, term: Term) -> Result<(), LogError> {
         if let Some(note) = &self.taken_note {
-            note.lock().unwrap_or_else(PoisonError::into_inner).store((history, term))?;
+            let mut note = note.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Err(error) = note.store((history, term)) {
+                // It does not count; where it may be in the file all the same, that says so no more as soon as it can be written.
+                note.revert();
+                return Err(error);
+            }
         }
         *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = Some((history, term));
         self.news.fetch_add(1, Ordering::Release);
         Ok(())
     }
 
-    /// Looks at the file that says what was taken over; another time where a takeover is under way. One that could not be noted does not count
-    /// once the partner is there: it goes on with its log.
+    /// Looks at the file that says what was taken over; another time where a takeover writes it just now.
     #[cold]
     pub(super) fn look_at_taken(&self, now: Timestamp) -> Result<Option<Mended>, LogError> {
         let Some(note) = &self.taken_note else { return Ok(None) };
-        let (Ok(in_session), Ok(mut note)) = (self.in_session.try_lock(), note.try_lock()) else { return Ok(None) };
-        if *in_session {
-            note.revert();
-        }
-        drop(in_session);
-        note.look(now)
+        note.try_lock().map_or(Ok(None), |mut note| note.look(now))
     }
 
     /// Whether a session stands, to look at or to change.

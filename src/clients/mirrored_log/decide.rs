@@ -51,6 +51,12 @@ pub(super) fn known(
     }
 }
 
+/// The report as this node is to take it: a takeover of a log that is not this node's, by its ring or its state file, is not its own.
+pub(super) fn heard(report: &CopyReport, own: Option<History>) -> CopyReport {
+    let is_ours = own.is_none_or(|own| own == report.history);
+    CopyReport { taken: report.taken && is_ours, ..*report }
+}
+
 /// How a log that is not open yet begins, the partner having reported. `kept`: the highest term under which this node is known to have gone on alone.
 pub(super) fn opening(
     start: Start,
@@ -120,7 +126,9 @@ fn given_up(held: &Held, report: &CopyReport, ring_bytes: RingBytes) -> Result<O
     // A copy that is being refilled is taken by nobody's word: what is missing from it may lie before what is there.
     let is_readable = matches!(report.state, ReportState::Whole | ReportState::MayLack | ReportState::Outdated);
     if is_readable && report.history == held.header.history {
-        if held.is_damaged() && report.term >= held.header.term && has_all(held, report) {
+        // A whole ring has all that its partner ever got, under whatever term: what is longer has what is missing here.
+        let lacks = held.is_damaged() || held.is_given_up;
+        if lacks && (report.end > held.end.lsn || (report.term >= held.header.term && has_all(held, report))) {
             return from_partner(report, ring_bytes);
         }
         if newer(held, report, ring_bytes)? == Opening::Partner {
@@ -205,8 +213,9 @@ pub(super) fn beginning(
         }
         (Opening::Partner, _, Some(report)) => Beginning {
             history: report.history,
-            // The header of a ring that is given up may know of a later writer than the copy.
-            generation: next_generation(of_ring(held, report.history).max(report.generation))?,
+            // The header of a ring that is given up may know of a later writer than the copy, and of a later term.
+            term: known.max(of_ring(held, report.history).1),
+            generation: next_generation(of_ring(held, report.history).0.max(report.generation))?,
             tail: report.tail,
             end: report.end,
             restored_writer: report.writer,
@@ -218,10 +227,11 @@ pub(super) fn beginning(
     Ok(with)
 }
 
-/// The generation that the local ring of this log knows of.
-fn of_ring(held: Option<&Held>, history: History) -> Generation {
+/// The generation and the term that the local ring of this log knows of.
+fn of_ring(held: Option<&Held>, history: History) -> (Generation, Term) {
     let held = held.filter(|held| held.header.history == history);
-    held.map_or(Generation(0), |held| held.header.generation.max(held.end.generation))
+    let of = |held: &Held| (held.header.generation.max(held.end.generation), held.header.term);
+    held.map_or((Generation(0), Term(0)), of)
 }
 
 fn from_partner(report: &CopyReport, ring_bytes: RingBytes) -> Result<Opening, LogError> {
@@ -246,6 +256,7 @@ fn state_name(state: ReportState) -> &'static str {
 pub(super) struct Open {
     pub(super) history: History,
     pub(super) term: Term,
+    pub(super) generation: Generation,
     pub(super) writer: u64,
     pub(super) ring_bytes: RingBytes,
     pub(super) tail: Lsn,
@@ -263,25 +274,61 @@ pub(super) struct Restored {
     pub(super) end: Lsn,
 }
 
-/// From where on an open log is sent to a partner that reports this; none: from its tail, into a copy that is emptied first.
+/// What an open log does with the partner's copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Resume {
+    /// It goes on from here.
+    From(Lsn),
+    /// From its tail, into a copy that is emptied first.
+    Anew,
+    /// Nothing: each of both may hold acknowledged records that the other lacks.
+    Diverged,
+}
+
+/// From where on an open log is sent to a partner that reports this.
 ///
-/// A copy of another log is never replaced but by a person's word: each may hold acknowledged records that the other lacks.
+/// A copy of another log is never replaced but by a person's word, nor is one of this log that holds what this node did not begin with.
 ///
 /// The copy is gone on with where this very writer wrote it, or the one whose records it was opened with, and no more than those: only then is its
 /// valid prefix surely one of this log's.
-pub(super) fn resume(open: &Open, report: &CopyReport) -> Result<Option<Lsn>, LogError> {
-    if report.history == open.history && report.term > open.term {
-        return Err(LogError::Superseded { ours: open.term, theirs: report.term });
+///
+/// # Errors
+/// [`LogError::Superseded`], [`LogError::TakenOver`]: what is written here does not count.
+pub(super) fn resume(open: &Open, report: &CopyReport) -> Result<Resume, LogError> {
+    superseded((open.history, open.term), report)?;
+    let is_held = report.state != ReportState::Nothing;
+    let is_same = report.history == open.history;
+    if is_held && !is_same && !open.replaces {
+        return Ok(Resume::Diverged);
     }
-    if report.state != ReportState::Nothing && report.history != open.history && !open.replaces {
-        return Err(LogError::Histories { here: open.history, there: report.history });
+    let (by_us, by_restored) = (report.writer == open.writer, report.writer == open.restored.writer);
+    if is_held && is_same && !by_us {
+        // The ring that this log was begun with was an older one: a true one has all that its partner ever got.
+        let has_more = by_restored && report.end > open.restored.end;
+        // Another process has opened this log, with another ring.
+        let is_later = !by_restored && report.generation >= open.generation;
+        if has_more || is_later {
+            return Ok(Resume::Diverged);
+        }
     }
-    let held = report.state != ReportState::Nothing;
-    let by_us =
-        report.writer == open.writer || (report.writer == open.restored.writer && report.end <= open.restored.end);
-    let same = report.history == open.history && by_us && report.ring_bytes == open.ring_bytes.get();
-    let within = report.tail <= open.tail && report.end >= open.tail && report.end <= open.end;
-    Ok((held && same && within).then_some(report.end))
+    let is_ours = is_same && (by_us || by_restored) && report.ring_bytes == open.ring_bytes.get();
+    let is_within = report.tail <= open.tail && report.end >= open.tail && report.end <= open.end;
+    Ok(if is_held && is_ours && is_within { Resume::From(report.end) } else { Resume::Anew })
+}
+
+/// Whether what is written here counts, by what a report says of the log that is open under this term.
+///
+/// # Errors
+/// [`LogError::TakenOver`]: whatever the terms are, two nodes have written. [`LogError::Superseded`].
+pub(super) fn superseded((history, ours): (History, Term), report: &CopyReport) -> Result<(), LogError> {
+    if report.history != history {
+        return Ok(());
+    }
+    match report.term {
+        theirs if theirs > ours => Err(LogError::Superseded { ours, theirs }),
+        term if report.taken => Err(LogError::TakenOver { term }),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -329,7 +376,12 @@ mod tests {
             persistent: false,
         };
         let why = StopReason::NothingThere { found: Lsn(0) };
-        Ok(Held { header, end: StoppedAt { lsn: Lsn(end), generation: Generation(generation), why }, doubt: None })
+        Ok(Held {
+            header,
+            end: StoppedAt { lsn: Lsn(end), generation: Generation(generation), why },
+            doubt: None,
+            is_given_up: false,
+        })
     }
 
     #[test]
@@ -451,14 +503,18 @@ mod tests {
         for acknowledged in [640, 704] {
             here.header.acknowledged = Lsn(acknowledged);
             for state in [ReportState::Whole, ReportState::MayLack, ReportState::Outdated] {
+                let is_damaged = acknowledged > 640;
+                // What is longer has what is missing here, under whatever term.
+                let longer = if is_damaged { Opening::Partner } else { Opening::Local };
                 for (there, wanted) in [
                     ((2, 4, 608), Opening::Local),
                     ((2, 4, 640), Opening::Local),
                     ((2, 4, 672), Opening::Partner),
                     ((2, 5, 608), Opening::Partner),
                     ((3, 5, 608), Opening::Partner),
-                    ((2, 3, 672), Opening::Local),
-                    ((1, 9, 672), Opening::Local),
+                    ((2, 3, 672), longer.clone()),
+                    ((1, 9, 672), longer),
+                    ((1, 9, 608), Opening::Local),
                 ] {
                     let report = report(state, 7, there);
                     assert_eq!(decide(&here, &report), Ok(wanted), "{acknowledged} {state:?} {there:?}");
@@ -479,7 +535,11 @@ mod tests {
         assert_eq!(decide(&here, &reaches), Ok(Opening::Partner));
         let drawn = Drawn { history: History(1), writer: 2 };
         let with = beginning(&Opening::Partner, Some(&here), Some(&reaches), Term(0), drawn)?;
-        assert_eq!(with.generation, Generation(5), "no two writers have one generation");
+        assert_eq!((with.generation, with.term), (Generation(5), Term(2)), "no two writers have one of either");
+        // Doubted by a power cut, and given up: the copy of an earlier term is longer.
+        here.header.acknowledged = Lsn(64);
+        let doubted = Held { is_given_up: true, ..here };
+        assert_eq!(decide(&doubted, &report(ReportState::Whole, 7, (1, 3, 672))), Ok(Opening::Partner));
         // A restore that was begun and did not come to its end in this process.
         let seen = Held { doubt: Some(Doubt::PartnerHadMore), ..here };
         assert!(matches!(decide(&seen, &report(ReportState::Nothing, 0, (0, 0, 64))), Err(LogError::MayLack { .. })));
@@ -517,6 +577,7 @@ mod tests {
         let open = Open {
             history: History(7),
             term: Term(2),
+            generation: Generation(3),
             writer: 5,
             ring_bytes,
             tail: Lsn(128),
@@ -525,14 +586,14 @@ mod tests {
             replaces: true,
         };
         let whole = |of| report(ReportState::Whole, 7, of);
-        assert_eq!(resume(&open, &whole((2, 3, 640))), Ok(Some(Lsn(640))));
-        assert_eq!(resume(&open, &whole((1, 3, 640))), Ok(Some(Lsn(640))), "an older term, and the same writer");
+        let (from, anew) = (|end| Ok(Resume::From(Lsn(end))), Ok(Resume::Anew));
+        assert_eq!(resume(&open, &whole((2, 3, 640))), from(640));
+        assert_eq!(resume(&open, &whole((1, 3, 640))), from(640), "an older term, and the same writer");
         let earlier = |end| CopyReport { writer: 4, ..whole((2, 2, end)) };
-        assert_eq!(resume(&open, &earlier(512)), Ok(Some(Lsn(512))), "what it was opened with");
-        assert_eq!(resume(&open, &earlier(480)), Ok(Some(Lsn(480))), "a part of it");
+        assert_eq!(resume(&open, &earlier(512)), from(512), "what it was opened with");
+        assert_eq!(resume(&open, &earlier(480)), from(480), "a part of it");
         for other in [
-            CopyReport { writer: 6, ..whole((2, 3, 640)) },
-            earlier(544),
+            CopyReport { writer: 6, ..whole((2, 2, 640)) },
             earlier(96),
             whole((2, 3, 96)),
             whole((2, 3, 1088)),
@@ -541,15 +602,29 @@ mod tests {
             report(ReportState::Whole, 8, (9, 3, 640)),
             CopyReport { ring_bytes: 2 * RING, ..whole((2, 3, 640)) },
         ] {
-            assert_eq!(resume(&open, &other), Ok(None), "{other:?}");
+            assert_eq!(resume(&open, &other), anew, "{other:?}");
+        }
+        // This log was begun with an older ring, or with another one than the log was opened with since.
+        for state in [ReportState::Refilling, ReportState::Whole, ReportState::Outdated, ReportState::MayLack] {
+            for more in [
+                earlier(544),
+                CopyReport { writer: 6, ..whole((2, 3, 64)) },
+                CopyReport { writer: 6, ..whole((1, 4, 640)) },
+            ] {
+                assert_eq!(resume(&open, &CopyReport { state, ..more }), Ok(Resume::Diverged), "{state:?} {more:?}");
+            }
         }
         assert!(matches!(resume(&open, &whole((3, 3, 640))), Err(LogError::Superseded { .. })));
+        for state in [ReportState::Nothing, ReportState::Whole] {
+            let taken = CopyReport { taken: true, state, ..whole((2, 3, 640)) };
+            assert_eq!(resume(&open, &taken), Err(LogError::TakenOver { term: Term(2) }), "whatever the terms are");
+        }
         let found = Open { replaces: false, ..open };
         for state in [ReportState::Refilling, ReportState::Whole, ReportState::Outdated] {
-            let other = Err(LogError::Histories { here: History(7), there: History(8) });
-            assert_eq!(resume(&found, &report(state, 8, (1, 1, 640))), other, "nobody said which of both counts");
+            let other = resume(&found, &report(state, 8, (1, 1, 640)));
+            assert_eq!(other, Ok(Resume::Diverged), "nobody said which of both counts");
         }
-        assert_eq!(resume(&found, &report(ReportState::Nothing, 0, (0, 0, 64))), Ok(None));
+        assert_eq!(resume(&found, &report(ReportState::Nothing, 0, (0, 0, 64))), anew);
         Ok(())
     }
 }

@@ -69,13 +69,15 @@ pub enum LogEvent {
         /// The term.
         term: Term,
     },
-    /// The partner holds a copy of another log than the one that is open here, and nobody said which of both counts. Nothing is erased on
-    /// either side: this log goes on without a partner, where it may, and nothing of it is sent in this session. A person decides: start once
-    /// with [`Start::New`](super::Start::New) to replace the partner's copy, or move this node's ring and term file away to go on with it.
+    /// The partner holds a copy of another log than the one that is open here, or one of this log with records that it was begun without:
+    /// an older ring was brought back, or another one was given, and the log began alone with that. Nobody said which of both counts. Nothing
+    /// is erased on either side: this log goes on without a partner, where it may, and nothing of it is sent in this session. A person decides:
+    /// start once with [`Start::New`](super::Start::New) to replace the partner's copy, or move this node's ring, term file and state file
+    /// away to go on with it.
     Diverged {
         /// The log that is open here.
         here: History,
-        /// The one that the partner holds.
+        /// The one that the partner holds: the same, where this log has gone two ways.
         there: History,
     },
     /// There is a session, and this log has no part in it.
@@ -105,7 +107,7 @@ pub enum LogEvent {
         what: &'static str,
     },
     /// A small file that the log's next start needs ([`LogConfig::state_file`](super::LogConfig::state_file), the term file, or what lies
-    /// beside the kept file after a takeover) was removed, replaced or emptied by others, or its lock was; it is written again and on the
+    /// beside the kept file after a takeover) was removed, replaced or written over by others, or its lock was removed; it is written again and on the
     /// disk. They are looked at every 100 ms while the log is polled. Where that cannot be done [`LogEvent::Broken`] tells it, it is tried
     /// again every 100 ms, and for want of a term file nothing is acknowledged alone meanwhile. Leave the files alone while the log runs.
     WrittenAgain {

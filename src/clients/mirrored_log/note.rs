@@ -208,6 +208,11 @@ impl<N: Number> Note<N> {
         self.is_damaged
     }
 
+    /// What the last look failed with, which was told.
+    pub(super) fn told(&self) -> Option<&LogError> {
+        self.told.as_ref()
+    }
+
     /// Whether the next process finds what was noted, as far as it is known.
     pub(super) fn stands(&self) -> bool {
         !self.is_missing
@@ -220,14 +225,30 @@ impl<N: Number> Note<N> {
     /// read again.
     pub(super) fn store(&mut self, value: N) -> Result<(), LogError> {
         let line = line_of(&value)?;
+        self.retake_lock()?;
         if let Err(error) = self.file.replace(line.as_bytes()) {
-            self.tried = Some(value).filter(|_| !self.is_unsure);
+            // What is there already costs nobody anything.
+            self.tried = Some(value).filter(|value| self.value != Some(*value)).or(self.tried);
             return Err(error.into());
         }
         (self.value, self.tried, self.told) = (Some(value), None, None);
         (self.is_missing, self.is_unsure, self.is_damaged) = (false, false, false);
         self.found = self.disk.stat(&self.path).ok();
         Ok(())
+    }
+
+    /// Takes the lock again where others removed its file; whether they had.
+    ///
+    /// # Errors
+    /// Whoever has it now may write the file as well.
+    fn retake_lock(&mut self) -> Result<bool, LogError> {
+        let Some(lock) = &mut self.lock else { return Ok(false) };
+        if lock.stands(&*self.disk)? {
+            return Ok(false);
+        }
+        self.is_missing = true;
+        lock.take_again(&*self.disk)?;
+        Ok(true)
     }
 
     /// What could not be stored, and may be in the file all the same, counts from here on; none where there is nothing of the kind. The next
@@ -245,8 +266,8 @@ impl<N: Number> Note<N> {
         }
     }
 
-    /// Every 100 ms: whether the file is still there, and its lock. What others took away is written again. Two looks at names where all is
-    /// well; waits for the disk where not.
+    /// Every 100 ms: whether the file still says what it is to say, and its lock is there. What others took away is written again. A handful of
+    /// system calls where all is well; waits for the disk where not.
     ///
     /// # Errors
     /// It could not be looked at, or not be written again; the same error is told once.
@@ -279,28 +300,34 @@ impl<N: Number> Note<N> {
     }
 
     fn mend(&mut self) -> Result<Option<Mended>, LogError> {
-        let mut gone = None;
-        if let Some(lock) = &mut self.lock
-            && !lock.stands(&*self.disk)?
-        {
-            // Whoever has it now may write the file as well.
-            (gone, self.is_missing) = (Some("deprived of its lock"), true);
-            lock.take_again(&*self.disk)?;
-        }
+        let mended = self.try_to_mend();
+        // What cannot be looked at is not known to be there.
+        self.is_missing |= mended.is_err();
+        mended
+    }
+
+    fn try_to_mend(&mut self) -> Result<Option<Mended>, LogError> {
+        let was_unlocked = self.retake_lock()?;
         let Some(value) = self.value else { return self.remove().map(|()| None) };
         if self.is_unsure {
             return self.store(value).map(|()| None);
         }
-        match self.disk.stat(&self.path) {
-            Ok(found) if self.found == Some(found) && !self.is_missing => return Ok(None),
-            Ok(_) => gone = gone.or(Some("replaced or emptied")),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => gone = gone.or(Some("removed")),
+        let line = line_of(&value)?;
+        let what = match self.disk.stat(&self.path) {
+            _ if was_unlocked => "deprived of its lock",
+            // An older line is as long, and a new file may have the number of the one before.
+            Ok(found) if self.found == Some(found) && self.says_now(&line)? && !self.is_missing => return Ok(None),
+            Ok(_) => "replaced or written over",
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => "removed",
             Err(error) => return Err(StorageError::system("looking at", &self.path)(error).into()),
-        }
-        self.is_missing = true;
-        self.file.replace(line_of(&value)?.as_bytes())?;
+        };
+        self.file.replace(line.as_bytes())?;
         (self.found, self.is_missing) = (self.disk.stat(&self.path).ok(), false);
-        Ok(gone.map(|what| Mended { path: self.path.clone(), what }))
+        Ok(Some(Mended { path: self.path.clone(), what }))
+    }
+
+    fn says_now(&self, line: &str) -> Result<bool, LogError> {
+        Ok(self.file.read(TEXT_BYTES_MAX)?.is_some_and(|there| there == line.as_bytes()))
     }
 }
 

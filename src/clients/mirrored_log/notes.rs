@@ -46,9 +46,14 @@ impl Notes {
         self.term.as_ref().is_none_or(Note::stands)
     }
 
-    /// Looks at all of them; what became of each that is not as it was.
-    pub(super) fn look(&mut self, now: Timestamp) -> [Result<Option<Mended>, LogError>; 2] {
-        let term = self.term.as_mut().map_or(Ok(None), |note| note.look(now));
+    /// What is wrong with the term file, as it was told.
+    pub(super) fn told(&self) -> Option<&LogError> {
+        self.term.as_ref().and_then(Note::told)
+    }
+
+    /// Looks at all of them, or all but the term file; what became of each that is not as it was.
+    pub(super) fn look(&mut self, now: Timestamp, but_term: bool) -> [Result<Option<Mended>, LogError>; 2] {
+        let term = self.term.as_mut().filter(|_| !but_term).map_or(Ok(None), |note| note.look(now));
         [term, self.state.as_mut().map_or(Ok(None), |note| note.look(now))]
     }
 }

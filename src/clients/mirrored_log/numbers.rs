@@ -152,7 +152,7 @@ mod tests {
 
     fn held(header: LogHeader) -> Held {
         let (lsn, generation) = (Lsn(header.tail.0 + 64), header.generation);
-        Held { header, end: StoppedAt { lsn, generation, why: StopReason::RingFull }, doubt: None }
+        Held { header, end: StoppedAt { lsn, generation, why: StopReason::RingFull }, doubt: None, is_given_up: false }
     }
 
     fn set_report(field: usize, value: u64) -> CopyReport {

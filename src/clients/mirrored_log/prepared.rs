@@ -97,7 +97,8 @@ impl Prepared {
                 if is_unbegun && doubt.is_some() && is_first_opening(&prepared.ring, &held)? {
                     return Ok(prepared);
                 }
-                held.doubt = doubt.filter(|_| config.start != Start::GiveUpMissing);
+                held.is_given_up = doubt.is_some() && config.start == Start::GiveUpMissing;
+                held.doubt = doubt.filter(|_| !held.is_given_up);
                 (prepared.held, prepared.is_free) = (Some(held), false);
             }
             Err(_) if config.start == Start::New => prepared.is_free = false,

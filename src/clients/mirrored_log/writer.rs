@@ -32,6 +32,8 @@ pub(super) struct Held {
     pub(super) end: StoppedAt,
     /// Why acknowledged records may be missing all the same.
     pub(super) doubt: Option<Doubt>,
+    /// There was such a doubt, and a person has given up what is missing here and at the partner.
+    pub(super) is_given_up: bool,
 }
 
 impl Held {
@@ -46,7 +48,7 @@ impl Held {
             Err(error) => return Err(error),
         };
         let end = records.skip_to_end()?;
-        Ok(Some(Self { header: *records.header(), end, doubt: None }))
+        Ok(Some(Self { header: *records.header(), end, doubt: None, is_given_up: false }))
     }
 
     /// `gives_up`: a person has decided to go on without what is gone.
@@ -207,6 +209,10 @@ impl Writer {
     pub(super) fn numbers(&self, term: Term) -> Numbers {
         let end = Lsn(self.reader.collected());
         Numbers { term, generation: self.generation, sequence: self.sequence, end }
+    }
+
+    pub(super) fn generation(&self) -> Generation {
+        self.generation
     }
 
     /// Drawn for this writer.

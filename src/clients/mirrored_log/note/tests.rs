@@ -109,13 +109,16 @@ fn what_others_take_away_is_written_again_and_told_once() -> Outcome {
     assert_eq!(look(&mut note)?, Some("removed"));
     assert_eq!((content(&disk.boot(false)), look(&mut note)?), (line.clone(), None), "it is on the disk");
     for other in [&b""[..], b"2\n", b"4\n", line_of(&Term(2))?.as_bytes()] {
+        // Into the very file, as `cp` does: an older line is as long.
+        disk.put(Path::new("/note"), other);
+        assert_eq!((look(&mut note)?, content(&disk)), (Some("replaced or written over"), line.clone()));
         disk.remove(Path::new("/note"));
         disk.put(Path::new("/note"), other);
-        assert_eq!(look(&mut note)?, Some("replaced or emptied"));
+        assert_eq!(look(&mut note)?, Some("replaced or written over"));
         assert_eq!((content(&disk), look(&mut note)?), (line.clone(), None));
     }
     disk.cut_short(Path::new("/note"), 1);
-    assert_eq!((look(&mut note)?, content(&disk)), (Some("replaced or emptied"), line.clone()));
+    assert_eq!((look(&mut note)?, content(&disk)), (Some("replaced or written over"), line.clone()));
     // What is no small file stays, and nothing counts as noted meanwhile.
     disk.remove(Path::new("/note"));
     disk.put(Path::new("/note"), b"a letter");
@@ -141,6 +144,7 @@ fn a_lock_that_others_remove_is_taken_again() -> Outcome {
     let other = on::<Term>(&disk)?;
     assert!(matches!(look(&mut note), Err(LogError::Storage(StorageError::InUse { .. }))));
     assert!(!note.stands(), "who has the lock may write the file");
+    assert!(note.store(Term(4)).is_err() && !note.stands(), "nor is anything stored");
     drop(other);
     assert_eq!((look(&mut note)?, note.stands()), (Some("deprived of its lock"), true));
     Ok(())

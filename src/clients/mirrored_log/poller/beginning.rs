@@ -3,7 +3,7 @@
 use super::LogPoller;
 use super::ends::Retry;
 use crate::clients::mirrored_log::config::Start;
-use crate::clients::mirrored_log::decide::{self, Drawn, Opening};
+use crate::clients::mirrored_log::decide::{self, Drawn, Opening, Resume};
 use crate::clients::mirrored_log::error::LogError;
 use crate::clients::mirrored_log::event::LogEvent;
 use crate::clients::mirrored_log::header::HeaderState;
@@ -91,6 +91,8 @@ impl<F: Fabric> LogPoller<F> {
     fn decide(&mut self, report: &CopyReport) -> Result<(), LogError> {
         if self.writer.is_none() {
             let local = self.prepared.as_ref().and_then(|prepared| prepared.held);
+            let own = local.map(|held| held.header.history).or(self.notes.known_log());
+            let report = &decide::heard(report, own);
             let kept = self.notes.kept_term();
             decide::known(self.notes.known_log(), self.config.start, local.as_ref(), Some(report))?;
             match decide::opening(self.config.start, local.as_ref(), report, self.ring_bytes, kept)? {
@@ -108,7 +110,8 @@ impl<F: Fabric> LogPoller<F> {
             }
         }
         let Some(writer) = &mut self.writer else { return Ok(()) };
-        if let Some(tried) = self.notes.term.as_mut().and_then(Note::adopt) {
+        let term = self.shared.term();
+        if let Some(tried) = self.notes.term.as_mut().and_then(Note::adopt).filter(|tried| *tried > term) {
             // The term file may say that this node went on alone. It did not, and goes on under that term all the same:
             // a copy of an earlier one would be taken for one that lacks records.
             let (tail, durable) = (writer.tail(), self.shared.durable());
@@ -119,6 +122,7 @@ impl<F: Fabric> LogPoller<F> {
         let open = decide::Open {
             history: writer.history(),
             term: self.shared.term(),
+            generation: writer.generation(),
             writer: writer.id(),
             ring_bytes: self.ring_bytes,
             tail: writer.tail(),
@@ -126,15 +130,22 @@ impl<F: Fabric> LogPoller<F> {
             restored: writer.restored(),
             replaces: self.config.start == Start::New,
         };
-        let from = match decide::resume(&open, report) {
-            Err(LogError::Histories { here, there }) => {
+        let from = match decide::resume(&open, report)? {
+            Resume::Diverged => {
+                let (here, there) = (open.history, report.history);
+                tracing::error!(
+                    %here, %there, begun_at = %open.restored.end, generation = %open.generation, copy_ends_at = %report.end,
+                    copy_generation = %report.generation,
+                    "the partner's copy holds records that this log was begun without: nothing is sent to it"
+                );
                 if let Some(mirror) = &mut self.mirror {
                     mirror.refuse();
                 }
                 self.events.put(LogEvent::Diverged { here, there });
                 return Ok(());
             }
-            resumed => resumed?.filter(|from| writer.is_boundary(*from)),
+            Resume::From(from) => Some(from).filter(|from| writer.is_boundary(*from)),
+            Resume::Anew => None,
         };
         self.stream(from, report)
     }

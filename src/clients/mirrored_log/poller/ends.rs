@@ -141,7 +141,7 @@ impl<F: Fabric> LogPoller<F> {
     fn try_alone(&mut self) {
         let Err(error) = self.go_on_alone() else { return };
         let (retry, is_news) = Retry::after(self.retry.take(), error.clone(), self.fabric.now());
-        if is_news {
+        if is_news && self.notes.told() != Some(&error) {
             tracing::error!(%error, "the log cannot go on alone yet: tried again within 5 s, while no partner is there");
             self.events.put(LogEvent::Broken(error.clone()));
         }
@@ -240,7 +240,8 @@ impl<F: Fabric> LogPoller<F> {
 
     /// Whether others took away what the next process is to know: written again, and said.
     pub(super) fn look_at_notes(&mut self, now: Timestamp) {
-        let [term, state] = self.notes.look(now);
+        // Whoever tries to go on alone writes the term file, and tells what is wrong with it.
+        let [term, state] = self.notes.look(now, self.retry.is_some());
         for looked in [term, state, self.replica.shared.look_at_taken(now)] {
             match looked {
                 Ok(None) => {}

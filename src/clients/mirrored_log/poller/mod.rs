@@ -5,6 +5,7 @@ mod ends;
 
 use super::area::RingBytes;
 use super::config::{Acknowledge, LogConfig};
+use super::decide;
 use super::error::LogError;
 use super::event::LogEvent;
 use super::events::Events;
@@ -40,7 +41,7 @@ pub type OnDurable = Box<dyn FnMut(Lsn, bool) + Send>;
 ///
 /// [`LogPoller::poll`] neither blocks nor, while records flow, allocates, locks or enters the kernel (what a device's driver does at a doorbell
 /// is its own). What happens at the beginning and end of a session does all of these. Every 100 ms it looks whether a state file and a term file
-/// are still there (two system calls for each), and writes them again where others took them away.
+/// are still as they were (some 20 µs for both), and writes them again where not.
 pub struct LogPoller<F: Fabric> {
     config: LogConfig,
     ring_bytes: RingBytes,
@@ -314,9 +315,8 @@ impl<F: Fabric> LogPoller<F> {
             if is_asked && !report.persists && mirror.is_whole() && !std::mem::replace(&mut self.told_not_kept, true) {
                 self.events.put(LogEvent::NotKept);
             }
-            let (ours, theirs) = (self.shared.term(), report.term);
-            if report.history == writer.history() && theirs > ours {
-                self.finish(LogError::Superseded { ours, theirs });
+            if let Err(error) = decide::superseded((writer.history(), self.shared.term()), &report) {
+                self.finish(error);
                 return Ok(true);
             }
         }
@@ -350,6 +350,8 @@ impl<F: Fabric> LogPoller<F> {
 
 impl<F: Fabric> Drop for LogPoller<F> {
     fn drop(&mut self) {
+        let now = self.fabric.now();
+        self.look_at_notes(now);
         // The copy held here is one of no session from now on: who takes it over is not refused for a partner that is there.
         self.let_go();
         if let Some(writer) = &mut self.writer {

@@ -1,0 +1,101 @@
+//! One log that went two ways: begun with an older ring, with another one, or after a takeover. Neither way costs the other.
+
+use crate::pair::{Pair, has, payload, plain};
+use crate::process::folder_on_disk;
+use handfast::clients::mirrored_log::{
+    Acknowledgement, CopyState, LogError, LogEvent, OnLoss, Start, Term, area::RING_OFFSET,
+};
+use handfast::memory::Backing;
+use std::path::Path;
+
+fn alone(folder: &Path) -> OnLoss {
+    OnLoss::GoOnAlone { term_file: folder.join("term") }
+}
+
+/// Somebody brings back an older ring, and the node begins alone with it: the partner has acknowledged records that are not in it.
+pub(crate) fn a_log_begun_with_an_older_ring_does_not_replace_the_partners() {
+    let folder = folder_on_disk();
+    let path = folder.path().join("ring");
+    let log = || plain().backing(Backing::File(path.clone())).on_loss(alone(folder.path()));
+    let mut pair = Pair::new("log-older-ring");
+    pair.start_both([log(), plain()]);
+    pair.until_mirrored(0);
+    let payloads: Vec<Vec<u8>> = (0..10).map(payload).collect();
+    let mut older = Vec::new();
+    for (number, bytes) in payloads.iter().enumerate() {
+        if number == 5 {
+            older = std::fs::read(&path).expect("a ring");
+        }
+        pair.append(0, bytes);
+    }
+    pair.end(0);
+    pair.until_lost(1);
+    let diverged = |event: &LogEvent| matches!(event, LogEvent::Diverged { here, there } if here == there);
+    // The second time the ring is of a later opening, and of a later term.
+    for _ in 0..2 {
+        std::fs::write(&path, &older).expect("a ring");
+        pair.start(0, log());
+        pair.side(0).poller.begin_alone().expect("nothing tells of more");
+        assert_eq!(pair.append(0, b"alone").1, Acknowledgement::Alone);
+        pair.until("words", |pair| has(pair.side(0), diverged));
+        assert_eq!(pair.append(0, b"and on").1, Acknowledgement::Alone);
+        assert_eq!(pair.side(1).copy.status().state, CopyState::Whole);
+        pair.expect_copy(1, &payloads);
+        pair.end(0);
+        pair.until_lost(1);
+        let _ = std::fs::remove_file(folder.path().join("term"));
+    }
+    // Nobody began alone: the partner's copy is gone on with.
+    std::fs::write(&path, &older).expect("a ring");
+    pair.start(0, log());
+    pair.until_mirrored(0);
+    assert_eq!(pair.own(0).len(), 10);
+}
+
+/// A ring that is damaged under a later term than the partner's copy is given up for what is longer.
+pub(crate) fn what_the_partner_has_whole_is_not_given_up_with_a_damaged_ring() {
+    let folder = folder_on_disk();
+    let path = folder.path().join("ring");
+    let log = || plain().backing(Backing::File(path.clone())).on_loss(alone(folder.path()));
+    let mut pair = Pair::new("log-damaged-ring");
+    pair.start_both([log(), plain().keep(folder.path().join("kept"))]);
+    pair.until_mirrored(0);
+    for number in 0..5 {
+        pair.append(0, &payload(number));
+    }
+    pair.end(1);
+    pair.until_lost(0);
+    assert_eq!(pair.append(0, b"alone").1, Acknowledgement::Alone);
+    let term = pair.side(0).log.status().term;
+    pair.end(0);
+    let mut damaged = std::fs::read(&path).expect("a ring");
+    damaged[RING_OFFSET as usize + 100] ^= 1;
+    std::fs::write(&path, &damaged).expect("a ring");
+    pair.start_both([log().start(Start::GiveUpMissing), plain().keep(folder.path().join("kept"))]);
+    pair.until_mirrored(0);
+    assert_eq!(pair.own(0).len(), 5);
+    assert!(pair.side(0).log.status().term >= term, "no lower term");
+    pair.expect_copy(1, &(0..5).map(payload).collect::<Vec<_>>());
+}
+
+/// The partner takes the log over, and its owner goes on alone under the same term: each of both has written, and the owner is told.
+pub(crate) fn a_takeover_is_told_to_whoever_went_alone_under_its_term() {
+    let folder = folder_on_disk();
+    let mut pair = Pair::new("log-same-term");
+    let keeps = || plain().keep(folder.path().join("kept"));
+    pair.start_both([plain().on_loss(alone(folder.path())), keeps()]);
+    pair.until_mirrored(0);
+    pair.append(0, &payload(1));
+    let term = pair.side(0).log.status().term;
+    pair.end(1);
+    pair.until_lost(0);
+    assert_eq!(pair.append(0, b"alone").1, Acknowledgement::Alone);
+    assert_eq!(pair.side(0).log.status().term, Term(term.0 + 1));
+    // It is not heard of while its partner decides.
+    pair.asleep = Some(0);
+    pair.start(1, keeps());
+    pair.side(1).copy.take_over(term, true).expect("a copy");
+    pair.asleep = None;
+    let ended = |event: &LogEvent| matches!(event, LogEvent::Ended(LogError::TakenOver { .. }));
+    pair.until("the end", |pair| has(pair.side(0), ended));
+}
