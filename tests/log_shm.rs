@@ -65,6 +65,7 @@ logs!([allow(unused)] in forked:
     a_log_begun_with_an_older_ring_does_not_replace_the_partners,
     what_the_partner_has_whole_is_not_given_up_with_a_damaged_ring,
     a_takeover_is_told_to_whoever_went_alone_under_its_term,
+    a_ring_of_an_earlier_opening_is_told_by_the_state_file,
 );
 logs!([allow(unused)] in noted:
     a_state_file_that_others_take_away_is_written_again,
@@ -75,6 +76,7 @@ logs!([allow(unused)] in noted:
     a_small_file_that_is_damaged_is_given_up_by_a_person,
     a_damaged_note_of_a_takeover_is_moved_away,
     a_node_that_could_not_begin_alone_begins_with_its_partner,
+    nothing_is_acknowledged_beside_a_file_that_vouches_for_it,
 );
 logs!([allow(unused)] in survives:
     what_survives_what_is_as_the_table_says,

@@ -3,7 +3,7 @@
 use crate::pair::{Pair, has, payload, plain};
 use crate::process::folder_on_disk;
 use handfast::clients::mirrored_log::{
-    Acknowledgement, CopyState, LogError, LogEvent, OnLoss, Start, Term, area::RING_OFFSET,
+    Acknowledgement, CopyState, Doubt, LogError, LogEvent, OnLoss, Start, Term, area::RING_OFFSET,
 };
 use handfast::memory::Backing;
 use std::path::Path;
@@ -98,4 +98,35 @@ pub(crate) fn a_takeover_is_told_to_whoever_went_alone_under_its_term() {
     pair.asleep = None;
     let ended = |event: &LogEvent| matches!(event, LogEvent::Ended(LogError::TakenOver { .. }));
     pair.until("the end", |pair| has(pair.side(0), ended));
+}
+
+/// The log had another ring in between: the one of before is an older one, which the state file tells.
+pub(crate) fn a_ring_of_an_earlier_opening_is_told_by_the_state_file() {
+    let folder = folder_on_disk();
+    let path = folder.path().join("ring");
+    let private = || plain().on_loss(alone(folder.path())).state_file(folder.path().join("state"));
+    let log = || private().backing(Backing::File(path.clone()));
+    let mut pair = Pair::new("log-other-ring");
+    let opened = [log(), log(), private()];
+    for (number, log) in opened.into_iter().enumerate() {
+        pair.start_both([log, plain().keep(folder.path().join("kept"))]);
+        pair.until_mirrored(0);
+        pair.append(0, &payload(number));
+        pair.end(0);
+        pair.end(1);
+    }
+    // A node without a partner does not begin with it, nor beside one that has nothing.
+    pair.start(0, log());
+    let begun = pair.side(0).poller.begin_alone();
+    let is_older = |error: &LogError| matches!(error, LogError::MayLack { doubt: Doubt::OpenedSince { .. }, .. });
+    assert!(begun.as_ref().is_err_and(is_older), "{begun:?}");
+    pair.start(1, plain());
+    let ended = |event: &LogEvent| matches!(event, LogEvent::Ended(error) if is_older(error));
+    pair.until("the end", |pair| has(pair.side(0), ended));
+    pair.end(0);
+    pair.end(1);
+    // The partner has all of it.
+    pair.start_both([log(), plain().keep(folder.path().join("kept"))]);
+    pair.until_mirrored(0);
+    assert_eq!(pair.own(0).len(), 3);
 }

@@ -4,11 +4,12 @@
 use crate::pair::{Pair, has, payload, plain};
 use crate::process::folder_on_disk;
 use handfast::clients::mirrored_log::{
-    Acknowledgement, LogConfig, LogError, LogEvent, OnLoss, Start, TakeoverError, Term,
+    Acknowledge, Acknowledgement, LogConfig, LogError, LogEvent, OnLoss, Start, TakeoverError, Term,
 };
 use std::cell::Cell;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 thread_local! {
@@ -28,6 +29,27 @@ extern "C" fn fsync(descriptor: i32) -> i32 {
     // SAFETY:
     // - live: the kernel checks the descriptor.
     unsafe { libc::syscall(libc::SYS_fsync, descriptor) as i32 }
+}
+
+/// Files below this folder cannot be synced, by whichever thread.
+static UNSYNCED: Mutex<Option<PathBuf>> = Mutex::new(None);
+
+// SAFETY:
+// - live, bounds: it takes the place of `fdatasync(2)`, does as that, and has its arguments and outcome.
+#[unsafe(no_mangle)]
+extern "C" fn fdatasync(descriptor: i32) -> i32 {
+    let unsynced = UNSYNCED.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let path = || fs::read_link(format!("/proc/self/fd/{descriptor}")).ok();
+    let fails = unsynced.is_some_and(|folder| path().is_some_and(|path| path.starts_with(folder)));
+    let descriptor = if fails { -1 } else { descriptor };
+    // SAFETY:
+    // - live: the kernel checks the descriptor; none is below zero, which it says.
+    unsafe { libc::syscall(libc::SYS_fdatasync, descriptor) as i32 }
+}
+
+fn fail_to_sync(folder: Option<&Path>) {
+    let folder = folder.map(|folder| folder.canonicalize().expect("a folder"));
+    *UNSYNCED.lock().unwrap_or_else(PoisonError::into_inner) = folder;
 }
 
 fn alone(folder: &Path) -> LogConfig {
@@ -257,4 +279,30 @@ pub(crate) fn a_node_that_could_not_begin_alone_begins_with_its_partner() {
     pair.until_mirrored(0);
     assert!(pair.side(0).log.status().term >= term);
     pair.append(0, &payload(2));
+}
+
+/// The kept file says that it has all that was acknowledged, by a clean end or since acknowledgements waited for it. Until it says so no more, on the
+/// disk, nothing is acknowledged that does not wait for it.
+pub(crate) fn nothing_is_acknowledged_beside_a_file_that_vouches_for_it() {
+    for level in [Acknowledge::Persistent, Acknowledge::Placed] {
+        let folder = folder_on_disk();
+        let keeps = || plain().keep(folder.path().join("kept"));
+        let mut pair = Pair::new("log-noted-vouches");
+        pair.start_both([plain().acknowledge(level), keeps()]);
+        pair.until_mirrored(0);
+        pair.append(0, &payload(1));
+        pair.end(0);
+        pair.until_lost(1);
+        pair.end(1);
+        fail_to_sync(Some(folder.path()));
+        pair.start_both([plain(), keeps()]);
+        pair.until("words", |pair| has(pair.side(0), |event| matches!(event, LogEvent::NotMarked)));
+        assert!(has(pair.side(1), |event| matches!(event, LogEvent::KeepFailed(_))), "{:?}", pair.side(1).events);
+        let lsn = pair.side(0).producer.append(&payload(2)).expect("room");
+        pair.rounds_for(Duration::from_millis(500));
+        assert!(pair.side(0).log.durable() <= lsn, "{level:?}: a power cut would lose it without a word");
+        fail_to_sync(None);
+        pair.until("an acknowledgement", |pair| pair.side(0).log.durable() > lsn);
+        assert_eq!(pair.side(0).log.wait(lsn), Ok(Acknowledgement::Placed));
+    }
 }

@@ -255,6 +255,7 @@ fn a_copy_that_is_refilled_and_a_partner_that_reports_are_shown() {
         writer: 1,
         lineage: 1,
         taken: false,
+        vouches: false,
     };
     let (reported, persisted) = (REPORT_OFFSET as usize, PERSISTED_OFFSET as usize);
     image.area[reported..reported + REPORT_BYTES].copy_from_slice(&report.encode());

@@ -255,6 +255,10 @@ impl LogConfig {
     /// acknowledged before: the log is volatile. (One that ever went on alone is known by its term file.) The price: a node with a ring without a
     /// name that ends at its very beginning, before its partner has anything, is in the same case.
     ///
+    /// It says under which generation the log was opened last, too: an older ring that was brought back, or another one than the log had last, is
+    /// told of ([`Doubt::OpenedSince`](super::Doubt::OpenedSince)). One that is older within the same opening reads as the last one does; what
+    /// the partner has beyond its end stays there ([`LogEvent::Diverged`](super::LogEvent::Diverged)).
+    ///
     /// Leave it alone while the log runs: what others do to it is mended within 100 ms, see [`LogEvent::WrittenAgain`](super::LogEvent::WrittenAgain).
     pub fn state_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.state_file = Some(path.into());

@@ -358,6 +358,7 @@ mod tests {
             writer: 5,
             lineage: 6,
             taken: false,
+            vouches: false,
         }
     }
 

@@ -47,6 +47,10 @@ pub enum LogEvent {
     /// Records are to be [`Acknowledge::Persistent`](super::Acknowledge::Persistent), and the partner keeps no file, or cannot write it any more: none is acknowledged
     /// until it does. Its own log's events say why.
     NotKept,
+    /// Records are with the partner, and for a second its file has said, or may have said, that it has all that is acknowledged: this log was
+    /// [`Acknowledge::Persistent`](super::Acknowledge::Persistent) until now, and the partner cannot mark the file otherwise. None is acknowledged
+    /// until it does. Its own log's events say why ([`LogEvent::KeepFailed`]).
+    NotMarked,
     /// Records are with the partner, and its heartbeat stands still: its process is stopped, dumps core, or does not poll its manager. Nothing is
     /// acknowledged in its name before it moves again: see [`LogConfig::heartbeat_age_max`](super::LogConfig::heartbeat_age_max).
     PartnerSilent,

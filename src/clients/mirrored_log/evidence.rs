@@ -50,20 +50,34 @@ pub enum Doubt {
     OtherMachine,
     /// The partner was seen to have more than is here, in a copy that was not whole, or that was not restored to its end.
     PartnerHadMore,
+    /// The log was opened under a later generation since, by the state file: an older ring was brought back, or the log had another one.
+    OpenedSince {
+        /// That of this ring.
+        here: Generation,
+        /// The later one.
+        since: Generation,
+    },
     /// There is no readable mark: an earlier release wrote it, or it is damaged.
     NoMark,
 }
 
 impl fmt::Display for Doubt {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
+        let words = match self {
             Self::OtherBoot => "the machine has started anew since it was written, and the log had not ended in order",
             Self::OtherMachine => "it was written on another machine, and the log had not ended in order",
             Self::PartnerHadMore => {
                 "the partner was seen to have more, in a copy that was not whole, or that was not restored to its end"
             }
+            Self::OpenedSince { here, since } => {
+                return write!(
+                    formatter,
+                    "it is of generation {here}, and the log was opened under {since} since, by the state file: an older ring was brought back, or the log had another one"
+                );
+            }
             Self::NoMark => "it says nothing of how its log ended: an earlier release wrote it, or it is damaged",
-        })
+        };
+        formatter.write_str(words)
     }
 }
 

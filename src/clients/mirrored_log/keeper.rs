@@ -7,19 +7,21 @@
 //! So does every copy after a write or a sync that failed, after the file was removed or replaced by others, and in time after a full disk.
 //! What an earlier process left is written once more, in place: it may be in the page cache alone.
 //!
-//! A mark in the file says what it can be relied on for. When a session begins it is marked as in use, before the partner hears of it: what is
-//! acknowledged below `Persistent` may reach the memory and not the file. Where nothing is acknowledged but what is on this disk it says so, from
-//! when the file has caught up; and when all of the copy was brought to the disk at the end.
+//! A mark in the file says what it can be relied on for. When a session begins it is marked as in use: what is acknowledged below `Persistent` may
+//! reach the memory and not the file. The partner's report tells whether the file vouches still, and its owner acknowledges nothing below `Persistent`
+//! while it does. Where nothing is acknowledged but what is on this disk the file says so, from when it has caught up; and when all of the copy was
+//! brought to the disk at the end.
 
 mod load;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod told;
 
-use super::area::{EVIDENCE_OFFSET, HEADER_OFFSETS, OWNER_OFFSET, RING_OFFSET};
+use super::area::{HEADER_OFFSETS, OWNER_OFFSET, RING_OFFSET};
 use super::copy::{CopyShared, CopySource, CopyState, header_of};
 use super::error::LogError;
-use super::evidence::{self, Boot, Seen, Standing};
+use super::evidence::Standing;
 use super::header::{HeaderState, LogHeader};
 use super::lsn::{Generation, Lsn};
 use super::reader::Records;
@@ -32,6 +34,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub(super) use load::{load, on_its_way};
+use standing::mark;
 pub(super) use told::KeepNews;
 use told::Told;
 
@@ -101,9 +104,9 @@ impl Keeper {
         !self.told.is_failing.load(Ordering::Acquire)
     }
 
-    /// Whether acknowledgements may begin that rest on the copy of this epoch. One load.
-    pub(super) fn is_ready(&self, epoch: u64) -> bool {
-        self.told.ready.load(Ordering::Acquire) == epoch
+    /// Whether the file says, or may say, that it has all that is acknowledged. One load.
+    pub(super) fn vouches(&self) -> bool {
+        !self.told.is_marked.load(Ordering::Acquire)
     }
 
     /// What happened since it was asked last, in order. One load where nothing did.
@@ -155,6 +158,8 @@ struct Keeping {
     copy: Arc<CopyShared>,
     told: Arc<Told>,
     file: Option<Kept>,
+    /// Of the session that [`Keeping::begin`] saw last.
+    begun: u64,
     /// What the file under the name says of itself; none where that is not known.
     standing: Option<Standing>,
     /// The file under the name is not to be gone on with: something of it failed.
@@ -175,6 +180,7 @@ impl Keeping {
             copy,
             told,
             file,
+            begun: 0,
             standing,
             is_spoilt: false,
             failure,
@@ -232,45 +238,6 @@ impl Keeping {
         Ok(())
     }
 
-    /// A session begins: nothing that is acknowledged in it is vouched for by what the file says now. Where its log's acknowledgements waited for
-    /// the file until now they are taken to go on so: [`Keeping::heed`] finds out.
-    fn begin(&mut self, epoch: u64) -> Result<(), LogError> {
-        let is_known = self.standing.is_some() || self.is_spoilt;
-        if self.told.ready.load(Ordering::Relaxed) == epoch && is_known {
-            return Ok(());
-        }
-        if self.standing.is_none() {
-            let mut standing = Standing::InUse;
-            match self.place.open(0) {
-                Ok(Some(file)) if waits_for_it(&file) => standing = Standing::Persistent,
-                Ok(Some(mut file)) => mark(&mut file, Standing::InUse)?,
-                // None of ours: nobody relies on it.
-                Ok(None) | Err(StorageError::Foreign { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-            self.standing = Some(standing);
-        }
-        self.told.ready.store(epoch, Ordering::Release);
-        Ok(())
-    }
-
-    /// The session's log does not wait for the file, and that said so of an earlier one: no more.
-    fn heed(&mut self, header: &LogHeader) -> Result<(), LogError> {
-        if header.persistent || self.standing != Some(Standing::Persistent) || !self.copy.is_told(header) {
-            return Ok(());
-        }
-        match &mut self.file {
-            Some(kept) if !kept.is_beside => mark(&mut kept.file, Standing::InUse)?,
-            _ => {
-                if let Some(mut file) = self.place.open(0)? {
-                    mark(&mut file, Standing::InUse)?;
-                }
-            }
-        }
-        self.standing = Some(Standing::InUse);
-        Ok(())
-    }
-
     /// No session will change the copy any more: all of it is brought to the disk, and the file says so.
     fn end(&mut self) -> Result<(), LogError> {
         let mut left = ENDING_STEPS;
@@ -310,6 +277,10 @@ impl Keeping {
         };
         if is_spoilt {
             (self.file, self.is_spoilt) = (None, true);
+        }
+        if matches!(error, LogError::Storage(StorageError::Gone { .. })) {
+            // What has the name by now may say anything.
+            self.raise();
         }
         self.standing = None;
     }
@@ -409,14 +380,19 @@ impl Keeping {
         let vouches = header.persistent && header.state == HeaderState::Whole && self.copy.is_told(&header);
         if kept.is_beside && header.state == HeaderState::Whole {
             if vouches {
+                self.raise();
                 mark(&mut kept.file, Standing::Persistent)?;
             }
             write_header(kept, header)?;
             self.place.put_in_place(&mut kept.file)?;
             kept.is_beside = false;
-            self.standing = Some(if vouches { Standing::Persistent } else { Standing::InUse });
+            match vouches {
+                true => self.standing = Some(Standing::Persistent),
+                false => self.lowered(),
+            }
             moved = true;
         } else if vouches && self.standing == Some(Standing::InUse) {
+            self.raise();
             mark(&mut kept.file, Standing::Persistent)?;
             self.standing = Some(Standing::Persistent);
             moved = true;
@@ -464,18 +440,6 @@ impl Keeping {
 fn goes_on(kept: &Kept, header: &LogHeader) -> bool {
     let in_session = kept.is_beside || header.state == HeaderState::Whole;
     is_same(&kept.header, header) && in_session && kept.header.tail <= header.tail
-}
-
-/// Whether a file has all that was acknowledged, and of a log whose acknowledgements wait for it.
-fn waits_for_it(file: &Durable) -> bool {
-    matches!(evidence::may_lack(file), Ok(false)) && LogHeader::read(file).is_ok_and(|header| header.persistent)
-}
-
-/// Has a file say what it can be relied on for; on the disk when this returns.
-fn mark(file: &mut Durable, standing: Standing) -> Result<(), LogError> {
-    file.write_at(&Boot::here()?.encode(standing, Seen::default()), EVIDENCE_OFFSET)?;
-    let _ = file.sync(0)?;
-    Ok(())
 }
 
 fn write_header(kept: &mut Kept, header: LogHeader) -> Result<(), LogError> {

@@ -120,12 +120,12 @@ impl MirroredLog {
         let parties = manager.connection().handshake().parties();
         let (name, node, cluster) = (config.name, parties.node, parties.cluster);
         let notes = Notes::take(&config, &format!("of log {name} of node {node} of cluster {cluster}"))?;
-        let is_unbegun = notes.state.as_ref().is_some_and(|note| note.value().is_none());
+        let begun = notes.state.as_ref().map(Note::value);
         let prepared = Prepared::open(
             &config,
             ring_bytes,
             prepared::owner(name.as_str(), node.as_str(), cluster.as_str()),
-            is_unbegun,
+            begun,
         )?;
         let owner = keeper::owner(name.as_str(), node.as_str(), cluster.as_str());
         let place = config.keep.as_deref().map(|path| keeper::take(path, owner)).transpose()?;

@@ -51,6 +51,8 @@ pub(super) struct Mirror<F: Fabric> {
     source: Option<RingSource>,
     /// Nothing of this log is sent in this session.
     is_refused: bool,
+    /// The partner's file says, or may say, that it has all that is acknowledged, and acknowledgements are not to wait for it: none is made.
+    pub(super) is_withheld: bool,
     pub(super) restore: Option<Restore>,
     scrub: Option<Scrub>,
     sending: Sending,
@@ -141,6 +143,7 @@ impl<F: Fabric> Mirror<F> {
             ring_bytes,
             source: None,
             is_refused: false,
+            is_withheld: false,
             restore: None,
             scrub: None,
             sending: Sending::default(),

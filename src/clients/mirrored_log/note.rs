@@ -7,7 +7,7 @@
 //! or empty is written again, and its lock taken again: see [`Note::look`].
 
 use super::error::LogError;
-use super::lsn::{History, TAKEN_MAX, Term};
+use super::lsn::{Generation, History, TAKEN_MAX, Term};
 use crate::fabric::Timestamp;
 use crate::storage::{Disk, FileStat, Lock, Owner, Small, StorageError, System, is_numbers};
 use std::path::{Path, PathBuf};
@@ -53,17 +53,30 @@ impl Number for Term {
     }
 }
 
-impl Number for History {
+/// The log that was begun on a node, and the highest generation under which it was opened there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Begun {
+    pub(super) history: History,
+    /// Zero where an earlier release noted it, which knew of none.
+    pub(super) generation: Generation,
+}
+
+impl Number for Begun {
     const KIND: &'static str = "history of a log";
     const REMEDY: &'static str = GIVE_UP;
 
     fn encode(&self) -> Result<String, LogError> {
-        Ok(format!("{:032x}", self.0))
+        Ok(format!("{:032x} {}", self.history.0, self.generation.0))
     }
 
     fn decode(words: &[&str]) -> Option<Self> {
-        let [history] = words else { return None };
-        u128::from_str_radix(history, 16).ok().filter(|_| history.len() == 32).map(History)
+        let (history, generation) = match words {
+            [history] => (history, 0),
+            [history, generation] => (history, generation.parse().ok()?),
+            _ => return None,
+        };
+        let history = u128::from_str_radix(history, 16).ok().filter(|_| history.len() == 32)?;
+        Some(Self { history: History(history), generation: Generation(generation) })
     }
 }
 

@@ -3,7 +3,7 @@
 use super::config::{LogConfig, OnLoss, Start};
 use super::error::LogError;
 use super::lsn::{History, Term};
-use super::note::{Mended, Note};
+use super::note::{Begun, Mended, Note};
 use crate::fabric::Timestamp;
 
 /// The small files of this node's log.
@@ -12,7 +12,7 @@ pub(super) struct Notes {
     /// The term under which this node writes alone; none where it never does.
     pub(super) term: Option<Note<Term>>,
     /// Which log was begun.
-    pub(super) state: Option<Note<History>>,
+    pub(super) state: Option<Note<Begun>>,
 }
 
 impl Notes {
@@ -38,6 +38,11 @@ impl Notes {
 
     /// The log that was begun on this node, as far as it is known.
     pub(super) fn known_log(&self) -> Option<History> {
+        self.begun().map(|begun| begun.history)
+    }
+
+    /// That, and the generation under which it was opened last.
+    pub(super) fn begun(&self) -> Option<Begun> {
         self.state.as_ref().and_then(Note::value)
     }
 

@@ -12,6 +12,7 @@ use super::evidence::{self, Boot, Doubt, Seen, Standing};
 use super::header::{HeaderFault, LogHeader};
 use super::lsn::{Generation, Lsn};
 use super::named::{self, lock, path_of, remove_ours};
+use super::note::Begun;
 use super::report::CopyReport;
 use super::syncer::Syncer;
 use super::writer::{Beginning, Held};
@@ -58,7 +59,8 @@ impl Drop for Beside {
 }
 
 impl Prepared {
-    /// Maps the ring, takes its lock, and reads what it holds. `is_unbegun`: by its state file no log was begun on this node.
+    /// Maps the ring, takes its lock, and reads what it holds. `begun`: the log that was begun on this node, by its state
+    /// file; none where there is no such file.
     ///
     /// # Errors
     /// [`Error::Memory`]; [`LogError::RingInUse`], [`LogError::Storage`]: it is somebody else's; [`LogError::Unusable`]: it cannot be read.
@@ -66,7 +68,7 @@ impl Prepared {
         config: &LogConfig,
         ring_bytes: RingBytes,
         owner: Owner,
-        is_unbegun: bool,
+        begun: Option<Option<Begun>>,
     ) -> Result<Self, Error> {
         let bytes =
             usize::try_from(ring_bytes.area_bytes()).map_err(|_| LogError::RingBytes { bytes: config.ring_bytes })?;
@@ -93,8 +95,8 @@ impl Prepared {
         match found(&prepared.ring, ring_bytes) {
             Ok(None) => {}
             Ok(Some(mut held)) => {
-                let doubt = doubt(&prepared.ring, &held)?;
-                if is_unbegun && doubt.is_some() && is_first_opening(&prepared.ring, &held)? {
+                let doubt = doubt(&prepared.ring, &held)?.or(older(&held, begun.flatten()));
+                if begun == Some(None) && doubt.is_some() && is_first_opening(&prepared.ring, &held)? {
                     return Ok(prepared);
                 }
                 held.is_given_up = doubt.is_some() && config.start == Start::GiveUpMissing;
@@ -155,6 +157,11 @@ impl Prepared {
                 self.beside = None;
                 if let Some(held) = &self.held {
                     dirty_again(&self.ring, held)?;
+                    // The state file says later that the log was opened under this generation: then the ring does.
+                    let (term, generation, acknowledged) = (with.term, with.generation, with.end);
+                    let sequence = with.kept_sequence + 1;
+                    let header = LogHeader { sequence, term, generation, acknowledged, ..held.header };
+                    write(&self.ring, header.offset(), &header.encode())?;
                 }
             }
             Opening::New if !self.is_free => {
@@ -304,6 +311,13 @@ fn is_first_opening(ring: &Region, held: &Held) -> Result<bool, LogError> {
     let is_first = (sequence, generation) == (0, Generation(1));
     let is_empty = [tail, acknowledged, held.end.lsn] == [Lsn::ZERO; 3];
     Ok(is_first && is_empty && LogHeader::copies(ring)?.contains(&Err(HeaderFault::Empty)))
+}
+
+/// Whether the log was opened here since this ring was written, with another one in its place.
+fn older(held: &Held, begun: Option<Begun>) -> Option<Doubt> {
+    let LogHeader { history, generation, .. } = held.header;
+    let begun = begun.filter(|begun| begun.history == history && begun.generation > generation)?;
+    Some(Doubt::OpenedSince { here: generation, since: begun.generation })
 }
 
 /// What is to be said against a ring that reads well. Shared memory is gone with its boot.

@@ -55,6 +55,7 @@ impl Replica {
             writer: 0,
             lineage: 0,
             taken: false,
+            vouches: false,
             sequence: 0,
             ring_bytes: 0,
         };
@@ -98,16 +99,13 @@ impl Replica {
     /// Tells the partner what is new: the report, what its consumer has applied, what is on disk.
     pub(super) fn tell<F: Fabric>(&mut self, wire: &mut Wire<F>) -> Result<bool, LogError> {
         let Some(report) = &mut self.report else { return Ok(false) };
-        // Nothing is acknowledged in this session before its file says no more than it can stand for.
-        if self.told.is_none() && self.keeper.as_ref().is_some_and(|keeper| !keeper.is_ready(self.shared.epoch())) {
-            return Ok(false);
-        }
         let news = self.shared.news();
         if self.heard != Some(news) {
             self.heard = Some(news);
             take_in(report, &self.shared);
         }
         report.persists = self.keeper.as_ref().is_some_and(Keeper::keeps);
+        report.vouches = self.keeper.as_ref().is_some_and(Keeper::vouches);
         let mut told = false;
         if self.told.as_ref() != Some(report) && wire.can_write_block() {
             wire.write_block(&report.encode(), REPORT_OFFSET, None, Purpose::Reply)?;

@@ -15,6 +15,7 @@ const FLAG_PERSISTS: u32 = 1;
 const FLAG_APPLIES: u32 = 2;
 const FLAG_NEEDS_BASE: u32 = 4;
 const FLAG_TAKEN: u32 = 8;
+const FLAG_VOUCHES: u32 = 16;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
 #[repr(C)]
@@ -117,6 +118,8 @@ pub struct CopyReport {
     pub lineage: u64,
     /// The partner has taken the log over, under `term`.
     pub taken: bool,
+    /// The partner's file says, or may say, that it has all that is acknowledged: nothing may be acknowledged that does not wait for it.
+    pub vouches: bool,
 }
 
 impl CopyReport {
@@ -127,7 +130,8 @@ impl CopyReport {
         let flags = flag(self.persists, FLAG_PERSISTS)
             | flag(self.applies, FLAG_APPLIES)
             | flag(self.needs_base, FLAG_NEEDS_BASE)
-            | flag(self.taken, FLAG_TAKEN);
+            | flag(self.taken, FLAG_TAKEN)
+            | flag(self.vouches, FLAG_VOUCHES);
         let fields = ReportBytes {
             magic: MAGIC,
             layout: LAYOUT.into(),
@@ -198,6 +202,7 @@ impl CopyReport {
             writer: fields.writer.get(),
             lineage: fields.lineage.get(),
             taken: flags & FLAG_TAKEN != 0,
+            vouches: flags & FLAG_VOUCHES != 0,
         })
     }
 }
@@ -224,6 +229,7 @@ mod tests {
         writer: 0x100,
         lineage: 0x200,
         taken: false,
+        vouches: false,
     };
 
     /// The bytes are the format: they may never change.
@@ -285,7 +291,8 @@ mod tests {
         ];
         for (index, state) in states.into_iter().cycle().take(40).enumerate() {
             let (persists, applies, needs_base) = (index & 1 != 0, index & 2 != 0, index & 4 != 0);
-            let report = CopyReport { state, persists, applies, needs_base, ..REPORT };
+            let (taken, vouches) = (index & 8 != 0, index & 16 != 0);
+            let report = CopyReport { state, persists, applies, needs_base, taken, vouches, ..REPORT };
             assert_eq!(CopyReport::decode(&report.encode()), Ok(report));
         }
     }

@@ -8,8 +8,7 @@ use super::super::area::RingBytes;
 use super::super::lsn::{History, Term};
 use super::super::record::{self, RECORD_HEADER_BYTES, size_of_record};
 use super::*;
-use crate::memory::Errno;
-use crate::memory::Region;
+use crate::memory::{Errno, Region};
 use crate::storage::simulated::{Fault, Simulated};
 use crate::storage::{Disk, beside};
 
@@ -405,12 +404,12 @@ fn a_file_that_is_put_there_and_locked_is_waited_for() -> Outcome {
     let epoch = process.shared.epoch();
     let refused = process.keeping.begin(epoch);
     assert!(matches!(refused, Err(LogError::Storage(StorageError::InUse { .. }))), "{refused:?}");
-    assert_ne!(process.keeping.told.ready.load(Ordering::Acquire), epoch);
+    assert!(!process.keeping.told.is_marked.load(Ordering::Acquire));
     assert_eq!((process.told, disk.content(path())), (before, Some(copy)), "it is left alone");
     drop(theirs);
     process.keeping.begin(epoch)?;
     process.step();
-    assert_eq!((process.told, process.keeping.told.ready.load(Ordering::Acquire)), (log.end.0, epoch));
+    assert_eq!((process.told, process.keeping.told.is_marked.load(Ordering::Acquire)), (log.end.0, true));
     Ok(())
 }
 

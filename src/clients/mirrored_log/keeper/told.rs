@@ -25,8 +25,8 @@ pub(super) struct Told {
     pub(super) epoch: AtomicU64,
     pub(super) to: AtomicU64,
     pub(super) stop: AtomicBool,
-    /// For the copy of this epoch the file says no more than it can stand for.
-    pub(super) ready: AtomicU64,
+    /// The file under the name says, on the disk, that it may lack what is acknowledged; or there is none of ours.
+    pub(super) is_marked: AtomicBool,
     /// Nothing is kept at present.
     pub(super) is_failing: AtomicBool,
     /// Whether there is news to take: looked at without the lock.

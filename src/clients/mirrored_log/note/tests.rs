@@ -36,9 +36,10 @@ fn what_is_noted_comes_back() -> Outcome {
         drop(note);
         assert_eq!(Note::take(&path("term"), "the term".to_owned(), false)?.value(), Some(Term(term)));
     }
-    for history in [History(1), History(u128::MAX)] {
-        Note::take(&path("state"), "the state".to_owned(), false)?.store(history)?;
-        assert_eq!(Note::beside(&path("state"))?.value(), Some(history));
+    for (history, generation) in [(History(1), Generation(1)), (History(u128::MAX), Generation(u32::MAX))] {
+        let begun = Begun { history, generation };
+        Note::take(&path("state"), "the state".to_owned(), false)?.store(begun)?;
+        assert_eq!(Note::beside(&path("state"))?.value(), Some(begun));
     }
     for taken in [(History(u128::MAX - 1), Term(9)), (History(1), Term(TAKEN_MAX))] {
         let mut note = Note::beside(&path("taken"))?;
@@ -56,8 +57,9 @@ fn a_file_of_an_earlier_release_is_read_and_gets_a_checksum() -> Outcome {
     assert_eq!(on::<Term>(&disk)?.value(), Some(Term(12)));
     assert_eq!(content(&disk), Some(line_of(&Term(12))?));
     disk.put(Path::new("/note"), b"00000000000000000000000000c0ffee\n");
-    assert_eq!(on::<History>(&disk)?.value(), Some(History(0x00c0_ffee)));
-    assert_eq!(content(&disk), Some(line_of(&History(0x00c0_ffee))?));
+    let begun = Begun { history: History(0x00c0_ffee), generation: Generation(0) };
+    assert_eq!(on::<Begun>(&disk)?.value(), Some(begun));
+    assert_eq!(content(&disk), Some(line_of(&begun)?));
     disk.put(Path::new("/note"), b"00000000000000000000000000c0ffee 7\n");
     assert_eq!(on::<(History, Term)>(&disk)?.value(), Some((History(0x00c0_ffee), Term(7))));
     Ok(())
@@ -66,7 +68,7 @@ fn a_file_of_an_earlier_release_is_read_and_gets_a_checksum() -> Outcome {
 /// One bit, any prefix, a line of another kind: nothing of it passes for a number.
 #[test]
 fn a_damaged_file_is_told_by_name_and_given_up_by_a_person() -> Outcome {
-    let (term, history) = (Term(0x7777), History(0x1234 << 100));
+    let (term, history) = (Term(0x7777), Begun { history: History(0x1234 << 100), generation: Generation(9) });
     let mut damaged = vec![line_of(&history)?.into_bytes(), b"seven\n".to_vec(), b"7".repeat(1 << 10)];
     let line = line_of(&term)?.into_bytes();
     damaged.extend((0..line.len()).map(|length| line[..length].to_vec()));
@@ -93,7 +95,7 @@ fn a_damaged_file_is_told_by_name_and_given_up_by_a_person() -> Outcome {
     }
     let state = line_of(&history)?.into_bytes();
     for bytes in (0..state.len()).map(|length| &state[..length]) {
-        assert_eq!(parse::<History>(bytes), None);
+        assert_eq!(parse::<Begun>(bytes), None);
     }
     Ok(())
 }

@@ -2,20 +2,25 @@
 
 use super::LogPoller;
 use super::ends::Retry;
-use crate::clients::mirrored_log::config::Start;
+use crate::clients::mirrored_log::config::{Acknowledge, Start};
 use crate::clients::mirrored_log::decide::{self, Drawn, Opening, Resume};
 use crate::clients::mirrored_log::error::LogError;
 use crate::clients::mirrored_log::event::LogEvent;
 use crate::clients::mirrored_log::header::HeaderState;
 use crate::clients::mirrored_log::lsn::{History, Lsn};
 use crate::clients::mirrored_log::mirror::Origin;
-use crate::clients::mirrored_log::note::Note;
+use crate::clients::mirrored_log::note::{Begun, Note};
 use crate::clients::mirrored_log::numbers::Numbers;
 use crate::clients::mirrored_log::prepared::Prepared;
 use crate::clients::mirrored_log::report::CopyReport;
 use crate::clients::mirrored_log::restore::Restore;
 use crate::clients::mirrored_log::writer::{Beginning, Writer, spans};
 use crate::fabric::Fabric;
+
+/// Whether nothing may be acknowledged yet: the partner's file vouches for what is, and would not have it.
+pub(super) fn withholds(level: Acknowledge, report: &CopyReport) -> bool {
+    report.vouches && level != Acknowledge::Persistent
+}
 
 impl<F: Fabric> LogPoller<F> {
     /// A session is there: finds out what the partner holds, restores from it, opens the log, begins to send.
@@ -154,7 +159,7 @@ impl<F: Fabric> LogPoller<F> {
     pub(super) fn open(&mut self, opening: &Opening, report: Option<&CopyReport>) -> Result<(), LogError> {
         let kept = self.notes.kept_term();
         let Some(held) = self.prepared.as_ref().map(|prepared| prepared.held) else { return Ok(()) };
-        let with = decide::beginning(opening, held.as_ref(), report, kept, self.draw()?)?;
+        let mut with = decide::beginning(opening, held.as_ref(), report, kept, self.draw()?)?;
         let Some(prepared) = &mut self.prepared else { return Ok(()) };
         let spans = match opening {
             Opening::New => Vec::new(),
@@ -167,8 +172,9 @@ impl<F: Fabric> LogPoller<F> {
                 note.store(with.term)?;
             }
             let Some(note) = self.notes.state.as_mut() else { return Ok(settled) };
-            if !note.says(with.history) {
-                note.store(with.history)?;
+            let begun = Begun { history: with.history, generation: with.generation };
+            if !note.says(begun) {
+                note.store(begun)?;
             }
             Ok(settled)
         });
@@ -177,6 +183,8 @@ impl<F: Fabric> LogPoller<F> {
             prepared.look_again()?;
         }
         let (file, name) = settled?;
+        // A ring that is gone on with has one header more.
+        with.kept_sequence += u64::from(*opening == Opening::Local);
         let Some(region) = self.prepared.take().map(Prepared::into_ring) else { return Ok(()) };
         // The ring's memory goes with the error: there is no second try.
         let opened =
@@ -223,6 +231,7 @@ impl<F: Fabric> LogPoller<F> {
         };
         let (Some(mirror), Some(writer)) = (&mut self.mirror, &mut self.writer) else { return Ok(()) };
         writer.set_lineage(lineage);
+        mirror.is_withheld = withholds(self.config.acknowledge, report);
         mirror.stream(from.map_or(Origin::Anew(report), Origin::Resumed), writer, &self.shared)
     }
 }

@@ -27,9 +27,13 @@ use crate::storage::StorageError;
 use crate::sys::panic::contain;
 use ends::Retry;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Between two looks at what need not be looked at each time.
 const HOUSEKEEPING: u32 = 32;
+
+/// How long the partner's file may take to be marked before that is told.
+const WITHHELD_TOLD: Duration = Duration::from_secs(1);
 
 /// Records looked at in one poll while alone.
 const RECORDS_MAX: usize = 8192;
@@ -69,6 +73,8 @@ pub struct LogPoller<F: Fabric> {
     told: Lsn,
     /// In this session.
     told_not_kept: bool,
+    /// Since when the partner's file has kept everything from being acknowledged.
+    withheld_since: Option<Timestamp>,
     idle: u32,
     /// These are this log's, as long as it is polled.
     notes: Notes,
@@ -122,6 +128,7 @@ impl<F: Fabric> LogPoller<F> {
             woken_at: (Lsn::ZERO, Lsn::ZERO, false),
             told: Lsn::ZERO,
             told_not_kept: false,
+            withheld_since: None,
             idle: 0,
             notes,
         }
@@ -310,8 +317,18 @@ impl<F: Fabric> LogPoller<F> {
                 self.shared.set_applied(Some(report.applied.min(known.end)));
             }
             self.shared.set_needs_base(report.needs_base);
+            mirror.is_withheld = beginning::withholds(self.config.acknowledge, &report);
+            match (mirror.is_withheld && mirror.is_whole(), self.withheld_since) {
+                (false, _) => self.withheld_since = None,
+                (true, None) => self.withheld_since = Some(now),
+                (true, Some(since)) if now < since.after(WITHHELD_TOLD) || self.told_not_kept => {}
+                (true, Some(_)) => {
+                    self.told_not_kept = true;
+                    self.events.put(LogEvent::NotMarked);
+                }
+            }
             let is_asked = self.config.acknowledge == Acknowledge::Persistent;
-            self.told_not_kept &= !report.persists;
+            self.told_not_kept &= !report.persists || mirror.is_withheld;
             if is_asked && !report.persists && mirror.is_whole() && !std::mem::replace(&mut self.told_not_kept, true) {
                 self.events.put(LogEvent::NotKept);
             }

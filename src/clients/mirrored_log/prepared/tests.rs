@@ -33,11 +33,11 @@ impl Log {
     }
 
     fn open(config: &LogConfig) -> Result<Prepared, Error> {
-        Self::open_begun(config, false)
+        Self::open_begun(config, None)
     }
 
-    fn open_begun(config: &LogConfig, is_unbegun: bool) -> Result<Prepared, Error> {
-        Prepared::open(config, RingBytes::new(RING)?, owner("wal", "a", "pair"), is_unbegun)
+    fn open_begun(config: &LogConfig, begun: Option<Option<Begun>>) -> Result<Prepared, Error> {
+        Prepared::open(config, RingBytes::new(RING)?, owner("wal", "a", "pair"), begun)
     }
 }
 
@@ -107,7 +107,7 @@ fn what_a_power_cut_leaves_of_the_first_opening_is_no_log() -> Outcome {
         for (is_unbegun, wanted) in [(true, None), (false, doubt)] {
             fs::write(log.path("ring"), &bytes)?;
             let config = log.config()?;
-            let mut prepared = Log::open_begun(&config, is_unbegun)?;
+            let mut prepared = Log::open_begun(&config, is_unbegun.then_some(None))?;
             assert_eq!(prepared.held.and_then(|held| held.doubt), wanted, "{is_unbegun}");
             assert_eq!(prepared.held.is_some(), wanted.is_some());
             if wanted.is_none() {
@@ -142,7 +142,7 @@ fn what_more_than_the_first_opening_leaves_is_doubted() -> Outcome {
             bytes[HEADER_OFFSETS[1] as usize] = 1;
         }
         fs::write(log.path("ring"), &bytes)?;
-        let held = Log::open_begun(&config, true)?.held.ok_or("no log")?;
+        let held = Log::open_begun(&config, Some(None))?.held.ok_or("no log")?;
         assert_eq!(held.doubt, Some(Doubt::OtherBoot), "{with:?}, {second}");
     }
     Ok(())
