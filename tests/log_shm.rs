@@ -77,6 +77,8 @@ logs!([allow(unused)] in noted:
     a_damaged_note_of_a_takeover_is_moved_away,
     a_node_that_could_not_begin_alone_begins_with_its_partner,
     nothing_is_acknowledged_beside_a_file_that_vouches_for_it,
+    a_ring_whose_folder_could_not_be_synced_is_opened_a_little_later,
+    a_state_file_that_is_new_does_not_vouch_for_an_old_ring,
 );
 logs!([allow(unused)] in survives:
     what_survives_what_is_as_the_table_says,

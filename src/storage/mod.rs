@@ -41,4 +41,4 @@ pub(crate) use meant::{Meant, Name, check_still};
 pub(crate) use owner::{OWNER_BYTES, Owner};
 pub(crate) use place::Place;
 pub(crate) use small::{Small, beside, is_numbers, with_suffix};
-pub(crate) use swap::put_in_place;
+pub(crate) use swap::{put_in_place, sync_name};

@@ -9,6 +9,11 @@ use std::path::Path;
 /// Waits for the disk.
 pub(crate) fn put_in_place(disk: &dyn Disk, from: &Path, to: &Path) -> Result<(), StorageError> {
     disk.rename(from, to).map_err(StorageError::system("putting in place", to))?;
-    let folder = folder_of(to);
+    sync_name(disk, to)
+}
+
+/// Has the folder's disk know what this name means by now. Waits for the disk.
+pub(crate) fn sync_name(disk: &dyn Disk, name: &Path) -> Result<(), StorageError> {
+    let folder = folder_of(name);
     disk.sync_folder(folder).map_err(StorageError::system("syncing the folder", folder))
 }

@@ -3,9 +3,12 @@
 
 use crate::pair::{Pair, has, payload, plain};
 use crate::process::folder_on_disk;
+use handfast::clients::mirrored_log::area::HEADER_OFFSETS;
+use handfast::clients::mirrored_log::header::HEADER_BYTES;
 use handfast::clients::mirrored_log::{
     Acknowledge, Acknowledgement, LogConfig, LogError, LogEvent, OnLoss, Start, TakeoverError, Term,
 };
+use handfast::memory::Backing;
 use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,18 +16,22 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 thread_local! {
-    /// Whether a folder's sync fails on this thread.
-    static FAILS: Cell<bool> = const { Cell::new(false) };
+    /// What a folder's sync fails with on this thread; zero: it does not.
+    static FAILS: Cell<i32> = const { Cell::new(0) };
 }
 
 // SAFETY:
 // - live, bounds: it takes the place of `fsync(2)`, does as that, and has its arguments and outcome.
 #[unsafe(no_mangle)]
 extern "C" fn fsync(descriptor: i32) -> i32 {
-    if FAILS.get() {
+    if FAILS.get() != 0 {
         // SAFETY:
-        // - bounds: no descriptor is below zero, which the kernel says, and this thread's last error is set by it.
-        return unsafe { libc::syscall(libc::SYS_fsync, -1) as i32 };
+        // - live: the call takes no pointer.
+        let place = unsafe { libc::__errno_location() };
+        // SAFETY:
+        // - live, thread: this thread's own number of its last error.
+        unsafe { *place = FAILS.get() };
+        return -1;
     }
     // SAFETY:
     // - live: the kernel checks the descriptor.
@@ -174,9 +181,10 @@ pub(crate) fn a_term_whose_sync_failed_is_no_term_that_was_gone_alone_under() {
     pair.start_both([alone(folder.path()), plain()]);
     pair.until_mirrored(0);
     pair.append(0, &payload(1));
-    FAILS.set(true);
+    FAILS.set(libc::EIO);
     pair.end(1);
-    let told = |event: &LogEvent| matches!(event, LogEvent::Broken(LogError::Storage(why)) if why.to_string().contains("EBADF"));
+    let told =
+        |event: &LogEvent| matches!(event, LogEvent::Broken(LogError::Storage(why)) if why.to_string().contains("EIO"));
     pair.until("words", |pair| has(pair.side(0), told));
     pair.side(0).events.clear();
     pair.start(1, plain());
@@ -184,7 +192,7 @@ pub(crate) fn a_term_whose_sync_failed_is_no_term_that_was_gone_alone_under() {
     assert_eq!(pair.append(0, &payload(2)).1, Acknowledgement::Placed);
     assert!(!pair.side(0).poller.is_alone());
     pair.end(0);
-    FAILS.set(false);
+    FAILS.set(0);
     pair.until_lost(1);
     pair.start(0, alone(folder.path()));
     pair.until_mirrored(0);
@@ -201,10 +209,10 @@ pub(crate) fn a_takeover_whose_sync_failed_is_none() {
     pair.append(0, &payload(1));
     pair.end(0);
     pair.until_lost(1);
-    FAILS.set(true);
+    FAILS.set(libc::EIO);
     let refused = pair.side(1).copy.take_over(Term(1), false).map(|records| *records.header());
     assert!(matches!(&refused, Err(TakeoverError::Log(LogError::Storage(_)))), "{refused:?}");
-    FAILS.set(false);
+    FAILS.set(0);
     assert!(folder.path().join("kept.taken").exists(), "it came to that");
     pair.start(0, plain());
     pair.until_mirrored(0);
@@ -304,5 +312,69 @@ pub(crate) fn nothing_is_acknowledged_beside_a_file_that_vouches_for_it() {
         fail_to_sync(None);
         pair.until("an acknowledgement", |pair| pair.side(0).log.durable() > lsn);
         assert_eq!(pair.side(0).log.wait(lsn), Ok(Acknowledgement::Placed));
+    }
+}
+
+/// A new ring takes the place of the old one, and the disk is full for its folder: the log opens with it a little later, and the name is on the disk then.
+pub(crate) fn a_ring_whose_folder_could_not_be_synced_is_opened_a_little_later() {
+    for start in [Start::Restore, Start::New] {
+        let folder = folder_on_disk();
+        let path = folder.path().join("ring");
+        let log = || plain().backing(Backing::File(path.clone())).state_file(folder.path().join("state"));
+        let mut pair = Pair::new("log-noted-ring");
+        pair.start_both([log(), plain()]);
+        pair.until_mirrored(0);
+        pair.append(0, &payload(1));
+        let older = fs::read(&path).expect("a ring");
+        pair.append(0, &payload(2));
+        pair.end(0);
+        pair.until_lost(1);
+        // So that there is something to restore into another ring.
+        fs::write(&path, &older).expect("a ring");
+        FAILS.set(libc::ENOSPC);
+        pair.start(0, log().start(start));
+        let told = |event: &LogEvent| matches!(event, LogEvent::Broken(error) if error.to_string().contains("ENOSPC"));
+        pair.until("words", |pair| has(pair.side(0), told));
+        FAILS.set(0);
+        pair.until_mirrored(0);
+        let records = if start == Start::New { 0 } else { 2 };
+        assert_eq!(pair.own(0).len(), records);
+        pair.append(0, &payload(3));
+        pair.end(0);
+        pair.end(1);
+        pair.start_both([log(), plain()]);
+        pair.until_mirrored(0);
+        assert_eq!(pair.own(0).len(), records + 1, "{start:?}: the ring that has the name");
+    }
+}
+
+/// A log gets a state file that had none until now: what a power cut left of its ring is doubted all the same.
+pub(crate) fn a_state_file_that_is_new_does_not_vouch_for_an_old_ring() {
+    let folder = folder_on_disk();
+    let path = folder.path().join("ring");
+    let log = || plain().backing(Backing::File(path.clone()));
+    let with_state = || log().state_file(folder.path().join("state"));
+    for (first, is_doubted) in [(log(), true), (with_state(), false)] {
+        let mut pair = Pair::new("log-noted-later");
+        pair.start_both([first, plain()]);
+        pair.until_mirrored(0);
+        let mut bytes = fs::read(&path).expect("a ring");
+        pair.append(0, &payload(1));
+        pair.end(0);
+        pair.end(1);
+        // Its first header, its mark of another boot, and nothing else.
+        bytes[HEADER_OFFSETS[1] as usize..][..HEADER_BYTES].fill(0);
+        fs::write(&path, crate::survives::other_boot(&bytes)).expect("a ring");
+        let _ = fs::remove_file(folder.path().join("state"));
+        pair.start_both([with_state(), plain()]);
+        let ended = |event: &LogEvent| matches!(event, LogEvent::Ended(LogError::MayLack { .. }));
+        match is_doubted {
+            true => pair.until("the end", |pair| has(pair.side(0), ended)),
+            // As the power cut in the first opening leaves it.
+            false => pair.until_mirrored(0),
+        }
+        drop(pair);
+        let _ = fs::remove_file(&path);
+        let _ = fs::remove_file(folder.path().join("state"));
     }
 }

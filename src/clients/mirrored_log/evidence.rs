@@ -3,7 +3,7 @@
 //! ```text
 //!  0  [u8;8]  magic "HFASTEVI"
 //!  8  u32     layout 1
-//! 12  u32     bit 0: a clean end; bit 1: what is acknowledged is on this disk before
+//! 12  u32     bit 0: a clean end; bit 1: what is acknowledged is on this disk before; bit 2: a state file names the log from its first opening on
 //! 16  [u8;16] the machine
 //! 32  [u8;16] its boot
 //! 48  u64     the partner's copy was seen to reach up to here, when a restore from it began; 0: none did
@@ -31,6 +31,7 @@ const MAGIC: [u8; 8] = *b"HFASTEVI";
 const LAYOUT: u32 = 1;
 const CLEAN: u32 = 1;
 const PERSISTENT: u32 = 2;
+const NOTED: u32 = 4;
 const CHECKSUM_OFFSET: usize = EVIDENCE_BYTES - 4;
 
 /// A machine, and one boot of it.
@@ -124,8 +125,7 @@ impl Boot {
         bytes[32..48].copy_from_slice(&self.boot);
         bytes[48..56].copy_from_slice(&seen.end.0.to_le_bytes());
         bytes[56..60].copy_from_slice(&seen.generation.0.to_le_bytes());
-        let checksum = crc32c::crc32c(&bytes[..CHECKSUM_OFFSET]);
-        bytes[CHECKSUM_OFFSET..].copy_from_slice(&checksum.to_le_bytes());
+        seal(&mut bytes);
         bytes
     }
 
@@ -174,6 +174,28 @@ impl Standing {
             Self::Persistent => PERSISTENT,
         }
     }
+}
+
+fn seal(bytes: &mut [u8; EVIDENCE_BYTES]) {
+    let checksum = crc32c::crc32c(&bytes[..CHECKSUM_OFFSET]);
+    bytes[CHECKSUM_OFFSET..].copy_from_slice(&checksum.to_le_bytes());
+}
+
+/// The same mark of a log that a state file names.
+pub(super) fn noted(mut mark: [u8; EVIDENCE_BYTES]) -> [u8; EVIDENCE_BYTES] {
+    mark[12] |= NOTED as u8;
+    seal(&mut mark);
+    mark
+}
+
+/// Whether the log in it had a state file when it was opened, as far as the mark tells: where there is none nothing was ever opened.
+///
+/// # Errors
+/// What the source says.
+pub(super) fn is_noted<S: Source + ?Sized>(source: &S) -> Result<bool, LogError> {
+    let mut bytes = [0; EVIDENCE_BYTES];
+    source.read(EVIDENCE_OFFSET, &mut bytes)?;
+    Ok(flags(&bytes).is_none_or(|flags| flags & NOTED != 0))
 }
 
 /// Whether a file that keeps a copy may lack what was acknowledged: it says that it was in use, or nothing.

@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::memory::{Backing, Errno, MemoryError, Region, RegionBuilder};
 use crate::storage::{self, Lock, Name, Owner};
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Whose a ring is: of this log, and of this node.
 pub(super) fn owner(log: &str, node: &str, cluster: &str) -> Owner {
@@ -40,6 +40,10 @@ pub(super) struct Prepared {
     /// Nothing but zeroes is in it, or nobody can find it by a name: it may be filled in place.
     is_free: bool,
     beside: Option<Beside>,
+    /// A state file names the log.
+    is_noted: bool,
+    /// Another ring has the name by now, and its folder is not synced yet.
+    is_name_unsynced: bool,
 }
 
 /// A ring that is to take the place of another.
@@ -84,7 +88,19 @@ impl Prepared {
             return Err(LogError::RingInUse { backing: config.backing.clone() }.into());
         }
         let backing = config.backing.clone();
-        let mut prepared = Self { builder, backing, ring_bytes, owner, ring, held: None, is_free: true, beside: None };
+        let (held, beside, is_noted) = (None, None, begun.is_some());
+        let mut prepared = Self {
+            builder,
+            backing,
+            ring_bytes,
+            owner,
+            ring,
+            held,
+            is_free: true,
+            beside,
+            is_noted,
+            is_name_unsynced: false,
+        };
         let Some(path) = path_of(&config.backing) else { return Ok(prepared) };
         // Once more: now nobody else writes it.
         let mut start = [0; RING_OFFSET as usize];
@@ -96,7 +112,8 @@ impl Prepared {
             Ok(None) => {}
             Ok(Some(mut held)) => {
                 let doubt = doubt(&prepared.ring, &held)?.or(older(&held, begun.flatten()));
-                if begun == Some(None) && doubt.is_some() && is_first_opening(&prepared.ring, &held)? {
+                let is_noted = begun == Some(None) && evidence::is_noted(&prepared.ring)?;
+                if is_noted && doubt.is_some() && is_first_opening(&prepared.ring, &held)? {
                     return Ok(prepared);
                 }
                 held.is_given_up = doubt.is_some() && config.start == Start::GiveUpMissing;
@@ -123,7 +140,7 @@ impl Prepared {
             if held.reach() < seen {
                 held.doubt = Some(Doubt::PartnerHadMore);
             }
-            mark(&self.ring, seen.max(evidence::seen(&self.ring)?))?;
+            mark(&self.ring, seen.max(evidence::seen(&self.ring)?), self.is_noted)?;
             if let Some(file) = RingFile::of(&self.ring)? {
                 file.sync()?;
             }
@@ -173,7 +190,7 @@ impl Prepared {
         let Some(path) = path_of(&self.backing) else { return Ok(None) };
         let target = self.target();
         write(target, OWNER_OFFSET, &self.owner.encode())?;
-        mark(target, Seen::default())?;
+        mark(target, Seen::default(), self.is_noted)?;
         if *opening != Opening::Local {
             // Whoever finds it under its name finds it whole, after a power cut too: a ring that may have acknowledged
             // records has a header on the disk.
@@ -190,17 +207,31 @@ impl Prepared {
             beside.region = None;
         }
         is_ours?;
-        if let Some(beside) = &mut self.beside {
-            storage::put_in_place(&storage::System, &beside.path, &path)?;
-            if let Some(mut region) = beside.region.take() {
-                region.set_backing(self.backing.clone());
-                (self.ring, self.held) = (region, None);
-            }
-            if let Some(file) = &mut file {
-                file.path = path;
-            }
+        self.take_the_place(&path)?;
+        if let (Some(_), Some(file)) = (&self.beside, &mut file) {
+            file.path = path;
         }
         Ok(file)
+    }
+
+    /// The ring beside, where there is one, takes the name; that is on the disk when this returns.
+    fn take_the_place(&mut self, path: &Path) -> Result<(), LogError> {
+        if self.is_name_unsynced {
+            storage::sync_name(&storage::System, path)?;
+            self.is_name_unsynced = false;
+        }
+        let Some(beside) = &mut self.beside else { return Ok(()) };
+        let put = storage::put_in_place(&storage::System, &beside.path, path);
+        // A sync that failed after the rename has not undone that.
+        let has_name = |region: &Region| region.file().is_some_and(|file| storage::check_still(path, file).is_ok());
+        if (put.is_ok() || beside.region.as_ref().is_some_and(has_name))
+            && let Some(mut region) = beside.region.take()
+        {
+            region.set_backing(self.backing.clone());
+            (self.ring, self.held) = (region, None);
+            self.is_name_unsynced = put.is_err();
+        }
+        Ok(put?)
     }
 
     /// The name by which another process finds the ring; none where none does.
@@ -282,8 +313,9 @@ fn dirty_again(ring: &Region, held: &Held) -> Result<(), LogError> {
 }
 
 /// Marks a ring as in use since now: it may lack what is acknowledged from here on.
-fn mark(ring: &Region, seen: Seen) -> Result<(), LogError> {
-    write(ring, EVIDENCE_OFFSET, &Boot::here()?.encode(Standing::InUse, seen))
+fn mark(ring: &Region, seen: Seen, is_noted: bool) -> Result<(), LogError> {
+    let mark = Boot::here()?.encode(Standing::InUse, seen);
+    write(ring, EVIDENCE_OFFSET, &if is_noted { evidence::noted(mark) } else { mark })
 }
 
 /// What a ring holds; none where there never was a log.

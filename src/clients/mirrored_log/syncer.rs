@@ -33,6 +33,8 @@ struct Told {
     /// Whether the file is to vouch for what is acknowledged, and whether it does.
     vouch: AtomicBool,
     vouches: AtomicBool,
+    /// The asking with which the first of these was set.
+    vouch_asked: AtomicU64,
     stop: AtomicBool,
     failed: OnceLock<LogError>,
 }
@@ -59,7 +61,7 @@ impl Syncer {
 
     /// Asks for everything before `to`, and for every header that was written before this; the number of this asking.
     pub(super) fn ask(&self, to: Lsn) -> u64 {
-        self.told.wanted.fetch_max(to.0, Ordering::Relaxed);
+        self.told.wanted.fetch_max(to.0, Ordering::Release);
         let number = self.told.asked.fetch_add(1, Ordering::Release) + 1;
         self.wake();
         number
@@ -84,9 +86,15 @@ impl Syncer {
     pub(super) fn set_vouch(&self, vouch: bool) {
         if self.told.vouch.load(Ordering::Relaxed) != vouch {
             self.told.vouch.store(vouch, Ordering::Release);
-            self.told.asked.fetch_add(1, Ordering::Release);
+            let number = self.told.asked.fetch_add(1, Ordering::Release) + 1;
+            self.told.vouch_asked.store(number, Ordering::Relaxed);
             self.wake();
         }
+    }
+
+    /// Whether the file was asked to vouch, and does on the disk.
+    pub(super) fn is_vouching(&self) -> bool {
+        self.told.vouch.load(Ordering::Relaxed) && self.has_answered(self.told.vouch_asked.load(Ordering::Relaxed))
     }
 
     /// Whether the file on the disk may vouch.
@@ -156,12 +164,13 @@ impl Syncing {
 
     /// Does what was asked for; whether anything was.
     fn step(&mut self) -> Result<bool, LogError> {
-        // In this order: whoever asks says before what the file is to say of itself, and up to where.
+        // In this order: whoever asks says what the file is to say of itself, then up to where, and counts the asking last.
         let number = self.told.asked.load(Ordering::Acquire);
         if number == self.told.answered.load(Ordering::Relaxed) {
             return Ok(false);
         }
-        let (vouch, to) = (self.told.vouch.load(Ordering::Acquire), self.told.wanted.load(Ordering::Relaxed));
+        let to = self.told.wanted.load(Ordering::Acquire);
+        let vouch = self.told.vouch.load(Ordering::Acquire);
         let vouches = self.told.vouches.load(Ordering::Relaxed);
         // After a failure the kernel may call the pages clean (fsync(2), errors): nothing is believed of this file any more.
         let path = self.name.path().to_owned();

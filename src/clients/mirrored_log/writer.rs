@@ -321,7 +321,8 @@ impl Writer {
         if end > syncer.asked() {
             syncer.ask(end);
         }
-        Ok(end.min(syncer.done()))
+        // What is on the disk counts once the file says that it does: it may have said less since.
+        Ok(if syncer.is_vouching() { end.min(syncer.done()) } else { Lsn::ZERO })
     }
 
     /// Whether the partner may acknowledge more than is acknowledged already, all of which is on its disk now: the ring has to vouch no more
@@ -462,6 +463,14 @@ mod tests {
         syncer(&writer);
         writer.free(Lsn(64), term, end);
         assert_eq!(freed(&writer), Lsn(64));
+        // Asked to vouch for less and for all again: all of it is on the disk, and the file does not say so yet.
+        if let Some(syncer) = &writer.syncer {
+            syncer.set_vouch(false);
+        }
+        syncer(&writer);
+        assert_eq!(writer.alone_up_to(end)?, Lsn::ZERO);
+        syncer(&writer);
+        assert_eq!(writer.alone_up_to(end)?, end);
         // One that vouches for nothing need not wait.
         if let Some(syncer) = &writer.syncer {
             syncer.set_vouch(false);

@@ -188,7 +188,7 @@ impl<F: Fabric> LogPoller<F> {
         if self.mirror.is_some() {
             return Err(LogError::PartnerThere);
         }
-        if self.alone != Alone::No {
+        if self.alone == Alone::Yes {
             return Ok(());
         }
         if self.writer.is_none() {

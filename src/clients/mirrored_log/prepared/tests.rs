@@ -87,7 +87,7 @@ fn a_ring_has_a_header_and_a_mark_before_it_is_a_logs() -> Outcome {
 fn what_a_power_cut_leaves_of_the_first_opening_is_no_log() -> Outcome {
     let log = Log::new()?;
     let with = beginning(0);
-    Log::open(&log.config()?)?.settle(&Opening::New, &with)?;
+    Log::open_begun(&log.config()?, Some(None))?.settle(&Opening::New, &with)?;
     let mut settled = fs::read(log.path("ring"))?;
     change_mark(&mut settled, |mark| mark[32] ^= 1);
     let without = |what: &[(u64, usize)]| {
@@ -134,7 +134,7 @@ fn what_more_than_the_first_opening_leaves_is_doubted() -> Outcome {
     ] {
         let config = log.config()?;
         let _ = fs::remove_file(log.path("ring"));
-        Log::open(&config)?.settle(&Opening::New, &with)?;
+        Log::open_begun(&config, Some(None))?.settle(&Opening::New, &with)?;
         let mut bytes = fs::read(log.path("ring"))?;
         change_mark(&mut bytes, |mark| mark[32] ^= 1);
         if second {
