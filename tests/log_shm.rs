@@ -66,6 +66,7 @@ logs!([allow(unused)] in forked:
     what_the_partner_has_whole_is_not_given_up_with_a_damaged_ring,
     a_takeover_is_told_to_whoever_went_alone_under_its_term,
     a_ring_of_an_earlier_opening_is_told_by_the_state_file,
+    an_older_copy_of_the_partners_is_told_by_the_state_file,
 );
 logs!([allow(unused)] in noted:
     a_state_file_that_others_take_away_is_written_again,

@@ -3,7 +3,7 @@
 use crate::pair::{Pair, has, payload, plain};
 use crate::process::folder_on_disk;
 use handfast::clients::mirrored_log::{
-    Acknowledgement, CopyState, Doubt, LogError, LogEvent, OnLoss, Start, Term, area::RING_OFFSET,
+    Acknowledge, Acknowledgement, CopyState, Doubt, LogError, LogEvent, OnLoss, Start, Term, area::RING_OFFSET,
 };
 use handfast::memory::Backing;
 use std::path::Path;
@@ -129,4 +129,36 @@ pub(crate) fn a_ring_of_an_earlier_opening_is_told_by_the_state_file() {
     pair.start_both([log(), plain().keep(folder.path().join("kept"))]);
     pair.until_mirrored(0);
     assert_eq!(pair.own(0).len(), 3);
+}
+
+/// The partner's disk with the newer file is not mounted: what is there is an older copy, which lacks records.
+pub(crate) fn an_older_copy_of_the_partners_is_told_by_the_state_file() {
+    let folder = folder_on_disk();
+    let log = || plain().acknowledge(Acknowledge::Persistent).state_file(folder.path().join("state"));
+    let keeps = |name: &str| plain().keep(folder.path().join(name));
+    let mut pair = Pair::new("log-older-copy");
+    pair.start_both([log(), keeps("first")]);
+    pair.until_mirrored(0);
+    pair.append(0, &payload(1));
+    pair.end(1);
+    pair.until_lost(0);
+    pair.side(0).events.clear();
+    pair.start(1, keeps("second"));
+    pair.until_mirrored(0);
+    assert_eq!(pair.append(0, &payload(2)).1, Acknowledgement::Persistent);
+    pair.end(0);
+    pair.end(1);
+    pair.start_both([log(), keeps("first")]);
+    let ended = |event: &LogEvent| matches!(event, LogEvent::Ended(LogError::OtherCopy { .. }));
+    pair.until("the end", |pair| has(pair.side(0), ended));
+    pair.end(0);
+    pair.end(1);
+    pair.start_both([log(), keeps("second")]);
+    pair.until_mirrored(0);
+    assert_eq!(pair.own(0).len(), 2, "mounted");
+    pair.end(0);
+    pair.end(1);
+    pair.start_both([log().start(Start::GiveUpMissing), keeps("first")]);
+    pair.until_mirrored(0);
+    assert_eq!(pair.own(0).len(), 1, "given up");
 }

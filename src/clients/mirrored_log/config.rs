@@ -257,7 +257,9 @@ impl LogConfig {
     ///
     /// It says under which generation the log was opened last, too: an older ring that was brought back, or another one than the log had last, is
     /// told of ([`Doubt::OpenedSince`](super::Doubt::OpenedSince)). One that is older within the same opening reads as the last one does; what
-    /// the partner has beyond its end stays there ([`LogEvent::Diverged`](super::LogEvent::Diverged)).
+    /// the partner has beyond its end stays there ([`LogEvent::Diverged`](super::LogEvent::Diverged)). And it says which filling of the partner's
+    /// copy has what was acknowledged: one of before, of a disk that was not mounted for a while, is told of
+    /// ([`LogError::OtherCopy`](super::LogError::OtherCopy)). It is written three times at most at the beginning of a session.
     ///
     /// Leave it alone while the log runs: what others do to it is mended within 100 ms, see [`LogEvent::WrittenAgain`](super::LogEvent::WrittenAgain).
     pub fn state_file(mut self, path: impl Into<PathBuf>) -> Self {

@@ -5,6 +5,7 @@ use super::config::Start;
 use super::error::LogError;
 use super::evidence::{Doubt, Seen};
 use super::lsn::{Generation, History, Lsn, Term};
+use super::note::Begun;
 use super::numbers::{check_room, next_generation};
 use super::report::{CopyReport, ReportState};
 use super::writer::{Beginning, Held};
@@ -48,6 +49,18 @@ pub(super) fn known(
         }
         (None, _) if start == Start::GiveUpMissing => Ok(()),
         (None, _) => Err(LogError::Lost { history }),
+    }
+}
+
+/// Whether what the partner holds is the copy by which this node's records were acknowledged last, as far as the state file tells.
+///
+/// # Errors
+/// [`LogError::OtherCopy`].
+pub(super) fn counts(begun: Option<Begun>, start: Start, report: &CopyReport) -> Result<(), LogError> {
+    let begun = begun.filter(|begun| begun.history == report.history && start == Start::Restore);
+    match begun {
+        Some(begun) if !begun.counts(report.lineage) => Err(LogError::OtherCopy { end: report.end }),
+        _ => Ok(()),
     }
 }
 

@@ -334,6 +334,15 @@ pub enum LogError {
         /// What the partner said of its copy.
         state: &'static str,
     },
+    /// The partner has another copy than the one that counts.
+    #[error(
+        "the partner's copy, which ends at lsn {end}, is not the one by which this node's records were acknowledged last, by the state file: it may lack records. Where the partner keeps its copy in a file, \
+         mount the disk that has the newer one. To go on with this copy, start once with Start::GiveUpMissing"
+    )]
+    OtherCopy {
+        /// Where it ends.
+        end: Lsn,
+    },
     /// What was restored from the partner does not read as it said.
     #[error("the partner's copy ends at lsn {wanted} by its own word, and what came of it ends at {found}: {why}")]
     Restored {
@@ -462,6 +471,7 @@ impl LogError {
             | LogError::RingLost { .. }
             | LogError::Lost { .. }
             | LogError::NotWorthy { .. }
+            | LogError::OtherCopy { .. }
             | LogError::Headers { .. }
             | LogError::Short { .. }
             | LogError::Read { .. }

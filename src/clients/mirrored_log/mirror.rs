@@ -53,6 +53,8 @@ pub(super) struct Mirror<F: Fabric> {
     is_refused: bool,
     /// The partner's file says, or may say, that it has all that is acknowledged, and acknowledgements are not to wait for it: none is made.
     pub(super) is_withheld: bool,
+    /// The state file does not say yet that this copy alone counts: nothing is acknowledged by it.
+    pub(super) is_unnoted: bool,
     pub(super) restore: Option<Restore>,
     scrub: Option<Scrub>,
     sending: Sending,
@@ -144,6 +146,7 @@ impl<F: Fabric> Mirror<F> {
             source: None,
             is_refused: false,
             is_withheld: false,
+            is_unnoted: false,
             restore: None,
             scrub: None,
             sending: Sending::default(),

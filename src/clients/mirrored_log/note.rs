@@ -53,12 +53,33 @@ impl Number for Term {
     }
 }
 
-/// The log that was begun on a node, and the highest generation under which it was opened there.
+/// The log that was begun on a node, the highest generation under which it was opened there, and which copy has what was acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Begun {
     pub(super) history: History,
     /// Zero where an earlier release noted it, which knew of none.
     pub(super) generation: Generation,
+    /// Of the partner's copy (see [`LogHeader::lineage`](super::LogHeader::lineage)): of the one that is being filled or is whole by now, and
+    /// of the one before, until the next record is acknowledged. Zero: none was ever filled.
+    pub(super) lineages: [u64; 2],
+}
+
+impl Begun {
+    /// What is noted before a copy of this lineage is filled: both count.
+    pub(super) fn filling(self, lineage: u64) -> Self {
+        let [now, before] = self.lineages;
+        Self { lineages: [lineage, if now == lineage { before } else { now }], ..self }
+    }
+
+    /// What is noted before anything is acknowledged by the copy of this lineage: no other counts.
+    pub(super) fn filled(self, lineage: u64) -> Self {
+        Self { lineages: [lineage; 2], ..self }
+    }
+
+    /// Whether a copy of this lineage has, as far as it is known, what was acknowledged.
+    pub(super) fn counts(&self, lineage: u64) -> bool {
+        self.lineages[0] == 0 || self.lineages.contains(&lineage)
+    }
 }
 
 impl Number for Begun {
@@ -66,17 +87,21 @@ impl Number for Begun {
     const REMEDY: &'static str = GIVE_UP;
 
     fn encode(&self) -> Result<String, LogError> {
-        Ok(format!("{:032x} {}", self.history.0, self.generation.0))
+        let [now, before] = self.lineages;
+        Ok(format!("{:032x} {} {now:016x} {before:016x}", self.history.0, self.generation.0))
     }
 
     fn decode(words: &[&str]) -> Option<Self> {
-        let (history, generation) = match words {
-            [history] => (history, 0),
-            [history, generation] => (history, generation.parse().ok()?),
+        let lineage = |word: &str| u64::from_str_radix(word, 16).ok();
+        let (history, generation, lineages) = match words {
+            [history] => (history, 0, [0; 2]),
+            [history, generation, now, before] => {
+                (history, generation.parse().ok()?, [lineage(now)?, lineage(before)?])
+            }
             _ => return None,
         };
         let history = u128::from_str_radix(history, 16).ok().filter(|_| history.len() == 32)?;
-        Some(Self { history: History(history), generation: Generation(generation) })
+        Some(Self { history: History(history), generation: Generation(generation), lineages })
     }
 }
 

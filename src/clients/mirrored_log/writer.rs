@@ -225,6 +225,10 @@ impl Writer {
         self.restored
     }
 
+    pub(super) fn lineage(&self) -> u64 {
+        self.lineage
+    }
+
     /// The partner's copy goes on under this lineage.
     pub(super) fn set_lineage(&mut self, lineage: u64) {
         self.lineage = lineage;
@@ -297,6 +301,16 @@ impl Writer {
     /// Whether what is acknowledged alone rests on the file of the ring.
     pub(super) fn rests_on_its_file(&self) -> bool {
         self.persistent && self.file.is_some()
+    }
+
+    /// Where acknowledgements alone rest on the file of the ring: its header is on the disk when this returns, so that a power cut leaves no
+    /// term in the term file that the ring does not know.
+    ///
+    /// # Errors
+    /// [`LogError::Unsynced`]: nothing is believed of the file any more.
+    pub(super) fn sync_if_relied_on(&mut self) -> Result<(), LogError> {
+        let Some(file) = self.file.as_ref().filter(|_| self.persistent) else { return Ok(()) };
+        file.sync().inspect_err(|_| (self.syncer, self.file) = (None, None))
     }
 
     /// Every 0.5 s, whether the ring is still found by its name.

@@ -114,7 +114,7 @@ impl<F: Fabric> Mirror<F> {
     /// Acknowledges what the partner has, once its copy is whole.
     #[inline]
     fn acknowledge(&self, writer: &Writer, shared: &Shared, level: Acknowledge) {
-        if !self.is_whole() || self.is_withheld {
+        if !self.is_whole() || self.is_withheld || self.is_unnoted {
             return;
         }
         let to = match level {

@@ -37,7 +37,7 @@ fn what_is_noted_comes_back() -> Outcome {
         assert_eq!(Note::take(&path("term"), "the term".to_owned(), false)?.value(), Some(Term(term)));
     }
     for (history, generation) in [(History(1), Generation(1)), (History(u128::MAX), Generation(u32::MAX))] {
-        let begun = Begun { history, generation };
+        let begun = Begun { history, generation, lineages: [u64::MAX, 1] };
         Note::take(&path("state"), "the state".to_owned(), false)?.store(begun)?;
         assert_eq!(Note::beside(&path("state"))?.value(), Some(begun));
     }
@@ -57,7 +57,7 @@ fn a_file_of_an_earlier_release_is_read_and_gets_a_checksum() -> Outcome {
     assert_eq!(on::<Term>(&disk)?.value(), Some(Term(12)));
     assert_eq!(content(&disk), Some(line_of(&Term(12))?));
     disk.put(Path::new("/note"), b"00000000000000000000000000c0ffee\n");
-    let begun = Begun { history: History(0x00c0_ffee), generation: Generation(0) };
+    let begun = Begun { history: History(0x00c0_ffee), generation: Generation(0), lineages: [0; 2] };
     assert_eq!(on::<Begun>(&disk)?.value(), Some(begun));
     assert_eq!(content(&disk), Some(line_of(&begun)?));
     disk.put(Path::new("/note"), b"00000000000000000000000000c0ffee 7\n");
@@ -68,7 +68,8 @@ fn a_file_of_an_earlier_release_is_read_and_gets_a_checksum() -> Outcome {
 /// One bit, any prefix, a line of another kind: nothing of it passes for a number.
 #[test]
 fn a_damaged_file_is_told_by_name_and_given_up_by_a_person() -> Outcome {
-    let (term, history) = (Term(0x7777), Begun { history: History(0x1234 << 100), generation: Generation(9) });
+    let (term, history) =
+        (Term(0x7777), Begun { history: History(0x1234 << 100), generation: Generation(9), lineages: [3, 0] });
     let mut damaged = vec![line_of(&history)?.into_bytes(), b"seven\n".to_vec(), b"7".repeat(1 << 10)];
     let line = line_of(&term)?.into_bytes();
     damaged.extend((0..line.len()).map(|length| line[..length].to_vec()));

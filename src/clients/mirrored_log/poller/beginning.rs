@@ -9,13 +9,19 @@ use crate::clients::mirrored_log::event::LogEvent;
 use crate::clients::mirrored_log::header::HeaderState;
 use crate::clients::mirrored_log::lsn::{History, Lsn};
 use crate::clients::mirrored_log::mirror::Origin;
-use crate::clients::mirrored_log::note::{Begun, Note};
+use crate::clients::mirrored_log::note::{Begun, Note, Number};
 use crate::clients::mirrored_log::numbers::Numbers;
 use crate::clients::mirrored_log::prepared::Prepared;
 use crate::clients::mirrored_log::report::CopyReport;
 use crate::clients::mirrored_log::restore::Restore;
 use crate::clients::mirrored_log::writer::{Beginning, Writer, spans};
-use crate::fabric::Fabric;
+use crate::fabric::{Fabric, Timestamp};
+
+/// A note that says something, and that.
+fn with_value<N: Number>(note: &mut Note<N>) -> Option<(&mut Note<N>, N)> {
+    let value = note.value()?;
+    Some((note, value))
+}
 
 /// Whether nothing may be acknowledged yet: the partner's file vouches for what is, and would not have it.
 pub(super) fn withholds(level: Acknowledge, report: &CopyReport) -> bool {
@@ -102,6 +108,7 @@ impl<F: Fabric> LogPoller<F> {
             decide::known(self.notes.known_log(), self.config.start, local.as_ref(), Some(report))?;
             match decide::opening(self.config.start, local.as_ref(), report, self.ring_bytes, kept)? {
                 Opening::Partner => {
+                    decide::counts(self.notes.begun(), self.config.start, report)?;
                     // Known before the local ring is given up for it.
                     decide::beginning(&Opening::Partner, local.as_ref(), Some(report), kept, self.draw()?)?;
                     let Some(mirror) = &mut self.mirror else { return Ok(()) };
@@ -172,7 +179,9 @@ impl<F: Fabric> LogPoller<F> {
                 note.store(with.term)?;
             }
             let Some(note) = self.notes.state.as_mut() else { return Ok(settled) };
-            let begun = Begun { history: with.history, generation: with.generation };
+            let before = note.value().filter(|begun| begun.history == with.history);
+            let lineages = before.map_or([0; 2], |begun| begun.lineages);
+            let begun = Begun { history: with.history, generation: with.generation, lineages };
             if !note.says(begun) {
                 note.store(begun)?;
             }
@@ -199,6 +208,27 @@ impl<F: Fabric> LogPoller<F> {
         let Beginning { history, generation, tail, end, .. } = with;
         self.events.put(LogEvent::Opened { history, generation, tail, end, restored });
         Ok(())
+    }
+
+    /// The partner's copy is whole: before anything is acknowledged by it the state file says that it alone counts. Whether it does; tried again
+    /// where not. Waits for the disk.
+    #[cold]
+    pub(super) fn note_copy(&mut self, now: Timestamp) -> bool {
+        if self.begins_later.as_ref().is_some_and(|retry| !retry.is_due(now)) {
+            return false;
+        }
+        let (Some(mirror), Some(writer)) = (&mut self.mirror, &self.writer) else { return false };
+        let note = self.notes.state.as_mut().and_then(with_value);
+        match note.map_or(Ok(()), |(note, begun)| note.store(begun.filled(writer.lineage()))) {
+            Ok(()) => {
+                (mirror.is_unnoted, self.begins_later) = (false, None);
+                true
+            }
+            Err(error) => {
+                self.begin_later(error);
+                false
+            }
+        }
     }
 
     /// What the partner reports in this session, where it is to be followed.
@@ -231,6 +261,13 @@ impl<F: Fabric> LogPoller<F> {
         };
         let (Some(mirror), Some(writer)) = (&mut self.mirror, &mut self.writer) else { return Ok(()) };
         writer.set_lineage(lineage);
+        if let Some((note, begun)) = self.notes.state.as_mut().and_then(with_value) {
+            // A copy that is begun anew counts beside the one before, until something is acknowledged by it alone.
+            mirror.is_unnoted = !note.says(begun.filled(lineage));
+            if mirror.is_unnoted && !note.says(begun.filling(lineage)) {
+                note.store(begun.filling(lineage))?;
+            }
+        }
         mirror.is_withheld = withholds(self.config.acknowledge, report);
         mirror.stream(from.map_or(Origin::Anew(report), Origin::Resumed), writer, &self.shared)
     }

@@ -140,6 +140,9 @@ impl<F: Fabric> LogPoller<F> {
     /// A disk gets room again, and a folder is mounted again: whoever waits is served then, though no partner comes.
     fn try_alone(&mut self) {
         let Err(error) = self.go_on_alone() else { return };
+        if self.shared.ended.get().is_some() {
+            return;
+        }
         let (retry, is_news) = Retry::after(self.retry.take(), error.clone(), self.fabric.now());
         if is_news && self.notes.told() != Some(&error) {
             tracing::error!(%error, "the log cannot go on alone yet: tried again within 5 s, while no partner is there");
@@ -200,6 +203,11 @@ impl<F: Fabric> LogPoller<F> {
         if let Some(writer) = &mut self.writer {
             let (tail, durable) = (writer.tail(), self.shared.durable());
             writer.keep_header(HeaderState::Whole, term, tail, durable);
+            if let Err(error) = writer.sync_if_relied_on() {
+                // What of the ring is on the disk is not known any more (fsync(2), errors): no later sync tells.
+                self.finish(error.clone());
+                return Err(error);
+            }
         }
         if let Some(note) = &mut self.notes.term {
             note.store(term)?;

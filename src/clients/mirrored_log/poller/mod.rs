@@ -305,10 +305,13 @@ impl<F: Fabric> LogPoller<F> {
             Some(Heard::Silent) => self.events.put(LogEvent::PartnerSilent),
             Some(Heard::Again(silent)) => self.events.put(LogEvent::PartnerHeard { silent }),
         }
-        let Some(writer) = &mut self.writer else { return Ok(worked) };
-        if !mirror.is_streaming() {
+        if self.writer.is_none() || !mirror.is_streaming() {
             return Ok(worked);
         }
+        if mirror.is_unnoted && mirror.is_whole() && !self.note_copy(now) {
+            return Ok(worked);
+        }
+        let (Some(mirror), Some(writer)) = (&mut self.mirror, &mut self.writer) else { return Ok(worked) };
         let known = writer.numbers(self.shared.term());
         if let Some(report) = mirror.report(|| Ok(known))? {
             let says = report.applies && !report.needs_base && report.applied_history == writer.history().low();
