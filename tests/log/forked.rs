@@ -45,6 +45,22 @@ pub(crate) fn a_log_begun_with_an_older_ring_does_not_replace_the_partners() {
         pair.until_lost(1);
         let _ = std::fs::remove_file(folder.path().join("term"));
     }
+    // What it wrote since stays another way, through a restart too.
+    std::fs::write(&path, &older).expect("a ring");
+    pair.start(0, log());
+    pair.side(0).poller.begin_alone().expect("nothing tells of more");
+    let (last, _) = pair.append(0, b"alone");
+    pair.end(0);
+    for _ in 0..2 {
+        pair.start(0, log());
+        pair.until("words", |pair| has(pair.side(0), |event| matches!(event, LogEvent::Diverged { .. })));
+        pair.until("alone", |pair| has(pair.side(0), |event| matches!(event, LogEvent::Alone { .. })));
+        assert!(pair.own(0).iter().any(|record| record.lsn == last));
+        pair.expect_copy(1, &payloads);
+        pair.end(0);
+        pair.until_lost(1);
+    }
+    let _ = std::fs::remove_file(folder.path().join("term"));
     // Nobody began alone: the partner's copy is gone on with.
     std::fs::write(&path, &older).expect("a ring");
     pair.start(0, log());

@@ -196,10 +196,14 @@ pub(super) fn beginning(
     held: Option<&Held>,
     report: Option<&CopyReport>,
     kept: Term,
+    begun: Option<Begun>,
     drawn: Drawn,
 ) -> Result<Beginning, LogError> {
     let theirs = report.map_or(Term(0), |report| report.term);
     let known = kept.max(theirs).max(Term(1));
+    // The highest under which this log was ever opened here.
+    let opened =
+        |history| begun.filter(|begun| begun.history == history).map_or(Generation(0), |begun| begun.generation);
     let fresh = Beginning {
         history: drawn.history,
         term: known,
@@ -210,6 +214,7 @@ pub(super) fn beginning(
         tail: Lsn::ZERO,
         end: Lsn::ZERO,
         restored_writer: 0,
+        restored_term: Term(0),
     };
     let with = match (opening, held, report) {
         (Opening::Local, Some(held), _) => {
@@ -217,10 +222,13 @@ pub(super) fn beginning(
             Beginning {
                 history: held.header.history,
                 term: held.header.term.max(known),
-                generation: next_generation(held.header.generation.max(held.end.generation).max(seen))?,
+                generation: next_generation(
+                    of_ring(Some(held), held.header.history).0.max(seen).max(opened(held.header.history)),
+                )?,
                 tail: held.header.tail,
                 end: held.end.lsn,
                 restored_writer: held.header.writer,
+                restored_term: held.header.term,
                 ..fresh
             }
         }
@@ -228,10 +236,13 @@ pub(super) fn beginning(
             history: report.history,
             // The header of a ring that is given up may know of a later writer than the copy, and of a later term.
             term: known.max(of_ring(held, report.history).1),
-            generation: next_generation(of_ring(held, report.history).0.max(report.generation))?,
+            generation: next_generation(
+                of_ring(held, report.history).0.max(report.generation).max(opened(report.history)),
+            )?,
             tail: report.tail,
             end: report.end,
             restored_writer: report.writer,
+            restored_term: report.term,
             ..fresh
         },
         _ => fresh,
@@ -284,6 +295,7 @@ pub(super) struct Open {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Restored {
     pub(super) writer: u64,
+    pub(super) term: Term,
     pub(super) end: Lsn,
 }
 
@@ -307,7 +319,13 @@ pub(super) enum Resume {
 ///
 /// # Errors
 /// [`LogError::Superseded`], [`LogError::TakenOver`]: what is written here does not count.
-pub(super) fn resume(open: &Open, report: &CopyReport) -> Result<Resume, LogError> {
+///
+/// `here`: the generation of the record that ends in this node's log where the copy ends; none where none ends there.
+pub(super) fn resume(
+    open: &Open,
+    report: &CopyReport,
+    here: impl FnOnce() -> Result<Option<Generation>, LogError>,
+) -> Result<Resume, LogError> {
     superseded((open.history, open.term), report)?;
     let is_held = report.state != ReportState::Nothing;
     let is_same = report.history == open.history;
@@ -316,15 +334,22 @@ pub(super) fn resume(open: &Open, report: &CopyReport) -> Result<Resume, LogErro
     }
     let (by_us, by_restored) = (report.writer == open.writer, report.writer == open.restored.writer);
     if is_held && is_same && !by_us {
-        // The ring that this log was begun with was an older one: a true one has all that its partner ever got.
-        let has_more = by_restored && report.end > open.restored.end;
         // Another process has opened this log, with another ring.
         let is_later = !by_restored && report.generation >= open.generation;
-        if has_more || is_later {
+        // The ring that this log was begun with was an older one: a true one has all that its partner ever got, by the same writers.
+        let is_prefix = || match report.end {
+            // That writer went alone later: what it had acknowledged is in its ring, and the copy has what came after that alone.
+            _ if by_restored && report.term < open.restored.term => Ok(true),
+            end if end <= open.tail => Ok(true),
+            end if end > open.restored.end => Ok(false),
+            _ => Ok::<_, LogError>(here()?.is_some_and(|generation| generation <= report.generation)),
+        };
+        if is_later || (report.state != ReportState::Refilling && !is_prefix()?) {
             return Ok(Resume::Diverged);
         }
     }
-    let is_ours = is_same && (by_us || by_restored) && report.ring_bytes == open.ring_bytes.get();
+    let is_known = by_us || (by_restored && report.end <= open.restored.end);
+    let is_ours = is_same && is_known && report.ring_bytes == open.ring_bytes.get();
     let is_within = report.tail <= open.tail && report.end >= open.tail && report.end <= open.end;
     Ok(if is_held && is_ours && is_within { Resume::From(report.end) } else { Resume::Anew })
 }
@@ -548,7 +573,7 @@ mod tests {
         let reaches = report(ReportState::Whole, 7, (2, 3, 704));
         assert_eq!(decide(&here, &reaches), Ok(Opening::Partner));
         let drawn = Drawn { history: History(1), writer: 2 };
-        let with = beginning(&Opening::Partner, Some(&here), Some(&reaches), Term(0), drawn)?;
+        let with = beginning(&Opening::Partner, Some(&here), Some(&reaches), Term(0), None, drawn)?;
         assert_eq!((with.generation, with.term), (Generation(5), Term(2)), "no two writers have one of either");
         // Doubted by a power cut, and given up: the copy of an earlier term is longer.
         here.header.acknowledged = Lsn(64);
@@ -585,6 +610,11 @@ mod tests {
         Ok(())
     }
 
+    /// The log here has records of generation 2 wherever one may end.
+    fn resumed(open: &Open, report: &CopyReport) -> Result<Resume, LogError> {
+        resume(open, report, || Ok(Some(Generation(2))))
+    }
+
     #[test]
     fn only_what_this_writer_wrote_is_gone_on_with() -> Result<(), LogError> {
         let ring_bytes = RingBytes::new(RING)?;
@@ -596,18 +626,21 @@ mod tests {
             ring_bytes,
             tail: Lsn(128),
             end: Lsn(1024),
-            restored: Restored { writer: 4, end: Lsn(512) },
+            restored: Restored { writer: 4, term: Term(2), end: Lsn(512) },
             replaces: true,
         };
         let whole = |of| report(ReportState::Whole, 7, of);
         let (from, anew) = (|end| Ok(Resume::From(Lsn(end))), Ok(Resume::Anew));
-        assert_eq!(resume(&open, &whole((2, 3, 640))), from(640));
-        assert_eq!(resume(&open, &whole((1, 3, 640))), from(640), "an older term, and the same writer");
+        assert_eq!(resumed(&open, &whole((2, 3, 640))), from(640));
+        assert_eq!(resumed(&open, &whole((1, 3, 640))), from(640), "an older term, and the same writer");
         let earlier = |end| CopyReport { writer: 4, ..whole((2, 2, end)) };
-        assert_eq!(resume(&open, &earlier(512)), from(512), "what it was opened with");
-        assert_eq!(resume(&open, &earlier(480)), from(480), "a part of it");
+        assert_eq!(resumed(&open, &earlier(512)), from(512), "what it was opened with");
+        assert_eq!(resumed(&open, &earlier(480)), from(480), "a part of it");
         for other in [
-            CopyReport { writer: 6, ..whole((2, 2, 640)) },
+            CopyReport { writer: 6, ..whole((2, 2, 480)) },
+            // Of before this writer went alone: what is more there was never acknowledged.
+            CopyReport { term: Term(1), ..earlier(544) },
+            CopyReport { state: ReportState::Refilling, ..earlier(544) },
             earlier(96),
             whole((2, 3, 96)),
             whole((2, 3, 1088)),
@@ -616,29 +649,28 @@ mod tests {
             report(ReportState::Whole, 8, (9, 3, 640)),
             CopyReport { ring_bytes: 2 * RING, ..whole((2, 3, 640)) },
         ] {
-            assert_eq!(resume(&open, &other), anew, "{other:?}");
+            assert_eq!(resumed(&open, &other), anew, "{other:?}");
         }
         // This log was begun with an older ring, or with another one than the log was opened with since.
-        for state in [ReportState::Refilling, ReportState::Whole, ReportState::Outdated, ReportState::MayLack] {
-            for more in [
-                earlier(544),
-                CopyReport { writer: 6, ..whole((2, 3, 64)) },
-                CopyReport { writer: 6, ..whole((1, 4, 640)) },
-            ] {
-                assert_eq!(resume(&open, &CopyReport { state, ..more }), Ok(Resume::Diverged), "{state:?} {more:?}");
+        let other = |of| CopyReport { writer: 6, ..whole(of) };
+        for state in [ReportState::Whole, ReportState::Outdated, ReportState::MayLack] {
+            for more in [earlier(544), other((2, 3, 64)), other((1, 4, 640)), other((2, 2, 640)), other((1, 1, 480))] {
+                assert_eq!(resumed(&open, &CopyReport { state, ..more }), Ok(Resume::Diverged), "{state:?} {more:?}");
             }
+            let shifted = CopyReport { state, ..other((2, 2, 480)) };
+            assert_eq!(resume(&open, &shifted, || Ok(None)), Ok(Resume::Diverged), "no record ends there");
         }
-        assert!(matches!(resume(&open, &whole((3, 3, 640))), Err(LogError::Superseded { .. })));
+        assert!(matches!(resumed(&open, &whole((3, 3, 640))), Err(LogError::Superseded { .. })));
         for state in [ReportState::Nothing, ReportState::Whole] {
             let taken = CopyReport { taken: true, state, ..whole((2, 3, 640)) };
-            assert_eq!(resume(&open, &taken), Err(LogError::TakenOver { term: Term(2) }), "whatever the terms are");
+            assert_eq!(resumed(&open, &taken), Err(LogError::TakenOver { term: Term(2) }), "whatever the terms are");
         }
         let found = Open { replaces: false, ..open };
         for state in [ReportState::Refilling, ReportState::Whole, ReportState::Outdated] {
-            let other = resume(&found, &report(state, 8, (1, 1, 640)));
+            let other = resumed(&found, &report(state, 8, (1, 1, 640)));
             assert_eq!(other, Ok(Resume::Diverged), "nobody said which of both counts");
         }
-        assert_eq!(resume(&found, &report(ReportState::Nothing, 0, (0, 0, 64))), anew);
+        assert_eq!(resumed(&found, &report(ReportState::Nothing, 0, (0, 0, 64))), anew);
         Ok(())
     }
 }

@@ -198,7 +198,7 @@ mod tests {
             None => Ok(Opening::Local),
         };
         let Ok(opening) = opening else { return Ok(false) };
-        let with = match decide::beginning(&opening, held.as_ref(), report, kept, DRAWN) {
+        let with = match decide::beginning(&opening, held.as_ref(), report, kept, None, DRAWN) {
             Ok(with) => with,
             Err(error) => {
                 assert!(matches!(error, LogError::Exhausted { .. }), "{error}");

@@ -177,7 +177,8 @@ impl Prepared {
                     // The state file says later that the log was opened under this generation: then the ring does.
                     let (term, generation, acknowledged) = (with.term, with.generation, with.end);
                     let sequence = with.kept_sequence + 1;
-                    let header = LogHeader { sequence, term, generation, acknowledged, ..held.header };
+                    let writer = with.writer;
+                    let header = LogHeader { sequence, term, generation, acknowledged, writer, ..held.header };
                     write(&self.ring, header.offset(), &header.encode())?;
                 }
             }

@@ -8,6 +8,7 @@ use super::evidence::{Boot, Doubt, Seen, Standing};
 use super::header::{HeaderFault, HeaderState, LogHeader};
 use super::lsn::{Generation, History, Lsn, Term};
 use super::numbers::Numbers;
+use super::own::OwnSource;
 use super::prepared::RingFile;
 use super::reader::Records;
 use super::shared::{Opened, Shared};
@@ -130,6 +131,7 @@ pub(super) struct Beginning {
     pub(super) tail: Lsn,
     pub(super) end: Lsn,
     pub(super) restored_writer: u64,
+    pub(super) restored_term: Term,
 }
 
 impl Beginning {
@@ -179,7 +181,7 @@ impl Writer {
             tail,
             id: with.writer,
             lineage: 0,
-            restored: Restored { writer: with.restored_writer, end: with.end },
+            restored: Restored { writer: with.restored_writer, term: with.restored_term, end: with.end },
             file,
             name,
             next_look: Timestamp(0),
@@ -232,6 +234,17 @@ impl Writer {
     /// The partner's copy goes on under this lineage.
     pub(super) fn set_lineage(&mut self, lineage: u64) {
         self.lineage = lineage;
+    }
+
+    /// The generation of the record that ends here; none where none does. Reads the log up to there.
+    pub(super) fn generation_at(&self, end: Lsn) -> Result<Option<Generation>, LogError> {
+        let mut records = Records::open(OwnSource::new(&self.reader))?;
+        while let Some(entry) = records.next_entry()? {
+            if entry.end >= end {
+                return Ok(Some(entry.generation).filter(|_| entry.end == end));
+            }
+        }
+        Ok(None)
     }
 
     /// Whether a record begins here, or everything that was ever looked at ends.
@@ -439,7 +452,6 @@ pub(super) fn spans(region: &Region, ring_bytes: RingBytes, with: &Beginning) ->
 
 #[cfg(test)]
 mod tests {
-    use super::super::own::OwnSource;
     use super::*;
 
     /// A header that leads to what is written over already leads nowhere after a power cut.
@@ -460,6 +472,7 @@ mod tests {
             tail,
             end,
             restored_writer: 5,
+            restored_term: term,
         };
         let spans = vec![(0, 64), (64, 128), (128, 192)];
         let mut writer = Writer::open((region, None), ring_bytes, with, (spans, None, None), &shared)?;

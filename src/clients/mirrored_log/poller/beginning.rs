@@ -110,7 +110,14 @@ impl<F: Fabric> LogPoller<F> {
                 Opening::Partner => {
                     decide::counts(self.notes.begun(), self.config.start, report)?;
                     // Known before the local ring is given up for it.
-                    decide::beginning(&Opening::Partner, local.as_ref(), Some(report), kept, self.draw()?)?;
+                    decide::beginning(
+                        &Opening::Partner,
+                        local.as_ref(),
+                        Some(report),
+                        kept,
+                        self.notes.begun(),
+                        self.draw()?,
+                    )?;
                     let Some(mirror) = &mut self.mirror else { return Ok(()) };
                     if let Some(prepared) = &mut self.prepared {
                         prepared.make_room(report)?;
@@ -142,18 +149,9 @@ impl<F: Fabric> LogPoller<F> {
             restored: writer.restored(),
             replaces: self.config.start == Start::New,
         };
-        let from = match decide::resume(&open, report)? {
+        let from = match decide::resume(&open, report, || writer.generation_at(report.end))? {
             Resume::Diverged => {
-                let (here, there) = (open.history, report.history);
-                tracing::error!(
-                    %here, %there, begun_at = %open.restored.end, generation = %open.generation, copy_ends_at = %report.end,
-                    copy_generation = %report.generation,
-                    "the partner's copy holds records that this log was begun without: nothing is sent to it"
-                );
-                if let Some(mirror) = &mut self.mirror {
-                    mirror.refuse();
-                }
-                self.events.put(LogEvent::Diverged { here, there });
+                self.diverged(&open, report);
                 return Ok(());
             }
             Resume::From(from) => Some(from).filter(|from| writer.is_boundary(*from)),
@@ -162,11 +160,26 @@ impl<F: Fabric> LogPoller<F> {
         self.stream(from, report)
     }
 
+    /// The partner's copy stays as it is, and the log goes on as if there were no partner.
+    fn diverged(&mut self, open: &decide::Open, report: &CopyReport) {
+        let (here, there) = (open.history, report.history);
+        tracing::error!(
+            %here, %there, begun_at = %open.restored.end, generation = %open.generation, copy_ends_at = %report.end,
+            copy_generation = %report.generation,
+            "the partner's copy holds records that this log was begun without: nothing is sent to it"
+        );
+        if let Some(mirror) = &mut self.mirror {
+            mirror.refuse();
+        }
+        self.events.put(LogEvent::Diverged { here, there });
+        self.on_loss();
+    }
+
     /// Opens the log; producers append from here on.
     pub(super) fn open(&mut self, opening: &Opening, report: Option<&CopyReport>) -> Result<(), LogError> {
         let kept = self.notes.kept_term();
         let Some(held) = self.prepared.as_ref().map(|prepared| prepared.held) else { return Ok(()) };
-        let mut with = decide::beginning(opening, held.as_ref(), report, kept, self.draw()?)?;
+        let mut with = decide::beginning(opening, held.as_ref(), report, kept, self.notes.begun(), self.draw()?)?;
         let Some(prepared) = &mut self.prepared else { return Ok(()) };
         let spans = match opening {
             Opening::New => Vec::new(),

@@ -370,6 +370,11 @@ impl<F: Fabric> LogPoller<F> {
 
 impl<F: Fabric> Drop for LogPoller<F> {
     fn drop(&mut self) {
+        // What could not be stored does not count: it never went alone under that.
+        if let Some(note) = &mut self.notes.term {
+            note.revert();
+        }
+        self.retry = None;
         let now = self.fabric.now();
         self.look_at_notes(now);
         // The copy held here is one of no session from now on: who takes it over is not refused for a partner that is there.

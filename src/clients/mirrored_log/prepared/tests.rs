@@ -52,6 +52,7 @@ fn beginning(kept_sequence: u64) -> Beginning {
         tail: Lsn::ZERO,
         end: Lsn::ZERO,
         restored_writer: 0,
+        restored_term: Term(0),
     }
 }
 
