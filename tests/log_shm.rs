@@ -67,6 +67,8 @@ logs!([allow(unused)] in forked:
     a_takeover_is_told_to_whoever_went_alone_under_its_term,
     a_ring_of_an_earlier_opening_is_told_by_the_state_file,
     an_older_copy_of_the_partners_is_told_by_the_state_file,
+    a_ring_that_was_given_up_for_another_counts_less,
+    what_was_given_up_alone_stays_with_the_partner,
 );
 logs!([allow(unused)] in noted:
     a_state_file_that_others_take_away_is_written_again,

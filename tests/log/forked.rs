@@ -178,3 +178,60 @@ pub(crate) fn an_older_copy_of_the_partners_is_told_by_the_state_file() {
     pair.until_mirrored(0);
     assert_eq!(pair.own(0).len(), 1, "given up");
 }
+
+/// Whatever a person gives up, no later opening is under a lower generation than the one before: it would count less than an older ring.
+pub(crate) fn a_ring_that_was_given_up_for_another_counts_less() {
+    let folder = folder_on_disk();
+    let log = |ring: &str| {
+        let log = plain().backing(Backing::File(folder.path().join(ring)));
+        log.state_file(folder.path().join("state"))
+    };
+    let mut pair = Pair::new("log-given-up");
+    for (number, ring) in ["first", "second", "second"].into_iter().enumerate() {
+        pair.start(0, log(ring));
+        if number == 0 {
+            pair.start(1, plain());
+        }
+        pair.until_mirrored(0);
+        pair.append(0, &payload(number));
+        pair.end(0);
+        pair.until_lost(1);
+        pair.side(1).events.clear();
+    }
+    pair.end(1);
+    // The partner has lost everything, and a person goes on with the first ring.
+    pair.start_both([log("first").start(Start::GiveUpMissing), plain()]);
+    pair.until_mirrored(0);
+    pair.append(0, &payload(9));
+    pair.end(0);
+    pair.until_lost(1);
+    pair.start(0, log("second"));
+    pair.until_mirrored(0);
+    let last = pair.own(0).pop().map(|record| record.payload);
+    assert_eq!(last, Some(payload(9)), "it was acknowledged last");
+}
+
+/// A power cut took the end of a ring, a person gives that up, and the log begins alone: what its partner still has stays there.
+pub(crate) fn what_was_given_up_alone_stays_with_the_partner() {
+    let folder = folder_on_disk();
+    let path = folder.path().join("ring");
+    let log = || plain().backing(Backing::File(path.clone())).on_loss(alone(folder.path()));
+    let mut pair = Pair::new("log-given-up-alone");
+    pair.start_both([log(), plain()]);
+    pair.until_mirrored(0);
+    pair.append(0, &payload(1));
+    pair.end(0);
+    pair.until_lost(1);
+    pair.start(0, log());
+    pair.until_mirrored(0);
+    let on_disk = std::fs::read(&path).expect("a ring");
+    pair.append(0, &payload(2));
+    pair.end(0);
+    pair.until_lost(1);
+    std::fs::write(&path, crate::survives::other_boot(&on_disk)).expect("a ring");
+    pair.start(0, log().start(Start::GiveUpMissing));
+    pair.side(0).poller.begin_alone().expect("given up");
+    assert_eq!(pair.append(0, &payload(3)).1, Acknowledgement::Alone);
+    pair.until("words", |pair| has(pair.side(0), |event| matches!(event, LogEvent::Diverged { .. })));
+    pair.expect_copy(1, &[payload(1), payload(2)]);
+}
