@@ -31,34 +31,36 @@ pub(crate) fn a_log_begun_with_an_older_ring_does_not_replace_the_partners() {
     pair.end(0);
     pair.until_lost(1);
     let diverged = |event: &LogEvent| matches!(event, LogEvent::Diverged { here, there } if here == there);
-    // The second time the ring is of a later opening, and of a later term.
-    for _ in 0..2 {
+    let begin_with_the_older = |pair: &mut Pair| {
         std::fs::write(&path, &older).expect("a ring");
         pair.start(0, log());
         pair.side(0).poller.begin_alone().expect("nothing tells of more");
+    };
+    let end_beside_the_full_copy = |pair: &mut Pair| {
+        pair.expect_copy(1, &payloads);
+        pair.end(0);
+        pair.until_lost(1);
+    };
+    // The second time the partner has met such a log before.
+    for _ in 0..2 {
+        begin_with_the_older(&mut pair);
         assert_eq!(pair.append(0, b"alone").1, Acknowledgement::Alone);
         pair.until("words", |pair| has(pair.side(0), diverged));
         assert_eq!(pair.append(0, b"and on").1, Acknowledgement::Alone);
         assert_eq!(pair.side(1).copy.status().state, CopyState::Whole);
-        pair.expect_copy(1, &payloads);
-        pair.end(0);
-        pair.until_lost(1);
+        end_beside_the_full_copy(&mut pair);
         let _ = std::fs::remove_file(folder.path().join("term"));
     }
     // What it wrote since stays another way, through a restart too.
-    std::fs::write(&path, &older).expect("a ring");
-    pair.start(0, log());
-    pair.side(0).poller.begin_alone().expect("nothing tells of more");
+    begin_with_the_older(&mut pair);
     let (last, _) = pair.append(0, b"alone");
     pair.end(0);
     for _ in 0..2 {
         pair.start(0, log());
-        pair.until("words", |pair| has(pair.side(0), |event| matches!(event, LogEvent::Diverged { .. })));
+        pair.until("words", |pair| has(pair.side(0), diverged));
         pair.until("alone", |pair| has(pair.side(0), |event| matches!(event, LogEvent::Alone { .. })));
         assert!(pair.own(0).iter().any(|record| record.lsn == last));
-        pair.expect_copy(1, &payloads);
-        pair.end(0);
-        pair.until_lost(1);
+        end_beside_the_full_copy(&mut pair);
     }
     let _ = std::fs::remove_file(folder.path().join("term"));
     // Nobody began alone: the partner's copy is gone on with.

@@ -17,16 +17,21 @@ impl Keeping {
             return Ok(());
         }
         if self.standing.is_none() {
-            match self.place.open(0) {
-                Ok(Some(file)) if waits_for_it(&file) => self.standing = Some(Standing::Persistent),
-                Ok(found) => self.lower(found)?,
-                // None of ours: nobody relies on it.
-                Err(StorageError::Foreign { .. }) => self.lower(None)?,
-                Err(error) => return Err(error.into()),
+            match self.named()? {
+                Some(file) if waits_for_it(&file) => self.standing = Some(Standing::Persistent),
+                found => self.lower(found)?,
             }
         }
         self.begun = epoch;
         Ok(())
+    }
+
+    /// The file under the name; none where there is none of ours, on which nobody relies.
+    fn named(&mut self) -> Result<Option<Durable>, LogError> {
+        match self.place.open(0) {
+            Err(StorageError::Foreign { .. }) => Ok(None),
+            found => Ok(found?),
+        }
     }
 
     /// The file under the name, where there is one, says no more that it has all that is acknowledged.
@@ -55,16 +60,13 @@ impl Keeping {
             return Ok(());
         }
         // After a failure too: what the file says then is not known.
-        match &mut self.file {
-            Some(kept) if !kept.is_beside => mark(&mut kept.file, Standing::InUse)?,
-            _ => match self.place.open(0) {
-                Ok(found) => self.lower(found)?,
-                Err(StorageError::Foreign { .. }) => {}
-                Err(error) => return Err(error.into()),
-            },
+        if let Some(kept) = self.file.as_mut().filter(|kept| !kept.is_beside) {
+            mark(&mut kept.file, Standing::InUse)?;
+            self.lowered();
+            return Ok(());
         }
-        self.lowered();
-        Ok(())
+        let found = self.named()?;
+        self.lower(found)
     }
 }
 
